@@ -1,0 +1,32 @@
+"""Agents of the environment, all with the same `predict`, and how to name one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agents.base import Agent as Agent
+from agents.loops import AnnealedAgent, DnDAgent, DnRAgent, PatienceAgent, RandomAgent, StopAgent
+from dnr_env.errors import DnRError, unknown
+
+NAMES = ("stop", "random", "dnd", "dnr", "patience:3", "annealed", "a folder that train.py wrote")
+
+
+def make_agent(spec: str) -> Agent:
+    """The agent that a text names: one of the loops, or the folder of a learned policy.
+
+    Raises:
+        DnRError: there is no such agent, or the folder holds no policy.
+    """
+    name, _, argument = spec.partition(":")
+    fixed = {"stop": StopAgent, "random": RandomAgent, "dnd": DnDAgent, "dnr": DnRAgent, "annealed": AnnealedAgent}
+    if spec in fixed:
+        return fixed[spec]()
+    if name == "patience":
+        if not argument.isdecimal() or int(argument) < 1:
+            raise DnRError(f"agent: {spec!r} needs a number of steps of 1 or more; patience:3 will do")
+        return PatienceAgent(int(argument))
+    if Path(spec).is_dir():
+        from agents.learned import LearnedAgent
+
+        return LearnedAgent.load(Path(spec))
+    raise unknown("agent", spec, NAMES)

@@ -1,0 +1,83 @@
+"""What an agent is: Stable-Baselines3's `predict`, for one observation or for a batch."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dnr_env.episode import PROGRESS, SCORE_COLUMNS
+from dnr_env.types import BoolArray, FloatArray, IntArray
+
+Observation = Mapping[str, FloatArray]
+State = tuple[FloatArray, ...]
+
+
+class Agent:
+    """Chooses actions. Subclasses implement `act` on batches."""
+
+    name = "agent"
+    env_id = "DnR/Refine-v0"
+    """The environment whose actions it gives."""
+    state_size = 0
+    """Numbers that it remembers of each episode."""
+
+    def predict(
+        self,
+        observation: Observation,
+        state: State | None = None,
+        episode_start: BoolArray | None = None,
+        deterministic: bool = True,
+        action_masks: BoolArray | None = None,
+    ) -> tuple[IntArray, State | None]:
+        """Actions for observations.
+
+        Args:
+            observation: of one episode, or of n with n rows first.
+            state: what the last call returned; None at the beginning.
+            episode_start: (n,) bool, which episodes have just begun; none but the first call's, if None.
+            deterministic: whether a learned policy takes its likeliest action.
+            action_masks: (n, actions) bool, as the environment's `action_masks()`; None allows all.
+
+        Returns:
+            One action or n, and the state for the next call.
+        """
+        single = observation["progress"].ndim == 1
+        if single:
+            observation = {key: value[None] for key, value in observation.items()}
+            action_masks = None if action_masks is None else np.asarray(action_masks)[None]
+        n = len(observation["progress"])
+        memory = np.zeros((n, self.state_size)) if state is None else state[0].copy()
+        if episode_start is not None:
+            memory[np.atleast_1d(episode_start)] = 0
+        actions = self.act(observation, memory, action_masks, deterministic)
+        return (actions[0] if single else actions), (memory,)
+
+    def act(
+        self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
+    ) -> IntArray:
+        """(n,) actions, or (n, 2) with slots. `memory` (n, state_size) is changed in place; zero where an episode begins."""
+        raise NotImplementedError
+
+    def watch(self, infos: Mapping[str, Any]) -> None:  # noqa: B027
+        """See the information of the step before `predict` is asked; only loops that select by images need it."""
+
+
+def column(observation: Observation, name: str) -> FloatArray:
+    """(n, slots) one column of the observation `scores`."""
+    values: FloatArray = observation["scores"][..., SCORE_COLUMNS.index(name)]
+    return values
+
+
+def progress(observation: Observation, name: str) -> FloatArray:
+    """(n,) one entry of the observation `progress`."""
+    values: FloatArray = observation["progress"][..., PROGRESS.index(name)]
+    return values
+
+
+def dice(observation: Observation, row: int) -> np.random.Generator:
+    """A random generator that depends on what is seen alone, so that an episode goes the same in any batch."""
+    seen = observation["scores"][row].tobytes() + observation["progress"][row].tobytes()
+    return np.random.default_rng(zlib.crc32(seen))

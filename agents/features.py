@@ -1,0 +1,40 @@
+"""What a learned policy looks at: 29 numbers that do not depend on the words or on the embedder's dimension."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agents.base import Observation, column, progress
+from dnr_env.episode import RECENT
+from dnr_env.types import FloatArray
+
+SLOTS = 4
+COUNT = 5 * SLOTS + RECENT + 5
+
+
+def features(observation: Observation) -> FloatArray:
+    """(n, 29) float32 of order one.
+
+    Of the four best slots: score (of the others, how far behind the best), standard error, images, given by the user,
+    present. Then the recent changes of the best score, the steps since it rose, its specificity and similarity to the
+    exemplars, the budget and the user's concepts left. A gap between two scores is worth a hundred times its size to the
+    reward, so gaps, errors and changes are magnified.
+    """
+    score = column(observation, "score")[:, :SLOTS]
+    present = column(observation, "present")[:, :SLOTS]
+    behind = np.where(present > 0, 10 * (score[:, :1] - score), 5.0)
+    behind[:, 0] = 4 * score[:, 0] - 2
+    parts = [
+        behind,
+        10 * column(observation, "standard_error")[:, :SLOTS],
+        np.log1p(column(observation, "images")[:, :SLOTS]),
+        column(observation, "from_user")[:, :SLOTS],
+        present,
+        *(20 * progress(observation, f"gain_{i}")[:, None] for i in range(RECENT)),
+        4 * progress(observation, "since_gain")[:, None],
+        column(observation, "specificity")[:, :1],
+        column(observation, "similarity")[:, :1],
+        progress(observation, "budget_left")[:, None],
+        progress(observation, "user_left")[:, None],
+    ]
+    return np.clip(np.concatenate(parts, axis=1), -10, 10).astype(np.float32)

@@ -1,0 +1,153 @@
+"""Fixed loops and heuristics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from agents.base import Agent, Observation, column, dice, progress
+from dnr_env.episode import Action
+from dnr_env.scores import dnd_selection
+from dnr_env.types import BoolArray, FloatArray, IntArray
+
+SLOTS_ID = "DnR/RefineSlots-v0"
+
+
+class StopAgent(Agent):
+    """Takes the best of the first candidates."""
+
+    name = "stop"
+
+    def act(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool) -> IntArray:
+        """STOP everywhere."""
+        return np.full(len(memory), Action.STOP)
+
+
+class RandomAgent(Agent):
+    """Takes any action that has an effect."""
+
+    name = "random"
+
+    def act(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool) -> IntArray:
+        """A random unmasked action in every episode."""
+        allowed = np.ones((len(memory), len(Action)), bool) if masks is None else masks
+        return np.array([dice(observation, row).choice(np.flatnonzero(mask)) for row, mask in enumerate(allowed)])
+
+
+class DnDAgent(Agent):
+    """Describe-and-Dissect: ten images for each candidate, its own selection rule, no refinement.
+
+    Source: Bai et al. 2025 and the published code; the rule is `dnr_env.scores.dnd_selection`.
+    """
+
+    name = "dnd"
+    env_id = SLOTS_ID
+    images = 10
+
+    def __init__(self) -> None:
+        self._infos: Mapping[str, Any] = {}
+
+    def watch(self, infos: Mapping[str, Any]) -> None:
+        """Keep the images' activations for the selection rule."""
+        self._infos = infos
+
+    def act(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool) -> IntArray:
+        """KEEP the first slot with too few images, then STOP on the one that the rule selects."""
+        measured = (np.atleast_3d(self._infos["similarities"].T).T != 0).sum(axis=2)  # (n, slots)
+        present = column(observation, "present") > 0
+        lacking = present & (measured < self.images)
+        slot = lacking.argmax(axis=1)
+        action = np.where(lacking.any(axis=1), Action.KEEP, Action.STOP)
+        if masks is not None:
+            action = np.where(masks[:, Action.KEEP], action, Action.STOP)
+        for row in np.flatnonzero(action == Action.STOP):
+            used = min(self.images, int(measured[row, present[row]].min()))
+            which = np.flatnonzero(present[row])
+            chosen = dnd_selection(*(self._images(key, row, used)[which] for key in ("activations", "similarities")))
+            slot[row] = which[chosen.argmax()]
+        return np.column_stack([action, slot])
+
+    def _images(self, key: str, row: int, used: int) -> FloatArray:
+        values: FloatArray = self._infos[key] if self._infos[key].ndim == 2 else self._infos[key][row]
+        return values[:, :used]
+
+
+class DnRAgent(Agent):
+    """Describe-and-Refine's loop: mutate the best concepts, and go on while their mean score rises.
+
+    An iteration mutates each of the `top` best concepts; it is the last if the mean score of the best `top` of the
+    master list is not above what it was when the iteration began. The label is the best of the master list.
+    """
+
+    name = "dnr"
+    env_id = SLOTS_ID
+    state_size = 2  # position in the iteration, mean score when it began
+
+    def __init__(self, top: int = 3) -> None:
+        self.top = top
+
+    def act(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool) -> IntArray:
+        """MUTATE slot after slot; STOP when an iteration has gained nothing."""
+        first = progress(observation, "steps_left") == 1
+        mean = column(observation, "score")[:, : self.top].mean(axis=1)
+        done = memory[:, 0] == self.top
+        stop = done & (mean <= memory[:, 1])
+        begins = first | done
+        memory[begins, 0] = 0
+        memory[begins, 1] = mean[begins]
+        slot = np.where(stop, 0, memory[:, 0]).astype(int)
+        memory[:, 0] += 1
+        present = np.take_along_axis(column(observation, "present"), slot[:, None], axis=1)[:, 0] > 0
+        return np.column_stack([np.where(stop, Action.STOP, Action.MUTATE), np.where(present, slot, 0)])
+
+
+class PatienceAgent(Agent):
+    """Mutates until `patience` steps in a row have brought no gain."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.name = f"patience:{patience}"
+
+    def act(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool) -> IntArray:
+        """MUTATE, or STOP out of patience."""
+        memory_steps = steps_since_gain(observation, memory)
+        return np.where(memory_steps >= self.patience, Action.STOP, Action.MUTATE)
+
+    state_size = 1
+
+
+def steps_since_gain(observation: Observation, memory: FloatArray) -> IntArray:
+    """(n,) steps since the incumbent's score last rose, counted in the first column of `memory`."""
+    gained = (progress(observation, "gain_0") > 0) | (progress(observation, "steps_left") == 1)
+    memory[:, 0] = np.where(gained, 0, memory[:, 0] + 1)
+    return memory[:, 0].astype(int)
+
+
+class AnnealedAgent(Agent):
+    """Mutates a slot drawn by its score, ever more often the best one, to leave local optima; has patience 6.
+
+    The temperature falls linearly with the steps left (Kirkpatrick et al. 1983), from `temperature`, in units of the
+    score, to a twentieth of it.
+    """
+
+    name = "annealed"
+    env_id = SLOTS_ID
+    state_size = 1
+
+    def __init__(self, temperature: float = 0.05, patience: int = 6) -> None:
+        self.temperature = temperature
+        self.patience = patience
+
+    def act(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool) -> IntArray:
+        """MUTATE a slot drawn from the softmax of the scores, or STOP out of patience."""
+        impatient = steps_since_gain(observation, memory) >= self.patience
+        temperature = self.temperature * np.maximum(progress(observation, "steps_left"), 0.05)
+        worth = column(observation, "score") / temperature[:, None]
+        worth = np.where(column(observation, "present") > 0, worth, -np.inf)
+        chance = np.exp(worth - worth.max(axis=1, keepdims=True))
+        chance /= chance.sum(axis=1, keepdims=True)
+        slot = np.array([dice(observation, row).choice(chance.shape[1], p=p) for row, p in enumerate(chance)])
+        slot[impatient] = 0
+        return np.column_stack([np.where(impatient, Action.STOP, Action.MUTATE), slot])

@@ -1,0 +1,94 @@
+"""Stable-Baselines3 on the native vector environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.features import COUNT, features
+from dnr_env.types import BoolArray, FloatArray
+from dnr_env.vector_env import RefineVectorEnv
+
+
+class FeatureVecEnv(VecEnv):  # type: ignore[misc]
+    """A `RefineVectorEnv` as Stable-Baselines3 wants it: features for observations, a list of infos, same-step resets.
+
+    Args:
+        envs: in autoreset mode SAME_STEP.
+    """
+
+    def __init__(self, envs: RefineVectorEnv) -> None:
+        self.envs = envs
+        self.render_mode = envs.render_mode
+        self._actions: Any = None
+        self._returns = np.zeros(envs.num_envs)
+        self._lengths = np.zeros(envs.num_envs, int)
+        super().__init__(envs.num_envs, spaces.Box(-10.0, 10.0, (COUNT,), np.float32), envs.single_action_space)
+
+    def reset(self) -> FloatArray:
+        """(n, 29) features of fresh episodes."""
+        seeds = None if all(seed is None for seed in self._seeds) else self._seeds
+        observation, _ = self.envs.reset(seed=seeds)
+        self._reset_seeds()
+        self._returns[:] = 0
+        self._lengths[:] = 0
+        return features(observation)
+
+    def step_async(self, actions: Any) -> None:
+        """Keep the actions for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[FloatArray, FloatArray, BoolArray, list[dict[str, Any]]]:
+        """Features, rewards, dones and infos with SB3's `episode`, `terminal_observation` and `TimeLimit.truncated`."""
+        observation, rewards, terminated, truncated, infos = self.envs.step(self._actions)
+        self._returns += rewards
+        self._lengths += 1
+        dones = terminated | truncated
+        out: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for row in np.flatnonzero(dones).tolist():
+            final = {key: value[None] for key, value in infos["final_obs"][row].items()}
+            out[row] = {
+                "terminal_observation": features(final)[0],
+                "TimeLimit.truncated": bool(truncated[row]),
+                "episode": {"r": float(self._returns[row]), "l": int(self._lengths[row])},
+            }
+        self._returns[dones] = 0
+        self._lengths[dones] = 0
+        return features(observation), rewards.astype(np.float32), dones, out
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.envs.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """The attribute of the vector environment, for each index."""
+        return [getattr(self.envs, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Episodes share their attributes: not to be set one by one."""
+        raise NotImplementedError(f"{attr_name} belongs to all episodes together")
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        """Row by row what a method of the vector environment returns; `action_masks` is what MaskablePPO asks for."""
+        rows: Sequence[Any] = getattr(self.envs, method_name)(*args, **kwargs)
+        return [rows[i] for i in self._get_indices(indices)]
+
+    def has_attr(self, attr_name: str) -> bool:
+        """Whether the vector environment has it."""
+        return hasattr(self.envs, attr_name)
+
+    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: Any = None) -> list[bool]:
+        """Never."""
+        return [False] * len(list(self._get_indices(indices)))
+
+
+def make_vec_env(num_envs: int, **env: Any) -> FeatureVecEnv:
+    """`num_envs` episodes of `DnR/Refine-v0` for Stable-Baselines3; `env` are arguments of `RefineEnv`."""
+    envs = gym.make_vec("dnr_env:DnR/Refine-v0", num_envs=num_envs, **env)
+    assert isinstance(envs, RefineVectorEnv)
+    return FeatureVecEnv(envs)

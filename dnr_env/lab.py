@@ -1,0 +1,166 @@
+"""The lab: (concept, seeds) to evidence. Every image is drawn and measured once, for all neurons and everybody."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from dnr_env.models import Generator, Reader
+from dnr_env.store import Store, address
+from dnr_env.types import FloatArray, ImageArray, IntArray
+
+_CHUNK = 256  # images drawn, read and committed together
+_SHOW_PROGRESS = 2000  # images from which on a measurement shows its progress
+_FRONT_BYTES = 1 << 30
+
+Request = tuple[str, int]
+"""One image: (concept, seed)."""
+
+
+class Evidence(NamedTuple):
+    """What was measured on b concepts with s seeds each."""
+
+    activations: FloatArray
+    """(b, s, neurons) float32, as the target gives them."""
+    embeddings: FloatArray
+    """(b, s, dim) float32 of length one."""
+
+
+@dataclass
+class Counters:
+    """Where the images came from that a lab was asked for."""
+
+    drawn: int = 0
+    """Generated and measured now."""
+    stored: int = 0
+    """Read from the store."""
+    remembered: int = 0
+    """Found in memory."""
+
+    def __str__(self) -> str:
+        total = max(self.drawn + self.stored + self.remembered, 1)
+        return f"{self.drawn:,} images drawn, {1 - self.drawn / total:.1%} of {total:,} requests from the cache"
+
+
+class Lab:
+    """Generator, reader and store behind one idempotent `measure`.
+
+    Args:
+        generator: draws the images.
+        reader: measures them.
+        store: keeps the measurements between processes; without one they are kept in memory alone.
+    """
+
+    def __init__(self, generator: Generator, reader: Reader, store: Store | None = None) -> None:
+        self.generator = generator
+        self.reader = reader
+        self.store = store
+        self.counters = Counters()
+        self._forget()
+
+    def measure(self, concepts: Sequence[str], seeds: IntArray) -> Evidence:
+        """Measure `seeds[i]` of `concepts[i]`, each distinct image once.
+
+        Args:
+            concepts: b texts, as `Stack.normalise` returns them.
+            seeds: (b, s) image seeds.
+        """
+        requests = [(text, seed) for text, row in zip(concepts, seeds.tolist(), strict=True) for seed in row]
+        rows = [self._rows.get(request, -1) for request in requests]
+        if -1 in rows:
+            missing = list(dict.fromkeys(r for r, row in zip(requests, rows, strict=True) if row < 0))
+            if len(self._rows) + len(missing) > self._limit:
+                self._forget()
+                missing = list(dict.fromkeys(requests))
+            self._fetch(missing)
+            rows = [self._rows[request] for request in requests]
+            self.counters.remembered -= len(missing)
+        self.counters.remembered += len(requests)
+        place = np.array(rows, np.intp).reshape(seeds.shape)
+        return Evidence(self._activations[place], self._embeddings[place])
+
+    def images(self, concepts: Sequence[str], seeds: Sequence[int]) -> ImageArray:
+        """Image `seeds[i]` of `concepts[i]`, from the store where it is kept: (n, height, width, 3) uint8."""
+        if self.store is None or not self.generator.keeps_images:
+            return self.generator.generate(concepts, seeds)
+        keys = [
+            address(kind="image", generator=self.generator.fingerprint, concept=text, seed=int(seed))
+            for text, seed in zip(concepts, seeds, strict=True)
+        ]
+        kept = self.store.get_many(keys)
+        absent = [i for i, key in enumerate(keys) if key not in kept]
+        if absent:
+            drawn = self.generator.generate([concepts[i] for i in absent], [int(seeds[i]) for i in absent])
+            fresh = {keys[i]: _to_png(image) for i, image in zip(absent, drawn, strict=True)}
+            self.store.put_many(fresh)
+            kept.update(fresh)
+        return np.stack([_from_png(kept[key]) for key in keys])
+
+    def _forget(self) -> None:
+        width = len(self.reader.neurons) + self.reader.dim
+        self._limit = _FRONT_BYTES // (4 * width)
+        self._rows: dict[Request, int] = {}
+        self._activations = np.empty((0, len(self.reader.neurons)), np.float32)
+        self._embeddings = np.empty((0, self.reader.dim), np.float32)
+
+    def _fetch(self, missing: list[Request]) -> None:
+        """Bring images into memory, from the store or else by drawing and reading them."""
+        keys = {request: self._key(request) for request in missing} if self.store else {}
+        kept = self.store.get_many(keys.values()) if self.store else {}
+        self.counters.stored += len(kept)
+        self._remember([r for r in missing if keys.get(r) in kept], [kept[k] for k in keys.values() if k in kept])
+        absent = [request for request in missing if keys.get(request) not in kept]
+        with tqdm(total=len(absent), unit="image", desc="measuring", disable=len(absent) < _SHOW_PROGRESS) as bar:
+            for start in range(0, len(absent), _CHUNK):
+                part = absent[start : start + _CHUNK]
+                activations, embeddings = self.reader.read(self.images([text for text, _ in part], [seed for _, seed in part]))
+                rows = np.concatenate([activations, embeddings], axis=1).astype("<f4")
+                values = [row.tobytes() for row in rows]
+                if self.store:
+                    self.store.put_many({keys[request]: value for request, value in zip(part, values, strict=True)})
+                self.counters.drawn += len(part)
+                self._remember(part, values)
+                bar.update(len(part))
+
+    def _key(self, request: Request) -> bytes:
+        return address(
+            kind="evidence",
+            generator=self.generator.fingerprint,
+            reader=self.reader.fingerprint,
+            concept=request[0],
+            seed=request[1],
+        )
+
+    def _remember(self, requests: list[Request], values: list[bytes]) -> None:
+        first, needed = len(self._rows), len(self._rows) + len(requests)
+        if needed > len(self._activations):
+            space = max(needed, min(2 * len(self._activations), self._limit), 1024)
+            self._activations = _resized(self._activations, space)
+            self._embeddings = _resized(self._embeddings, space)
+        if values:
+            rows = np.frombuffer(b"".join(values), "<f4").reshape(len(values), -1)
+            self._activations[first:needed], self._embeddings[first:needed] = np.split(rows, [len(self.reader.neurons)], axis=1)
+        self._rows.update((request, first + i) for i, request in enumerate(requests))
+
+
+def _resized(array: FloatArray, rows: int) -> FloatArray:
+    larger = np.empty((rows, array.shape[1]), array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+def _to_png(image: ImageArray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG")
+    return out.getvalue()
+
+
+def _from_png(data: bytes) -> ImageArray:
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        return np.asarray(image.convert("RGB"))

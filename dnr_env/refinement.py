@@ -1,0 +1,291 @@
+"""The episodes of an environment: the rules of `episode`, fed by a stack. One implementation for any number of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from dnr_env.episode import PROGRESS, SCORE_COLUMNS, Action, Rules, State
+from dnr_env.errors import DnRError, unknown
+from dnr_env.models import MutationBatch
+from dnr_env.scores import score
+from dnr_env.seeds import SeedBlock
+from dnr_env.stacks import Stack
+from dnr_env.types import BoolArray, FloatArray, IntArray
+from dnr_env.users import UserSource
+
+Info = dict[str, Any]
+
+
+def observation_space(rules: Rules, dim: int) -> spaces.Dict:
+    """The space of one episode's observations."""
+
+    def box(limit: float, *shape: int) -> spaces.Box:
+        return spaces.Box(-limit, limit, shape, np.float32)
+
+    return spaces.Dict(
+        {
+            "concepts": box(1.001, rules.n_slots, dim),
+            "scores": box(100.0, rules.n_slots, len(SCORE_COLUMNS)),
+            "exemplars": box(1.001, dim),
+            "progress": box(100.0, len(PROGRESS)),
+        }
+    )
+
+
+class Refinement:
+    """n episodes on one stack.
+
+    Args:
+        n: how many.
+        stack: the models.
+        rules: budget, price and score.
+        neurons: indices of the neurons that `begin` draws from.
+        mutator: name of the stack's mutator.
+        users: source of user concepts.
+    """
+
+    def __init__(
+        self, n: int, stack: Stack, rules: Rules, neurons: Sequence[int], mutator: str, users: UserSource | None
+    ) -> None:
+        if mutator not in stack.mutators:
+            raise unknown("mutator", mutator, stack.mutators)
+        self.stack = stack
+        self.rules = rules
+        self.neurons = list(neurons)
+        self.users = users
+        self._mutator = stack.mutators[mutator]
+        self.state = State.empty(n, rules, stack.lab.reader.dim, stack.probe.controls.shape[1])
+        self.neuron = np.zeros(n, np.intp)
+        self.texts: list[list[str]] = [[] for _ in range(n)]
+        """The master lists."""
+        self.queues: list[list[str]] = [[] for _ in range(n)]
+        """The user's concepts that are still to come."""
+        self.messages = [""] * n
+        self.ended = np.ones(n, bool)
+        self._labels = np.zeros(n, np.intp)  # places of the labels in the master lists
+        self._values = np.zeros(n)  # of the labels
+
+    # --- beginning -----------------------------------------------------------------------------------------------
+
+    def begin(self, rows: Sequence[int], rngs: Sequence[np.random.Generator], options: Sequence[Mapping[str, Any]]) -> None:
+        """Begin an episode in each of some rows, with its generator and its reset options."""
+        chosen = [
+            self._neuron(option["neuron"]) if option.get("neuron") is not None else self.neurons[rng.integers(len(self.neurons))]
+            for rng, option in zip(rngs, options, strict=True)
+        ]
+        texts = [self._candidates(neuron, option.get("concepts")) for neuron, option in zip(chosen, options, strict=True)]
+        which = np.array(rows, np.intp)
+        self.state.clear(which)
+        self.neuron[which] = chosen
+        self.state.exemplars[which] = self.stack.probe.exemplar_embeddings[chosen]
+        self.state.controls[which] = self.stack.probe.controls[chosen]
+        for row, rng, neuron, concepts in zip(rows, rngs, chosen, texts, strict=True):
+            self.texts[row] = []
+            self.queues[row] = [self.stack.normalise(text) for text in self.users(neuron, rng)] if self.users else []
+            self.messages[row] = ""
+            self.state.user_left[row] = len(self.queues[row])
+            self.ended[row] = False
+            for text in concepts:
+                self._join(row, text, user=False)
+        wanted = [(row, place) for row in rows for place in range(len(self.texts[row]))]
+        self._measure([row for row, _ in wanted], [place for _, place in wanted])
+        self._labels[which] = self.state.incumbent[which]
+        self._values[which] = self._value(which)
+
+    def suggest(self, row: int, text: str) -> str:
+        """Put a concept before the others that ADD will take; returns the text that will be measured.
+
+        Raises:
+            ConceptError: it cannot be drawn.
+        """
+        concept = self.stack.normalise(text)
+        self.queues[row].insert(0, concept)
+        self.state.user_left[row] += 1
+        return concept
+
+    def _neuron(self, wanted: int | str) -> int:
+        names = self.stack.lab.reader.neurons
+        if isinstance(wanted, str):
+            if wanted not in names:
+                raise unknown("neuron", wanted, names)
+            return names.index(wanted)
+        if not 0 <= wanted < len(names):
+            raise DnRError(f"neuron: {wanted} is outside the target, whose neurons are 0 to {len(names) - 1}")
+        return int(wanted)
+
+    def _candidates(self, neuron: int, given: Sequence[str] | None) -> list[str]:
+        if given is None:
+            return self.stack.propose(neuron, self.rules.n_slots)
+        texts = list(dict.fromkeys(self.stack.normalise(text) for text in given))
+        if not 1 <= len(texts) <= self.rules.n_slots:
+            raise DnRError(f"concepts: {len(texts)} distinct ones were given; 1 to {self.rules.n_slots} will do")
+        return texts
+
+    # --- acting --------------------------------------------------------------------------------------------------
+
+    def act(
+        self, actions: IntArray, slots: IntArray, rngs: Sequence[np.random.Generator]
+    ) -> tuple[FloatArray, BoolArray, BoolArray]:
+        """One action in every episode; those that have ended stay as they are.
+
+        Args:
+            actions: (n,) values of `Action`.
+            slots: (n,) the slot that each acts on; 0 is the incumbent.
+            rngs: (n,) the episodes' generators.
+
+        Returns:
+            (n,) rewards, terminated and truncated flags; an episode that had ended before has reward 0.
+        """
+        try:
+            return self._act(actions, slots, rngs)
+        except BaseException:
+            # A failure in the middle leaves no episode that could go on as if nothing had happened.
+            self.ended[:] = True
+            raise
+
+    def _act(
+        self, actions: IntArray, slots: IntArray, rngs: Sequence[np.random.Generator]
+    ) -> tuple[FloatArray, BoolArray, BoolArray]:
+        state, rules = self.state, self.rules
+        rows = np.arange(len(actions))
+        live = ~self.ended
+        places = state.order[rows, slots]
+        legal = state.masks()[rows, actions] & (places < state.size)
+        self.messages = [""] * len(actions)
+        acting = live & legal
+        scored_before = state.scores[rows, self._labels]
+        labels_before = self._labels
+
+        mutating = np.flatnonzero(acting & (actions == Action.MUTATE))
+        targets = dict(zip(mutating.tolist(), self._mutated(mutating, places[mutating], rngs), strict=True))
+        for row in np.flatnonzero(acting & (actions == Action.ADD)).tolist():
+            targets[row] = self._added(row)
+        for row in np.flatnonzero(acting & (actions == Action.KEEP)).tolist():
+            targets[row] = int(places[row])
+        for row in np.flatnonzero(live & ~legal & (actions != Action.STOP)).tolist():
+            self.messages[row] = "the action has no effect now: no budget, no step, no user concept, or an empty slot"
+        drawing = np.array(sorted(targets), np.intp)
+        self._measure(drawing.tolist(), [targets[row] for row in drawing.tolist()])
+        drawn = np.zeros(len(actions), np.intp)
+        drawn[drawing] = rules.images_per_measure
+        state.spent += drawn
+        acted = np.flatnonzero(live & (actions != Action.STOP))
+        state.note_gain(acted, scored_before[acted])
+
+        terminated = live & (actions == Action.STOP)
+        self._labels = np.where(live, np.where(terminated & legal, places, state.incumbent), self._labels)
+        rewards = -rules.image_cost * drawn
+        if rules.reward == "observed":
+            rewards = rewards + np.where(live, state.scores[rows, self._labels] - scored_before, 0.0)
+        elif rules.reward == "held_out":
+            changed = np.flatnonzero(self._labels != labels_before)
+            values = self._values.copy()
+            values[changed] = self._value(changed)
+            rewards = rewards + (values - self._values)
+            self._values = values
+        spent = (state.steps >= rules.max_steps) | (rules.budget - state.spent < rules.images_per_measure)
+        truncated = live & ~terminated & spent
+        self.ended |= terminated | truncated
+        return rewards, terminated, truncated
+
+    def _mutated(self, rows: IntArray, places: IntArray, rngs: Sequence[np.random.Generator]) -> list[int]:
+        """Mutate a concept in some rows, and return the new concepts' places."""
+        if not len(rows):
+            return []
+        state = self.state
+        batch = MutationBatch(
+            concepts=[self.texts[row][place] for row, place in zip(rows, places, strict=True)],
+            tried=[set(self.texts[row]) for row in rows],
+            embeddings=state.image_embeddings[rows],
+            activations=state.image_activations[rows],
+            seen=np.arange(self.rules.all_images) < state.image_count[rows][:, None],
+            rngs=[rngs[row] for row in rows],
+        )
+        return [self._join(row, text, user=False) for row, text in zip(rows.tolist(), self._mutator.mutate(batch), strict=True)]
+
+    def _added(self, row: int) -> int:
+        text = self.queues[row].pop(0)
+        self.state.user_left[row] -= 1
+        return self._join(row, text, user=True)
+
+    def _join(self, row: int, text: str, user: bool) -> int:
+        """The place of a concept in a row's master list, at its end if it is new there."""
+        if text in self.texts[row]:
+            place = self.texts[row].index(text)
+            self.messages[row] = f"{text!r} is already measured; it was measured again"
+        else:
+            self.texts[row].append(text)
+            which = np.array([row])
+            place = int(self.state.join(which, self.stack.embedder.embed_texts([text]), np.zeros(1, bool))[0])
+        self.state.from_user[row, place] |= user
+        return place
+
+    def _measure(self, rows: Sequence[int], places: Sequence[int]) -> None:
+        """Measure `images_per_measure` more images of some concepts, everything in one batch for the lab."""
+        if not len(rows):
+            return
+        which, where = np.array(rows, np.intp), np.array(places, np.intp)
+        size = self.rules.images_per_measure
+        first = self.state.counts[which, where]
+        seeds = SeedBlock.SEARCH.seeds(0, size) + first[:, None]
+        evidence = self.stack.lab.measure([self.texts[r][p] for r, p in zip(rows, places, strict=True)], seeds)
+        neurons = self.neuron[which]
+        activations = self.stack.probe.normalise(evidence.activations[np.arange(len(which)), :, neurons], neurons)
+        similarities = (evidence.embeddings * self.state.exemplars[which, None]).sum(axis=2)
+        # A row that occurs more than once, as at the beginning, is recorded one concept after the other.
+        for turn in _turns(which):
+            self.state.record(which[turn], where[turn], activations[turn], evidence.embeddings[turn], similarities[turn])
+
+    def _value(self, rows: IntArray) -> FloatArray:
+        """(b,) the labels' values on reward seeds."""
+        rules, probe = self.rules, self.stack.probe
+        if rules.reward != "held_out" or not len(rows):
+            return np.zeros(len(rows))
+        texts = [self.texts[row][self._labels[row]] for row in rows]
+        seeds = np.tile(SeedBlock.REWARD.seeds(0, rules.reward_images), (len(rows), 1))
+        evidence = self.stack.lab.measure(texts, seeds)
+        neurons = self.neuron[rows]
+        values, _ = score(
+            rules.score,
+            probe.normalise(evidence.activations[np.arange(len(rows)), :, neurons], neurons),
+            np.full(len(rows), rules.reward_images),
+            rules.images_per_measure,
+            (evidence.embeddings * probe.exemplar_embeddings[neurons][:, None]).sum(axis=2),
+            probe.controls[neurons],
+        )
+        return values
+
+    # --- seeing --------------------------------------------------------------------------------------------------
+
+    def info(self, row: int) -> Info:
+        """What `info` holds of one episode: texts and the agent's own images, nothing of reward seeds or of truth."""
+        state, rules = self.state, self.rules
+        slots = state.order[row, : rules.n_slots]
+        texts = self.texts[row]
+        filled = slots < len(texts)
+        return {
+            "neuron": self.stack.lab.reader.neurons[self.neuron[row]],
+            "label": texts[self._labels[row]],
+            "concepts": tuple(texts[place] if place < len(texts) else "" for place in slots.tolist()),
+            "master": tuple(texts),
+            "master_scores": np.where(np.isfinite(state.scores[row]), state.scores[row], 0.0),
+            "activations": np.where(filled[:, None], state.activations[row, slots], np.float32(0)),
+            "similarities": np.where(filled[:, None], state.similarities[row, slots], np.float32(0)),
+            "images": int(state.image_count[row]),
+            "message": self.messages[row],
+        }
+
+
+def _turns(rows: IntArray) -> list[IntArray]:
+    """Indices of `rows`, in groups in which every row occurs once, occurrences in order."""
+    met: Counter[int] = Counter()
+    turns = []
+    for row in rows.tolist():
+        turns.append(met[row])
+        met[row] += 1
+    return [np.flatnonzero(np.array(turns) == turn) for turn in range(max(turns) + 1)]

@@ -1,0 +1,182 @@
+"""The words of Shapes: five attribute families, the words above them, and concepts made of both.
+
+A *value* is one way to name a family: a word ("red") or a hypernym ("warm"), numbered over all families. A concept is a
+partial description: at most one value a family, and what it leaves open is drawn from the image's seed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from dnr_env.types import BoolArray, FloatArray
+
+
+@dataclass(frozen=True)
+class Family:
+    """One attribute: its words, in the order of the renderer's codes, and the hypernyms over them."""
+
+    name: str
+    words: tuple[str, ...]
+    hypernyms: dict[str, tuple[str, ...]]
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        "size",
+        ("tiny", "small", "large", "huge"),
+        {"little": ("tiny", "small"), "big": ("large", "huge")},
+    ),
+    Family(
+        "colour",
+        ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "white"),
+        {
+            "warm": ("red", "orange", "yellow", "pink", "brown"),
+            "cool": ("green", "cyan", "blue", "purple"),
+            "pale": ("yellow", "cyan", "pink", "white"),
+        },
+    ),
+    Family(
+        "texture",
+        ("solid", "shaded", "striped", "wavy", "checkered", "dotted", "speckled", "hatched"),
+        {
+            "smooth": ("solid", "shaded"),
+            "lined": ("striped", "wavy", "hatched"),
+            "spotted": ("dotted", "speckled"),
+            "patterned": ("striped", "wavy", "checkered", "dotted", "speckled", "hatched"),
+        },
+    ),
+    Family(
+        "shape",
+        ("circle", "oval", "ring", "crescent", "square", "bar", "triangle", "hexagon", "star", "cross"),
+        {
+            "round": ("circle", "oval", "ring", "crescent"),
+            "angular": ("square", "bar", "triangle", "hexagon"),
+            "pointed": ("triangle", "star", "cross"),
+        },
+    ),
+    Family(
+        "background",
+        ("black", "grey", "snow", "sky", "grass", "sand", "brick", "water"),
+        {
+            "plain": ("black", "grey", "snow"),
+            "outdoor": ("sky", "grass", "sand", "water"),
+            "bright": ("snow", "sky", "sand"),
+        },
+    ),
+)
+SIZE, COLOUR, TEXTURE, SHAPE, BACKGROUND = range(5)
+
+WORDS: tuple[str, ...] = tuple(word for family in FAMILIES for word in family.words)
+"""All base words, family by family; the axes of the embedding."""
+
+FAMILY_SLICES: tuple[slice, ...] = tuple(
+    slice(stop - len(family.words), stop)
+    for family, stop in zip(FAMILIES, itertools.accumulate(len(f.words) for f in FAMILIES), strict=True)
+)
+"""Where each family's words lie in `WORDS`."""
+
+VALUES: tuple[tuple[int, str], ...] = tuple(
+    (number, word) for number, family in enumerate(FAMILIES) for word in (*family.words, *family.hypernyms)
+)
+"""All values as (family, word), hypernyms included."""
+
+VALUE_FAMILY = np.array([family for family, _ in VALUES])
+MAX_NAMED = 3
+"""How many families a concept of the vocabulary names at most: a label is short."""
+OPEN = -1
+"""The value of a family that a concept leaves open."""
+
+
+def _members() -> BoolArray:
+    members = np.zeros((len(VALUES), len(WORDS)), bool)
+    for value, (family, word) in enumerate(VALUES):
+        words = FAMILIES[family].hypernyms.get(word, (word,))
+        for member in words:
+            members[value, FAMILY_SLICES[family].start + FAMILIES[family].words.index(member)] = True
+    return members
+
+
+MEMBERS: BoolArray = _members()
+"""(values, words): which base words a value allows."""
+
+Values = tuple[int, ...]
+"""A concept as one value (or OPEN) for each family, in the order of FAMILIES."""
+
+
+def _phrase(family: int, value: int) -> str:
+    return "" if value == OPEN else VALUES[value][1]
+
+
+@lru_cache(maxsize=None)
+def text_of(values: Values) -> str:
+    """The canonical text of a concept, as in "small warm striped star on black"."""
+    size, colour, texture, shape, background = (_phrase(f, v) for f, v in enumerate(values))
+    is_noun = shape in FAMILIES[SHAPE].words
+    words = [size, colour, texture, shape if is_noun or not shape else f"{shape} thing"]
+    if not shape:
+        words.append("thing")
+    if background:
+        words.append(f"on {background}")
+    return " ".join(word for word in words if word)
+
+
+ANYTHING = text_of((OPEN,) * len(FAMILIES))
+"""The concept that leaves everything open."""
+
+
+@lru_cache(maxsize=1)
+def vocabulary() -> tuple[str, ...]:
+    """Every concept that names one to MAX_NAMED families, in a fixed order (13,961 texts)."""
+    by_family = [[v for v, (family, _) in enumerate(VALUES) if family == f] for f in range(len(FAMILIES))]
+    texts = []
+    for count in range(1, MAX_NAMED + 1):
+        for families in itertools.combinations(range(len(FAMILIES)), count):
+            for chosen in itertools.product(*(by_family[f] for f in families)):
+                values = [OPEN] * len(FAMILIES)
+                for family, value in zip(families, chosen, strict=True):
+                    values[family] = value
+                texts.append(text_of(tuple(values)))
+    return tuple(texts)
+
+
+def allowed_words(values: Values) -> BoolArray:
+    """(words,) which base words a concept's images may show; an open family allows all of its words."""
+    allowed = np.ones(len(WORDS), bool)
+    for family, value in enumerate(values):
+        if value != OPEN:
+            allowed[FAMILY_SLICES[family]] = MEMBERS[value, FAMILY_SLICES[family]]
+    return allowed
+
+
+def embed_words(probabilities: FloatArray) -> FloatArray:
+    """Unit embeddings of word probabilities.
+
+    Args:
+        probabilities: (n, words), each family's part summing to one.
+
+    Returns:
+        (n, words + 1) float32 of length one. What a family says is its distance from "could be any word"; the last
+        axis is a constant, so that the concept that says nothing has a direction too.
+    """
+    said = np.empty((len(probabilities), len(WORDS) + 1), np.float32)
+    said[:, -1] = 0.5
+    for part in FAMILY_SLICES:
+        said[:, part] = probabilities[:, part] - 1.0 / (part.stop - part.start)
+    norm: FloatArray = said / np.sqrt(np.square(said).sum(axis=1, keepdims=True))
+    return norm
+
+
+def word_probabilities(embeddings: FloatArray) -> FloatArray:
+    """The inverse of `embed_words`: (..., words + 1) unit embeddings to (..., words) probabilities.
+
+    A zero row, which is no embedding, gives "could be any word".
+    """
+    norm = np.divide(0.5, embeddings[..., -1:], out=np.zeros_like(embeddings[..., -1:]), where=embeddings[..., -1:] > 0)
+    probabilities: FloatArray = embeddings[..., :-1] * norm
+    for part in FAMILY_SLICES:
+        probabilities[..., part] += 1.0 / (part.stop - part.start)
+    return probabilities

@@ -1,0 +1,108 @@
+"""Planted neurons: formulas over the words, computed on the probabilities that the detector reads from pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dnr_env.shapes.lexicon import FAMILY_SLICES, MEMBERS, OPEN, VALUES, WORDS
+from dnr_env.shapes.parse import values_of
+from dnr_env.types import BoolArray, FloatArray
+
+FORMULAS: tuple[str, ...] = (
+    # one word
+    "red", "green", "blue", "purple", "striped", "dotted", "checkered", "wavy", "circle", "star", "cross", "ring",
+    "huge", "tiny", "grass", "brick", "sky",
+    # one hypernym
+    "warm", "cool", "pale", "patterned", "lined", "spotted", "smooth", "round", "angular", "pointed", "outdoor", "plain",
+    # AND
+    "red & striped", "blue & circle", "green & star", "warm & dotted", "cool & checkered", "pale & round",
+    "huge & round", "tiny & pointed", "yellow & grass", "purple & brick", "star & sky", "ring & water",
+    "striped & angular", "dotted & round", "large & cross", "white & outdoor", "wavy & big", "warm & plain",
+    "round & black", "little & lined", "orange & hatched", "triangle & sand",
+    # OR
+    "red | dotted", "warm | striped", "star | cross", "blue | water", "huge | checkered", "ring | wavy",
+    "green | grass", "pointed | speckled", "pink | purple", "tiny | crescent", "cool | brick", "square | hexagon",
+    # AND-NOT
+    "round & !solid", "warm & !red", "patterned & !dotted", "angular & !bar", "big & !round", "cool & !smooth",
+    "outdoor & !grass", "pointed & !star", "striped & !black", "circle & !warm", "blue & !tiny", "cross & !plain",
+)  # fmt: skip
+"""Their order is their index in the layer `planted`."""
+
+_INDEX = {word: value for value, (_, word) in enumerate(VALUES)}
+
+
+@dataclass(frozen=True)
+class Formula:
+    """`first`, or `first operator second`, where the second may be negated."""
+
+    first: int
+    second: int | None = None
+    operator: str = ""
+    negated: bool = False
+
+    @classmethod
+    def read(cls, text: str) -> Formula:
+        """From the notation of FORMULAS."""
+        first, *rest = text.split()
+        if not rest:
+            return cls(_INDEX[first])
+        operator, second = rest
+        return cls(_INDEX[first], _INDEX[second.removeprefix("!")], operator, second.startswith("!"))
+
+    def words(self) -> dict[int, BoolArray]:
+        """For each family that the formula speaks of, (words,) which base words it asks for."""
+        asked = {VALUES[self.first][0]: MEMBERS[self.first].copy()}
+        if self.second is not None:
+            family = VALUES[self.second][0]
+            others = np.zeros(len(WORDS), bool)
+            others[FAMILY_SLICES[family]] = True
+            second = others & ~MEMBERS[self.second] if self.negated else MEMBERS[self.second]
+            if family in asked:
+                asked[family] = asked[family] & second if self.operator == "&" else asked[family] | second
+            else:
+                asked[family] = second
+        return asked
+
+
+_PARSED = tuple(Formula.read(text) for text in FORMULAS)
+
+
+def activations(probabilities: FloatArray) -> FloatArray:
+    """Word probabilities (n, words) to the planted neurons' activations (n, formulas), between 0 and 1.
+
+    The probability of the formula with its parts taken as independent: AND is a product, NOT one minus, a hypernym the
+    sum over its words. Two values of one family exclude each other: OR adds them, and AND NOT takes the words left.
+    """
+    value = probabilities @ MEMBERS.T.astype(probabilities.dtype)
+    out = np.empty((len(probabilities), len(_PARSED)), probabilities.dtype)
+    for column, formula in enumerate(_PARSED):
+        parts = [probabilities @ words.astype(probabilities.dtype) for words in formula.words().values()]
+        if len(parts) == 1:
+            out[:, column] = parts[0]
+            continue
+        assert formula.second is not None
+        p, q = value[:, formula.first], value[:, formula.second]
+        q = 1 - q if formula.negated else q
+        out[:, column] = p * q if formula.operator == "&" else p + q - p * q
+    return out
+
+
+def precision_recall(formula: str, label: str) -> tuple[float, float]:
+    """How well a label's attributes are those of a planted formula.
+
+    Within a family, precision is the part of the words that the label allows which the formula asks for, and recall
+    the part of the words asked for which the label allows. Precision is the mean over the families that the label
+    names, recall the mean over the families that the formula speaks of; a family that only one of them names counts 0.
+
+    Returns:
+        (precision, recall), each in [0, 1].
+    """
+    asked = Formula.read(formula).words()
+    named = {f: MEMBERS[v] for f, v in enumerate(values_of(label)) if v != OPEN}
+    both = {f: float((asked[f] & named[f]).sum()) for f in asked.keys() & named.keys()}
+    precision = sum(both[f] / named[f].sum() for f in both) / len(named) if named else 0.0
+    return precision, sum(both[f] / asked[f].sum() for f in both) / len(asked)
+
+

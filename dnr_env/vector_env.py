@@ -1,0 +1,163 @@
+"""Many episodes whose measurements of a step go to the lab as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from dnr_env import viewer
+from dnr_env.env import Observation, action_masks, action_space, make_refinement, read_actions
+from dnr_env.errors import DnRError, unknown
+from dnr_env.refinement import Info, observation_space
+from dnr_env.stacks import Stack
+from dnr_env.types import BoolArray, FloatArray, ImageArray
+from dnr_env.users import Users
+
+_MODES = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
+
+
+class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, FloatArray]):
+    """The native vector environment behind `gym.make_vec("DnR/Refine-v0", num_envs=n)`.
+
+    Step by step equal to n single environments with seeds `seed + i`; see `RefineEnv` for everything else.
+
+    Args:
+        num_envs: episodes side by side.
+        autoreset_mode: `SAME_STEP`, the default (an ended episode begins anew in the step that ends it, and its last
+            observation and information are in `infos["final_obs"]` and `infos["final_info"]`), or `DISABLED` (it stays
+            as it is, with reward 0, until `reset(options={"reset_mask": mask})`).
+        stack: see `RefineEnv`, as the rest.
+        neurons: see `RefineEnv`.
+        mutator: see `RefineEnv`.
+        user_concepts: see `RefineEnv`.
+        render_mode: see `RefineEnv`; `"human"` is for single environments.
+        slots: whether actions name a slot.
+        **rules: fields of `Rules`.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+        stack: str | Stack = "shapes",
+        neurons: str = "train",
+        mutator: str = "evidence",
+        user_concepts: Users = None,
+        render_mode: str | None = None,
+        slots: bool = False,
+        **rules: Any,
+    ) -> None:
+        mode = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
+        if mode not in [known.value for known in _MODES]:
+            raise unknown("autoreset_mode", mode, [known.value for known in _MODES])
+        if render_mode not in (None, "rgb_array", "ansi"):
+            raise unknown("render_mode", render_mode, ["rgb_array", "ansi"])
+        if num_envs < 1:
+            raise DnRError(f"num_envs: {num_envs} is too few; 1 or more will do")
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 2, "autoreset_mode": AutoresetMode(mode)}
+        self._autoreset = mode == AutoresetMode.SAME_STEP.value
+        self.refinement = make_refinement(num_envs, stack, neurons, mutator, user_concepts, rules)
+        self._slots = slots
+        self.single_observation_space = observation_space(self.refinement.rules, self.refinement.stack.lab.reader.dim)
+        self.single_action_space = action_space(self.refinement.rules, slots)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._rngs: list[np.random.Generator] = []
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, Info]:
+        """Begin episodes in all rows, or in those of `options["reset_mask"]`, an (n,) bool array.
+
+        Args:
+            seed: one for each row; an integer s stands for s, s + 1, …
+            options: `neuron` and `concepts` as in `RefineEnv`, the same for all rows; or `each`, a sequence of one such
+                mapping a row.
+        """
+        options = dict(options or {})
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed or [None] * self.num_envs)
+        mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, bool)))
+        each = list(options.pop("each", [options] * self.num_envs))
+        for name, given in (("seed", seeds), ("reset_mask", mask), ("each", each)):
+            if len(given) != self.num_envs:
+                raise DnRError(f"{name}: {len(given)} were given; {self.num_envs}, one for each episode, will do")
+        if not self._rngs:
+            self._rngs = [seeding.np_random(s)[0] for s in seeds]
+        rows = np.flatnonzero(mask).tolist()
+        for row in rows:
+            if seeds[row] is not None:
+                self._rngs[row] = seeding.np_random(seeds[row])[0]
+        self.refinement.begin(rows, [self._rngs[row] for row in rows], [each[row] for row in rows])
+        return self.refinement.state.observe(), self._infos(rows)
+
+    def step(self, actions: Any) -> tuple[Observation, FloatArray, BoolArray, BoolArray, Info]:
+        """One action in every episode.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before the first reset.
+            DnRError: there is no such action; the episodes are as they were.
+        """
+        if not self._rngs:
+            raise gym.error.ResetNeeded("step: no episode is running; call reset() first")
+        chosen, slots = read_actions(actions, self.refinement.rules, self._slots)
+        if len(chosen) != self.num_envs:
+            raise DnRError(f"actions: {len(chosen)} were given; {self.num_envs}, one for each episode, will do")
+        rewards, terminated, truncated = self.refinement.act(chosen, slots, self._rngs)
+        observation = self.refinement.state.observe()
+        final: Info = {}
+        ended = np.flatnonzero(terminated | truncated).tolist()
+        if ended and self._autoreset:
+            final["final_obs"] = np.full(self.num_envs, None, object)
+            for row in ended:
+                final["final_obs"][row] = {key: value[row].copy() for key, value in observation.items()}
+            final["_final_obs"] = terminated | truncated
+            final["final_info"] = self._infos(ended)
+            final["_final_info"] = terminated | truncated
+            self.refinement.begin(ended, [self._rngs[row] for row in ended], [{}] * len(ended))
+            observation = self.refinement.state.observe()
+        return observation, rewards, terminated, truncated, {**final, **self._infos(range(self.num_envs))}
+
+    def action_masks(self) -> BoolArray:
+        """(n, 4) bool, or (n, 4 + n_slots): which actions, and which slots, have an effect."""
+        return action_masks(self.refinement, self._slots)
+
+    def render(self) -> tuple[ImageArray | str, ...] | None:  # type: ignore[override]
+        """One picture or text an episode."""
+        if self.render_mode is None:
+            return None
+        draw = viewer.picture if self.render_mode == "rgb_array" else viewer.text
+        return tuple(draw(viewer.view(self.refinement, row)) for row in range(self.num_envs))
+
+    @property
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """The episodes' random generators."""
+        return tuple(self._rngs)
+
+    def _infos(self, rows: Sequence[int]) -> Info:
+        """The episodes' information in Gymnasium's vector form: an array a key, and a mask `_key` of the rows that have it."""
+        if not rows:
+            return {}
+        masks = self.action_masks().astype(np.int8)
+        singles = {row: self.refinement.info(row) for row in rows}
+        present = np.zeros(self.num_envs, bool)
+        present[list(rows)] = True
+        infos: Info = {}
+        for key, example in singles[rows[0]].items():
+            if isinstance(example, np.ndarray):
+                array = np.zeros((self.num_envs, *example.shape), example.dtype)
+            else:
+                array = np.zeros(self.num_envs, int) if isinstance(example, int) else np.full(self.num_envs, None, object)
+            for row, info in singles.items():
+                array[row] = info[key]
+            infos[key], infos[f"_{key}"] = array, present.copy()
+        infos["action_mask"] = np.where(present[:, None], masks, np.int8(0))
+        infos["_action_mask"] = present.copy()
+        return infos
