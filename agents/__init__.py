@@ -12,7 +12,7 @@ NAMES = ("stop", "random", "dnd", "dnr", "patience:3", "annealed", "a folder tha
 
 
 def make_agent(spec: str) -> Agent:
-    """The agent that a text names: one of the loops, or the folder of a learned policy.
+    """The agent that a text names: one of the loops, or a run's folder, whose best policy by validation it is.
 
     Raises:
         DnRError: there is no such agent, or the folder holds no policy.
@@ -26,7 +26,8 @@ def make_agent(spec: str) -> Agent:
             raise DnRError(f"agent: {spec!r} needs a number of steps of 1 or more; patience:3 will do")
         return PatienceAgent(int(argument))
     if Path(spec).is_dir():
-        from agents.learned import LearnedAgent
+        from agents.learned import LearnedAgent, members
 
-        return LearnedAgent.load(Path(spec))
+        policies = [LearnedAgent.load(folder) for folder in members(Path(spec))]
+        return max(policies, key=lambda policy: policy.card.get("validation_return", 0.0))
     raise unknown("agent", spec, NAMES)

@@ -34,6 +34,8 @@ class Stack:
     measure_probe: Callable[[Lab], Probe]
     truth: Callable[[str], str | None]
     """The formula of a planted neuron, by its name; for evaluation alone."""
+    optimum: Callable[[], dict[str, str]]
+    """Neuron to its best concept, where brute force has found it; for evaluation alone."""
 
     @cached_property
     def probe(self) -> Probe:
@@ -60,6 +62,7 @@ _PROBE_IMAGES = 2000
 
 def _shapes(name: str, width: int, infidelity: float = 0.0) -> Stack:
     from dnr_env.shapes import language, lexicon
+    from dnr_env.shapes.optimum import optimum
     from dnr_env.shapes.parse import normalise
     from dnr_env.shapes.reader import ShapesReader
     from dnr_env.shapes.render import Renderer
@@ -89,6 +92,7 @@ def _shapes(name: str, width: int, infidelity: float = 0.0) -> Stack:
         vocabulary=lexicon.vocabulary,
         measure_probe=measure_probe,
         truth=reader.formula,
+        optimum=lambda: optimum(name),
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -23,8 +24,10 @@ from dnr_env.shapes.lexicon import ANYTHING, FAMILY_SLICES, WORDS, allowed_words
 from dnr_env.shapes.parse import values_of
 from dnr_env.shapes.reader import DATA
 from dnr_env.shapes.render import Renderer
-from dnr_env.stacks import STACKS, Stack, load
 from dnr_env.types import BoolArray, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from dnr_env.stacks import Stack
 
 _POOL = 48_000
 _MATCHES = 60  # images of the pool that stand for one concept
@@ -84,6 +87,8 @@ def search(stack: Stack, images_per_measure: int = 5) -> dict[str, str]:
 
 
 def main() -> None:
+    from dnr_env.stacks import STACKS, load
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stack", choices=sorted(STACKS), default="shapes")
     stack = parser.parse_args().stack

@@ -1,0 +1,70 @@
+"""Checkpoints of a Stable-Baselines3 model as one safetensors file: nothing is pickled, a crash leaves a whole one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import nn
+
+from agents.learned import Network
+from dnr_env.files import write_atomically
+
+
+def network_of(model: BaseAlgorithm) -> Network:
+    """The part of a model's policy that chooses actions."""
+    policy = model.policy
+    if hasattr(policy, "q_net"):
+        modules = list(policy.q_net.q_net)
+    else:
+        modules = [*policy.mlp_extractor.policy_net, policy.action_net]
+    layers = tuple(
+        (module.weight.detach().numpy().T.copy(), module.bias.detach().numpy().copy())
+        for module in modules
+        if isinstance(module, nn.Linear)
+    )
+    return Network(layers, "tanh" if any(isinstance(module, nn.Tanh) for module in modules) else "relu")
+
+
+def save_checkpoint(model: BaseAlgorithm, path: Path, curve: list[dict[str, float]]) -> None:
+    """Write parameters, the optimiser's state, steps done and the learning curve."""
+    tensors = {f"policy.{name}": tensor.contiguous() for name, tensor in model.policy.state_dict().items()}
+    for number, state in model.policy.optimizer.state_dict()["state"].items():
+        tensors.update({f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in state.items()})
+    metadata = {"num_timesteps": str(model.num_timesteps), "curve": json.dumps(curve)}
+    write_atomically(path, save(tensors, metadata))
+
+
+def load_checkpoint(model: BaseAlgorithm, path: Path) -> list[dict[str, float]]:
+    """Bring a model to a checkpoint, if there is one; returns the learning curve so far.
+
+    The environments and, for DQN, the replay buffer begin anew: training goes on, but not bit for bit as if it had not
+    been stopped.
+    """
+    if not path.exists():
+        return []
+    parameters: dict[str, torch.Tensor] = {}
+    states: dict[int, dict[str, Any]] = {}
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        for key in file.keys():  # noqa: SIM118 (not a mapping)
+            kind, rest = key.split(".", 1)
+            if kind == "policy":
+                parameters[rest] = file.get_tensor(key)
+            else:
+                number, name = rest.split(".")
+                states.setdefault(int(number), {})[name] = file.get_tensor(key)
+    model.policy.load_state_dict(parameters)
+    optimizer = model.policy.optimizer.state_dict()
+    model.policy.optimizer.load_state_dict({"state": states, "param_groups": optimizer["param_groups"]})
+    model.num_timesteps = int(metadata["num_timesteps"])
+    # Fresh episodes, not those that the run began with.
+    model.env.seed(int(np.random.SeedSequence([model.seed or 0, model.num_timesteps]).generate_state(1)[0] >> 1))
+    curve: list[dict[str, float]] = json.loads(metadata["curve"])
+    return curve

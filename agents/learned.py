@@ -1,0 +1,99 @@
+"""Learned policies without the library that trained them: a small network in NumPy, saved as safetensors and JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from agents.base import Agent, Observation, dice
+from agents.features import COUNT, features
+from dnr_env.episode import Action
+from dnr_env.errors import DnRError
+from dnr_env.files import write_atomically
+from dnr_env.types import BoolArray, FloatArray, IntArray
+
+FORMAT = 1
+_ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A multi-layer perceptron: (inputs, outputs) weights and (outputs,) biases a layer."""
+
+    layers: tuple[tuple[FloatArray, FloatArray], ...]
+    activation: str
+
+    def __call__(self, x: FloatArray) -> FloatArray:
+        """(n, inputs) to (n, outputs)."""
+        for weights, bias in self.layers[:-1]:
+            x = _ACTIVATIONS[self.activation](_rows_times(x, weights) + bias)
+        weights, bias = self.layers[-1]
+        return _rows_times(x, weights) + bias
+
+
+def _rows_times(x: FloatArray, weights: FloatArray) -> FloatArray:
+    """`x @ weights`, row by row: a product of many rows at once may differ from it in the last digit."""
+    return np.matmul(x[:, None], weights)[:, 0]
+
+
+class LearnedAgent(Agent):
+    """Takes the likeliest action of a policy, or draws one from it."""
+
+    def __init__(self, name: str, network: Network, card: dict[str, Any]) -> None:
+        self.name = name
+        self.network = network
+        self.card = card
+        """How it was trained, for people."""
+
+    def act(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool) -> IntArray:
+        """The unmasked action of the largest logit, or one by its probability."""
+        logits = self.network(features(observation))
+        if masks is not None:
+            logits = np.where(masks, logits, -np.inf)
+        if not deterministic:
+            uniform = np.stack([dice(observation, row).random(len(Action)) for row in range(len(logits))])
+            logits = logits - np.log(-np.log(uniform))  # Gumbel noise: its argmax is a draw from the softmax
+        return logits.argmax(axis=1)
+
+    def save(self, folder: Path) -> None:
+        """Write `policy.safetensors` and `policy.json`."""
+        tensors = {f"{i}.{part}": array for i, layer in enumerate(self.network.layers) for part, array in zip("wb", layer, strict=True)}
+        card = {"format": FORMAT, "features": COUNT, "actions": len(Action), "activation": self.network.activation, **self.card}
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "policy.safetensors", save(tensors))
+        write_atomically(folder / "policy.json", (json.dumps(card, indent=2) + "\n").encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> LearnedAgent:
+        """Read a policy that `save` wrote.
+
+        Raises:
+            DnRError: there is none, it is damaged, or it is for other features or actions.
+        """
+        try:
+            card = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
+            tensors = load_file(folder / "policy.safetensors")
+        except FileNotFoundError as error:
+            missing = Path(error.filename or "policy.safetensors").name
+            raise DnRError(f"agent: {folder} holds no {missing}; a folder that train.py wrote will do") from None
+        except (ValueError, SafetensorError) as error:
+            raise DnRError(f"agent: the policy in {folder} is damaged ({error}); train it again") from None
+        saved = [card.get(key) for key in ("format", "features", "actions")]
+        if saved != [FORMAT, COUNT, len(Action)]:
+            raise DnRError(
+                f"agent: the policy in {folder} is for {saved[1]} features and {saved[2]} actions (format {saved[0]}); "
+                f"one for {COUNT} and {len(Action)} (format {FORMAT}) will do"
+            )
+        layers = tuple((tensors[f"{i}.w"], tensors[f"{i}.b"]) for i in range(len(tensors) // 2))
+        return cls(folder.name, Network(layers, card["activation"]), card)
+
+
+def members(folder: Path) -> list[Path]:
+    """The policies of a run: its seeds' folders, or the folder itself."""
+    return sorted(path.parent for path in folder.glob("seed-*/policy.json")) or [folder]

@@ -1,0 +1,100 @@
+"""The one evaluation loop: any agent, on chosen neurons, many episodes side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from agents.base import Agent
+from dnr_env.stacks import load
+
+Job = tuple[str, int]
+"""(neuron, seed)."""
+
+
+@dataclass
+class Episode:
+    """What one episode came to."""
+
+    neuron: str
+    seed: int
+    label: str
+    first_label: str
+    """The incumbent when it began."""
+    score: float
+    """The label's score by the agent's own images."""
+    images: int
+    """Images drawn for the agent, those of the initial measurement included."""
+    added_images: int
+    """Those after it, which are charged."""
+    total_reward: float
+    steps: int
+    truncated: bool
+    curve: list[tuple[int, float, float]] = field(default_factory=list)
+    """At the beginning and after each step: added images, value gained so far (the rewards without the bill), and the
+    incumbent's score by the agent's own images."""
+    concepts: list[tuple[str, float]] = field(default_factory=list)
+    """The master list: texts with their scores, in the order of measurement."""
+
+
+def rollout(agent: Agent, jobs: Sequence[Job], *, batch: int = 64, **env: Any) -> Iterator[Episode]:
+    """Play one episode a job; yields them in the order of the jobs.
+
+    An episode depends on its job alone, not on the batch it is played in.
+
+    Args:
+        agent: who plays.
+        jobs: neurons and seeds.
+        batch: episodes side by side.
+        **env: arguments of `RefineEnv`.
+    """
+    names = load(env.get("stack", "shapes")).lab.reader.neurons
+    for start in range(0, len(jobs), batch):
+        yield from _block(agent, jobs[start : start + batch], names, env)
+
+
+def _block(agent: Agent, jobs: Sequence[Job], names: Sequence[str], env: dict[str, Any]) -> list[Episode]:
+    n = len(jobs)
+    envs = gym.make_vec(f"dnr_env:{agent.env_id}", num_envs=n, autoreset_mode="Disabled", **{**env, "neurons": "all"})
+    observation, infos = envs.reset(
+        seed=[(seed << 16) + names.index(neuron) for neuron, seed in jobs],
+        options={"each": [{"neuron": neuron} for neuron, _ in jobs]},
+    )
+    rules = envs.unwrapped.refinement.rules
+    episodes = [
+        Episode(neuron, seed, label, label, 0.0, int(images), 0, 0.0, 0, False, [(0, 0.0, score)])
+        for (neuron, seed), label, images, score in zip(jobs, infos["label"], infos["images"], _incumbent(infos), strict=True)
+    ]
+    first_images = infos["images"]
+    state, start, running = None, np.ones(n, bool), np.ones(n, bool)
+    while running.any():
+        agent.watch(infos)
+        actions, state = agent.predict(observation, state, start, True, envs.unwrapped.action_masks())
+        observation, rewards, terminated, truncated, infos = envs.step(actions)
+        start = np.zeros(n, bool)
+        scores = _incumbent(infos)
+        for row in np.flatnonzero(running):
+            episode = episodes[row]
+            episode.total_reward += float(rewards[row])
+            episode.steps += 1
+            episode.truncated = bool(truncated[row])
+            episode.added_images = int(infos["images"][row] - first_images[row])
+            episode.images = int(infos["images"][row])
+            gained = episode.total_reward + rules.image_cost * episode.added_images
+            episode.curve.append((episode.added_images, gained, scores[row]))
+        running &= ~(terminated | truncated)
+    for row, episode in enumerate(episodes):
+        episode.label = infos["label"][row]
+        episode.concepts = list(zip(infos["master"][row], infos["master_scores"][row].tolist(), strict=False))
+        episode.score = dict(episode.concepts)[episode.label]
+    envs.close()
+    return episodes
+
+
+def _incumbent(infos: dict[str, Any]) -> list[float]:
+    """(n,) the best score of each master list."""
+    return [float(scores[: len(texts)].max()) for scores, texts in zip(infos["master_scores"], infos["master"], strict=True)]

@@ -1,0 +1,62 @@
+"""The judge: measures a final label on seeds that neither the search nor the reward has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dnr_env.scores import correlation, score
+from dnr_env.seeds import SeedBlock
+from dnr_env.stacks import Stack
+from dnr_env.types import FloatArray
+
+IMAGES = 50
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge finds of one label for one neuron."""
+
+    value: float
+    """The score, on the judge's images."""
+    error: float
+    """Its standard error."""
+    auc: float
+    """P(an image of the label excites the neuron more than a control image) (CoSy)."""
+    mad: float
+    """(mean over the label's images - mean over the control set) / its standard deviation (CoSy)."""
+    simulation: float
+    """Correlation over the probe set of label-image similarity with the neuron's activation; punishes narrow labels."""
+
+
+def judge(
+    stack: Stack, neurons: Sequence[str], labels: Sequence[str], score_name: str, images_per_measure: int, images: int = IMAGES
+) -> list[Verdict]:
+    """Judge label i for neuron i; each distinct label is drawn once.
+
+    Args:
+        stack: whose generator and target judge.
+        neurons: (n) names.
+        labels: (n) texts, as `Stack.normalise` returns them.
+        score_name: the score that `value` is.
+        images_per_measure: the subset size m of the score.
+        images: how many images of each label.
+    """
+    if not neurons:
+        return []
+    probe, names = stack.probe, stack.lab.reader.neurons
+    which = np.array([names.index(neuron) for neuron in neurons])
+    evidence = stack.lab.measure(labels, np.tile(SeedBlock.JUDGE.seeds(0, images), (len(labels), 1)))
+    activations = probe.normalise(evidence.activations[np.arange(len(which)), :, which], which)
+    similarities = (evidence.embeddings * probe.exemplar_embeddings[which][:, None]).sum(axis=2)
+
+    def by(name: str) -> tuple[FloatArray, FloatArray]:
+        counts = np.full(len(which), images)
+        return score(name, activations, counts, images_per_measure, similarities, probe.controls[which])
+
+    (value, error), (auc, _), (mad, _) = by(score_name), by("auc"), by("mad")
+    real = np.nan_to_num(probe.activations[:, which].T)
+    simulation = correlation(stack.embedder.embed_texts(labels) @ probe.embeddings.T, real)
+    return [Verdict(*map(float, row)) for row in zip(value, error, auc, mad, simulation, strict=True)]

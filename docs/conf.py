@@ -1,0 +1,85 @@
+"""Configuration of Sphinx. What the code already says is written into `_generated` when a build begins."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dnr_env.env import RefineEnv
+from dnr_env.neurons import split_of
+from dnr_env.shapes import lexicon, planted
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+project = "DnR"
+author = "The DnR authors"
+copyright = "2026, The DnR authors"  # noqa: A001 (Sphinx's name)
+version = release = installed_version("dnr-env")
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
+exclude_patterns = ["_build", "_generated"]
+html_theme = "furo"
+html_title = f"DnR {release}"
+default_role = "code"  # the docstrings put code between single backticks
+highlight_language = "python"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+napoleon_numpy_docstring = False
+myst_heading_anchors = 3
+
+GENERATED = Path(__file__).parent / "_generated"
+
+
+def words() -> Iterator[str]:
+    """The vocabulary of Shapes as a table."""
+    yield "| Family | Words | Words above them |"
+    yield "|--------|-------|------------------|"
+    for family in lexicon.FAMILIES:
+        above = "; ".join(f"*{name}*: {', '.join(members)}" for name, members in family.hypernyms.items())
+        yield f"| {family.name} | {', '.join(family.words)} | {above} |"
+    yield ""
+    yield (
+        f"{len(lexicon.WORDS)} words and {len(lexicon.VALUES) - len(lexicon.WORDS)} words above them make "
+        f"{len(lexicon.vocabulary()):,} concepts that name one to {lexicon.MAX_NAMED} families."
+    )
+
+
+def formulas() -> Iterator[str]:
+    """The planted neurons as a table."""
+    kinds: dict[str, list[str]] = {}
+    for index, text in enumerate(planted.FORMULAS):
+        formula = planted.Formula.read(text)
+        kind = f"a {formula.operator} {'!' * formula.negated}b" if formula.operator else "a"
+        kinds.setdefault(kind, []).append(f"{text} ({index}, {split_of(f'planted:{index}')})")
+    yield "| Form | Formulas, with their indices and splits |"
+    yield "|------|------------------------------------------|"
+    for kind, texts in kinds.items():
+        listed = ", ".join(texts).replace("|", "\\|")
+        yield "| `{}` | {} |".format(kind.replace("|", "\\|"), listed)
+
+
+def write(name: str, text: str) -> None:
+    """Write a generated page, unless it is there: an unchanged one is not built again."""
+    path = GENERATED / name
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def generate(app: Sphinx) -> None:
+    """Write what other pages include."""
+    write("environment.md", inspect.getdoc(RefineEnv) + "\n")
+    write("words.md", "\n".join(words()) + "\n")
+    write("formulas.md", "\n".join(formulas()) + "\n")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the step that generates pages."""
+    app.connect("builder-inited", generate)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

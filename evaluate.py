@@ -1,0 +1,187 @@
+"""Evaluate agents and label neurons.
+
+    python evaluate.py compare --agents dnd dnr patience:4 runs/ppo --neurons test --seeds 1 2 --out results/test
+    python evaluate.py label --agent runs/ppo/seed-0 --neurons layer4:0-31 --out results/layer4
+    python evaluate.py rank --layer layer4 --out results/rank
+    python evaluate.py play --neurons layer4:7 --out results/me.jsonl
+
+Every command resumes: run it again and it goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from agents import make_agent
+from agents.compare import Results, contestants, optimal_values, play, write_outcome
+from agents.labelling import label, write_label_report, write_table
+from agents.ranking import rank, shown_ranking, write_ranking
+from dnr_env import DnRError, Rules, load_stack
+from dnr_env.files import write_atomically
+from dnr_env.judge import IMAGES
+from dnr_env.neurons import select
+from dnr_env.stacks import Stack
+
+
+@dataclass(frozen=True)
+class Common:
+    """Options of every command."""
+
+    out: Path
+    """Folder of the results (for play: the session's file)."""
+    stack: str = "shapes"
+    """Models: shapes, shapes-transfer, shapes-unfaithful."""
+    score: str = "log_k"
+    """Score of a concept."""
+    budget: int = 100
+    """Images after the initial measurement."""
+    image_cost: float = 0.0005
+    """Price of an image."""
+
+
+@dataclass(frozen=True)
+class Compare(Common):
+    """Agents x neurons x seeds: a table with intervals, paired differences, plots and a report."""
+
+    agents: tuple[str, ...] = ("stop", "random", "dnd", "dnr", "annealed", "patience:4")
+    """stop, random, dnd, dnr, annealed, patience:N, or the folder of a run of train.py."""
+    neurons: str = "test"
+    """A split, a layer, or neurons such as layer4:0-9,planted:test."""
+    seeds: tuple[int, ...] = (1, 2)
+    """Seeds of the episodes."""
+    user_concepts: str | None = None
+    """A file of concepts, or simulated:QUALITY."""
+
+
+@dataclass(frozen=True)
+class Label(Common):
+    """Any agent on any neurons: labels.jsonl, labels.csv and report.html."""
+
+    agent: str = "dnr"
+    """Who labels."""
+    neurons: str = "test"
+    """A split, a layer, or neurons such as layer4:0-9,planted:test."""
+    seed: int = 0
+    """Seed of the episodes."""
+    user_concepts: str | None = None
+    """A file of concepts, or simulated:QUALITY."""
+
+
+@dataclass(frozen=True)
+class Rank(Common):
+    """The six scoring methods x every neuron of a layer: score and rank of its label (Table 1 of the DnR report)."""
+
+    layer: str = "layer4"
+    """Whose neurons."""
+    agent: str = "dnr"
+    """Who labels them."""
+    seed: int = 0
+    """Seed of the episodes."""
+
+
+@dataclass(frozen=True)
+class Play(Common):
+    """You are the agent."""
+
+    neurons: str = "layer4:test"
+    """Neurons to label, one after the other."""
+    seed: int = 0
+    """Seed of the episodes."""
+
+
+def rules_of(options: Common) -> Rules:
+    """The environment's rules."""
+    return Rules(score=options.score, budget=options.budget, image_cost=options.image_cost)
+
+
+def named(stack: Stack, neurons: str) -> list[str]:
+    """Names of the neurons that a text names."""
+    return [stack.lab.reader.neurons[i] for i in select(stack.lab.reader.neurons, neurons)]
+
+
+def settle(folder: Path, settings: dict[str, Any]) -> None:
+    """Note what a folder's results were made with; refuse to mix them with others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(settings, indent=2, default=str) + "\n"
+    noted = folder / "settings.json"
+    if noted.exists() and noted.read_text(encoding="utf-8") != text:
+        raise DnRError(f"out: {folder} holds results of other settings (see its settings.json); another folder will do")
+    write_atomically(noted, text.encode())
+
+
+def compare_command(options: Compare) -> None:
+    stack, rules = load_stack(options.stack), rules_of(options)
+    neurons, players = named(stack, options.neurons), contestants(options.agents)
+    settle(options.out, {"stack": options.stack, "user_concepts": options.user_concepts, **asdict(rules)})
+    path = options.out / "results.jsonl"
+    records = play(stack, players, neurons, options.seeds, path, rules, options.user_concepts)
+    results = Results(records, optimal_values(stack, neurons, rules))
+    print(write_outcome(results, stack, options.neurons, rules, IMAGES, options.out))
+    print(f"report: {options.out / 'report.html'}")
+
+
+def label_command(options: Label) -> None:
+    stack, rules = load_stack(options.stack), rules_of(options)
+    neurons, agent = named(stack, options.neurons), make_agent(options.agent)
+    settle(options.out, {key: value for key, value in asdict(options).items() if key != "out"})
+    records = label(stack, agent, neurons, options.seed, options.out / "labels.jsonl", rules, options.user_concepts)
+    write_table(records, options.out / "labels.csv")
+    write_label_report(stack, options.agent, records, options.score, options.out / "report.html")
+    print(f"{len(records)} labels, mean value {np.mean([r['value'] for r in records]):.3f}; {stack.lab.counters}")
+    print(f"report: {options.out / 'report.html'}")
+
+
+def rank_command(options: Rank) -> None:
+    stack, rules = load_stack(options.stack), rules_of(options)
+    neurons, agent = named(stack, options.layer), make_agent(options.agent)
+    settle(options.out, {key: value for key, value in asdict(options).items() if key != "out"})
+    records = label(stack, agent, neurons, options.seed, options.out / "labels.jsonl", rules)
+    table = rank(stack, neurons, {r["neuron"]: r["label"] for r in records}, rules.images_per_measure)
+    write_ranking(table, options.out / "rank.csv")
+    print(shown_ranking(table))
+    print(f"all {len(table)} neurons: {options.out / 'rank.csv'}")
+
+
+def play_command(options: Play) -> None:
+    from agents.human.session import Session
+    from agents.human.terminal import play as play_in_terminal
+
+    neurons = named(load_stack(options.stack), options.neurons)
+    rules = {"score": options.score, "budget": options.budget, "image_cost": options.image_cost}
+    play_in_terminal(Session.open(options.out, neurons=neurons, stack=options.stack, seed=options.seed, **rules))
+
+
+def main() -> None:
+    command = tyro.cli(
+        Annotated[Compare, tyro.conf.subcommand("compare")]
+        | Annotated[Label, tyro.conf.subcommand("label")]
+        | Annotated[Rank, tyro.conf.subcommand("rank")]
+        | Annotated[Play, tyro.conf.subcommand("play")],
+        description=__doc__,
+    )
+    try:
+        match command:
+            case Compare():
+                compare_command(command)
+            case Label():
+                label_command(command)
+            case Rank():
+                rank_command(command)
+            case Play():
+                play_command(command)
+    except DnRError as error:
+        sys.exit(f"evaluate.py: {error}")
+    except KeyboardInterrupt:
+        print(f"\nevaluate.py: stopped; what was finished is in {command.out}, and the same command goes on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
