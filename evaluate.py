@@ -117,6 +117,7 @@ def settle(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def compare_command(options: Compare) -> None:
+    """Play, judge, and write the table, plots and report."""
     stack, rules = load_stack(options.stack), rules_of(options)
     neurons, players = named(stack, options.neurons), contestants(options.agents)
     settle(options.out, {"stack": options.stack, "user_concepts": options.user_concepts, **asdict(rules)})
@@ -128,6 +129,7 @@ def compare_command(options: Compare) -> None:
 
 
 def label_command(options: Label) -> None:
+    """Label neurons, and write the table and the report."""
     stack, rules = load_stack(options.stack), rules_of(options)
     neurons, agent = named(stack, options.neurons), make_agent(options.agent)
     settle(options.out, {key: value for key, value in asdict(options).items() if key != "out"})
@@ -139,6 +141,7 @@ def label_command(options: Label) -> None:
 
 
 def rank_command(options: Rank) -> None:
+    """Label a layer, and rank its neurons by every method."""
     stack, rules = load_stack(options.stack), rules_of(options)
     neurons, agent = named(stack, options.layer), make_agent(options.agent)
     settle(options.out, {key: value for key, value in asdict(options).items() if key != "out"})
@@ -150,6 +153,7 @@ def rank_command(options: Rank) -> None:
 
 
 def play_command(options: Play) -> None:
+    """Open or resume a session on the terminal."""
     from agents.human.session import Session
     from agents.human.terminal import play as play_in_terminal
 
@@ -159,6 +163,7 @@ def play_command(options: Play) -> None:
 
 
 def main() -> None:
+    """The command line."""
     command = tyro.cli(
         Annotated[Compare, tyro.conf.subcommand("compare")]
         | Annotated[Label, tyro.conf.subcommand("label")]
@@ -179,7 +184,10 @@ def main() -> None:
     except DnRError as error:
         sys.exit(f"evaluate.py: {error}")
     except KeyboardInterrupt:
-        print(f"\nevaluate.py: stopped; what was finished is in {command.out}, and the same command goes on", file=sys.stderr)
+        print(
+            f"\nevaluate.py: stopped; what was finished is in {command.out}, and the same command goes on",
+            file=sys.stderr,
+        )
         sys.exit(130)
 
 

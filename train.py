@@ -89,9 +89,8 @@ def make_model(options: Options, seed: int) -> BaseAlgorithm:
     def rate(remaining: float) -> float:
         return options.learning_rate * remaining
 
-    common: dict[str, Any] = {
-        "learning_rate": rate, "gamma": options.gamma, "seed": seed, "device": "cpu", "policy_kwargs": {"net_arch": [64, 64]}
-    }  # fmt: skip
+    common: dict[str, Any] = {"learning_rate": rate, "gamma": options.gamma, "seed": seed, "device": "cpu"}
+    common["policy_kwargs"] = {"net_arch": [64, 64]}
     match options.algorithm:
         case "maskable-ppo" | "ppo":
             kind = MaskablePPO if options.algorithm == "maskable-ppo" else PPO
@@ -194,6 +193,7 @@ def train_seed(options: Options, seed: int) -> None:
 
 
 def main() -> None:
+    """The command line."""
     options = tyro.cli(Options)
     try:
         for seed in options.seeds:
@@ -201,9 +201,13 @@ def main() -> None:
     except DnRError as error:
         sys.exit(f"train.py: {error}")
     except KeyboardInterrupt:
-        print(f"\ntrain.py: stopped; the same command goes on from the last checkpoint in {options.out}", file=sys.stderr)
+        print(
+            f"\ntrain.py: stopped; the same command goes on from the last checkpoint in {options.out}", file=sys.stderr
+        )
         sys.exit(130)
-    print(f"policies in {options.out}; compare them with: python evaluate.py compare --agents dnd dnr patience:4 {options.out}")
+    print(
+        f"policies in {options.out}; next: python evaluate.py compare --agents dnd dnr patience:4 {options.out} --out …"
+    )
 
 
 if __name__ == "__main__":

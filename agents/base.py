@@ -58,10 +58,13 @@ class Agent:
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """(n,) actions, or (n, 2) with slots. `memory` (n, state_size) is changed in place; zero where an episode begins."""
+        """(n,) actions, or (n, 2) with slots.
+
+        `memory` (n, state_size) is changed in place; it is zero where an episode begins.
+        """
         raise NotImplementedError
 
-    def watch(self, infos: Mapping[str, Any]) -> None:  # noqa: B027
+    def watch(self, infos: Mapping[str, Any]) -> None:
         """See the information of the step before `predict` is asked; only loops that select by images need it."""
 
 

@@ -80,14 +80,28 @@ def play(
                 bar.update(len(fresh))
                 bar.set_postfix_str(f"{player.name}; {stack.lab.counters}")
     keys = {(c.name, c.member) for c in players}
-    return [r for r in records if (r["agent"], r["member"]) in keys and r["neuron"] in set(neurons) and r["seed"] in set(seeds)]
-
-
-def _play_block(stack: Stack, player: Contestant, jobs: Sequence[Job], rules: Rules, user_concepts: Users) -> list[Record]:
-    episodes = list(rollout(player.agent, jobs, stack=stack.name, user_concepts=user_concepts, **asdict(rules)))
-    verdicts = judge(stack, [e.neuron for e in episodes], [e.label for e in episodes], rules.score, rules.images_per_measure)
     return [
-        {"agent": player.name, "member": player.member, **_plain(episode), **asdict(verdict), **_planted(stack, episode)}
+        r
+        for r in records
+        if (r["agent"], r["member"]) in keys and r["neuron"] in set(neurons) and r["seed"] in set(seeds)
+    ]
+
+
+def _play_block(
+    stack: Stack, player: Contestant, jobs: Sequence[Job], rules: Rules, user_concepts: Users
+) -> list[Record]:
+    episodes = list(rollout(player.agent, jobs, stack=stack.name, user_concepts=user_concepts, **asdict(rules)))
+    verdicts = judge(
+        stack, [e.neuron for e in episodes], [e.label for e in episodes], rules.score, rules.images_per_measure
+    )
+    return [
+        {
+            "agent": player.name,
+            "member": player.member,
+            **_plain(episode),
+            **asdict(verdict),
+            **_planted(stack, episode),
+        }
         for episode, verdict in zip(episodes, verdicts, strict=True)
     ]
 
@@ -121,7 +135,7 @@ class Results:
 
     def __init__(self, records: Sequence[Record], optima: Mapping[str, float]) -> None:
         self.neurons = list(dict.fromkeys(r["neuron"] for r in records))
-        self.agents = list(dict.fromkeys(r["agent"] for r in records))
+        self.agents: list[str] = list(dict.fromkeys(r["agent"] for r in records))
         self.seeds = sorted({r["seed"] for r in records})
         self.optima = optima
         self.cells = {(r["agent"], r["member"], r["neuron"], r["seed"]): r for r in records}
@@ -159,7 +173,8 @@ class Results:
     @property
     def reference(self) -> str:
         """The agent of the highest mean return."""
-        return max(self.agents, key=lambda agent: self.table(agent, lambda r: r["return"]).mean())
+        means = {agent: float(self.table(agent, lambda r: r["return"]).mean()) for agent in self.agents}
+        return max(self.agents, key=means.__getitem__)
 
 
 COLUMNS = (
@@ -194,7 +209,9 @@ def differences(results: Results) -> list[list[str]]:
     first = results.reference
     others = [agent for agent in results.agents if agent != first]
     keys = (("return", 4), ("value", 3), ("added_images", 1))
-    return [[other, *(_short(results.difference(first, other, key), digits) for key, digits in keys)] for other in others]
+    return [
+        [other, *(_short(results.difference(first, other, key), digits) for key, digits in keys)] for other in others
+    ]
 
 
 def _short(interval: Interval, digits: int = 3) -> str:
@@ -204,7 +221,9 @@ def _short(interval: Interval, digits: int = 3) -> str:
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table that reads as text and as Markdown."""
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
-    lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in [columns, *rows]]
+    lines = [
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in [columns, *rows]
+    ]
     lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     return "\n".join(lines)
 
@@ -235,12 +254,11 @@ def write_outcome(results: Results, stack: Stack, which: str, rules: Rules, judg
         for neuron in results.neurons
     ]
     values = {
-        "title": "Comparison of agents", "stack": stack.name, "which": which, "seeds": ", ".join(map(str, results.seeds)),
+        "title": "Comparison of agents", "stack": stack.name, "which": which,
+        "seeds": ", ".join(map(str, results.seeds)),
         "judge_images": judge_images, "image_cost": rules.image_cost, "columns": COLUMNS, "rows": rows,
         "reference": results.reference, "differences": apart, "neurons": neurons,
         "plots": [png(folder / "scores.png"), png(folder / "images.png")],
     }  # fmt: skip
     write_report(folder / "report.html", "compare.html", values)
     return text
-
-

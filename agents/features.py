@@ -15,10 +15,10 @@ COUNT = 5 * SLOTS + RECENT + 5
 def features(observation: Observation) -> FloatArray:
     """(n, 29) float32 of order one.
 
-    Of the four best slots: score (of the others, how far behind the best), standard error, images, given by the user,
+    Of the four best slots: score (of the others, how far behind the best), standard error, images, from the user,
     present. Then the recent changes of the best score, the steps since it rose, its specificity and similarity to the
-    exemplars, the budget and the user's concepts left. A gap between two scores is worth a hundred times its size to the
-    reward, so gaps, errors and changes are magnified.
+    exemplars, the budget and the user's concepts left. Differences of a hundredth decide: gaps, errors and changes are
+    magnified.
     """
     score = column(observation, "score")[:, :SLOTS]
     present = column(observation, "present")[:, :SLOTS]
@@ -37,4 +37,5 @@ def features(observation: Observation) -> FloatArray:
         progress(observation, "budget_left")[:, None],
         progress(observation, "user_left")[:, None],
     ]
-    return np.clip(np.concatenate(parts, axis=1), -10, 10).astype(np.float32)
+    values: FloatArray = np.clip(np.concatenate(parts, axis=1), -10, 10).astype(np.float32)
+    return values

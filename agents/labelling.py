@@ -40,7 +40,11 @@ def label(
             episodes = list(rollout(agent, jobs, stack=stack.name, **env))
             verdicts = judge(stack, part, [e.label for e in episodes], rules.score, rules.images_per_measure)
             fresh = [
-                {**asdict(episode), **asdict(verdict), "alive": bool(stack.probe.alive[stack.lab.reader.neurons.index(episode.neuron)])}
+                {
+                    **asdict(episode),
+                    **asdict(verdict),
+                    "alive": bool(stack.probe.alive[stack.lab.reader.neurons.index(episode.neuron)]),
+                }
                 for episode, verdict in zip(episodes, verdicts, strict=True)
             ]
             append_lines(path, fresh)
@@ -76,8 +80,5 @@ def write_label_report(stack: Stack, agent: str, records: Sequence[dict[str, Any
         for record in records
     ]
     full = math.log(2) if score == "log_k" else 1.0
-    write_report(
-        path,
-        "label.html",
-        {"title": "Neuron labels", "records": shown, "stack": stack.name, "agent": agent, "score": score, "full": full, "judge_images": IMAGES},
-    )  # fmt: skip
+    values = {"title": "Neuron labels", "records": shown, "stack": stack.name, "agent": agent, "score": score}
+    write_report(path, "label.html", {**values, "full": full, "judge_images": IMAGES})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from dnr_env.files import write_atomically
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
 FORMAT = 1
-_ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
+_ACTIVATIONS: dict[str, Callable[[FloatArray], FloatArray]] = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Network:
 
 def _rows_times(x: FloatArray, weights: FloatArray) -> FloatArray:
     """`x @ weights`, row by row: a product of many rows at once may differ from it in the last digit."""
-    return np.matmul(x[:, None], weights)[:, 0]
+    product: FloatArray = np.matmul(x[:, None], weights)[:, 0]
+    return product
 
 
 class LearnedAgent(Agent):
@@ -51,7 +53,9 @@ class LearnedAgent(Agent):
         self.card = card
         """How it was trained, for people."""
 
-    def act(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool) -> IntArray:
+    def act(
+        self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
+    ) -> IntArray:
         """The unmasked action of the largest logit, or one by its probability."""
         logits = self.network(features(observation))
         if masks is not None:
@@ -59,12 +63,23 @@ class LearnedAgent(Agent):
         if not deterministic:
             uniform = np.stack([dice(observation, row).random(len(Action)) for row in range(len(logits))])
             logits = logits - np.log(-np.log(uniform))  # Gumbel noise: its argmax is a draw from the softmax
-        return logits.argmax(axis=1)
+        chosen: IntArray = logits.argmax(axis=1)
+        return chosen
 
     def save(self, folder: Path) -> None:
         """Write `policy.safetensors` and `policy.json`."""
-        tensors = {f"{i}.{part}": array for i, layer in enumerate(self.network.layers) for part, array in zip("wb", layer, strict=True)}
-        card = {"format": FORMAT, "features": COUNT, "actions": len(Action), "activation": self.network.activation, **self.card}
+        tensors = {
+            f"{i}.{part}": array
+            for i, layer in enumerate(self.network.layers)
+            for part, array in zip("wb", layer, strict=True)
+        }
+        card = {
+            "format": FORMAT,
+            "features": COUNT,
+            "actions": len(Action),
+            "activation": self.network.activation,
+            **self.card,
+        }
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "policy.safetensors", save(tensors))
         write_atomically(folder / "policy.json", (json.dumps(card, indent=2) + "\n").encode())

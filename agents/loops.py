@@ -20,7 +20,9 @@ class StopAgent(Agent):
 
     name = "stop"
 
-    def act(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool) -> IntArray:
+    def act(
+        self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
+    ) -> IntArray:
         """STOP everywhere."""
         return np.full(len(memory), Action.STOP)
 
@@ -30,7 +32,9 @@ class RandomAgent(Agent):
 
     name = "random"
 
-    def act(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool) -> IntArray:
+    def act(
+        self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
+    ) -> IntArray:
         """A random unmasked action in every episode."""
         allowed = np.ones((len(memory), len(Action)), bool) if masks is None else masks
         return np.array([dice(observation, row).choice(np.flatnonzero(mask)) for row, mask in enumerate(allowed)])
@@ -53,7 +57,9 @@ class DnDAgent(Agent):
         """Keep the images' activations for the selection rule."""
         self._infos = infos
 
-    def act(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool) -> IntArray:
+    def act(
+        self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
+    ) -> IntArray:
         """KEEP the first slot with too few images, then STOP on the one that the rule selects."""
         measured = (np.atleast_3d(self._infos["similarities"].T).T != 0).sum(axis=2)  # (n, slots)
         present = column(observation, "present") > 0
@@ -62,7 +68,7 @@ class DnDAgent(Agent):
         action = np.where(lacking.any(axis=1), Action.KEEP, Action.STOP)
         if masks is not None:
             action = np.where(masks[:, Action.KEEP], action, Action.STOP)
-        for row in np.flatnonzero(action == Action.STOP):
+        for row in np.flatnonzero(action == Action.STOP).tolist():
             used = min(self.images, int(measured[row, present[row]].min()))
             which = np.flatnonzero(present[row])
             chosen = dnd_selection(*(self._images(key, row, used)[which] for key in ("activations", "similarities")))
@@ -88,7 +94,9 @@ class DnRAgent(Agent):
     def __init__(self, top: int = 3) -> None:
         self.top = top
 
-    def act(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool) -> IntArray:
+    def act(
+        self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
+    ) -> IntArray:
         """MUTATE slot after slot; STOP when an iteration has gained nothing."""
         first = progress(observation, "steps_left") == 1
         mean = column(observation, "score")[:, : self.top].mean(axis=1)
@@ -110,7 +118,9 @@ class PatienceAgent(Agent):
         self.patience = patience
         self.name = f"patience:{patience}"
 
-    def act(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool) -> IntArray:
+    def act(
+        self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
+    ) -> IntArray:
         """MUTATE, or STOP out of patience."""
         memory_steps = steps_since_gain(observation, memory)
         return np.where(memory_steps >= self.patience, Action.STOP, Action.MUTATE)
@@ -140,7 +150,9 @@ class AnnealedAgent(Agent):
         self.temperature = temperature
         self.patience = patience
 
-    def act(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool) -> IntArray:
+    def act(
+        self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
+    ) -> IntArray:
         """MUTATE a slot drawn from the softmax of the scores, or STOP out of patience."""
         impatient = steps_since_gain(observation, memory) >= self.patience
         temperature = self.temperature * np.maximum(progress(observation, "steps_left"), 0.05)

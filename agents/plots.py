@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from agents.statistics import mean_interval
-from dnr_env.types import FloatArray
+from dnr_env.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from agents.compare import Results
@@ -19,7 +19,9 @@ def plot_scores(results: Results, path: Path) -> None:
     """Mean return and mean judge score of each agent, with their intervals."""
     figure = Figure((9, 0.42 * len(results.agents) + 1.2), layout="constrained")
     ranked = sorted(results.agents, key=lambda agent: results.table(agent, lambda r: r["return"]).mean())
-    for axes, key, title in zip(figure.subplots(1, 2, sharey=True), ("return", "value"), ("return", "judge score"), strict=True):
+    for axes, key, title in zip(
+        figure.subplots(1, 2, sharey=True), ("return", "value"), ("return", "judge score"), strict=True
+    ):
         for place, agent in enumerate(ranked):
             interval = mean_interval(results.table(agent, lambda r, key=key: r[key]))  # type: ignore[misc]
             axes.plot([interval.low, interval.high], [place, place], color="tab:blue", linewidth=5, alpha=0.35)
@@ -30,7 +32,7 @@ def plot_scores(results: Results, path: Path) -> None:
 
 
 def plot_curves(results: Results, budget: int, path: Path) -> None:
-    """Value gained on held-out images against images drawn, mean over episodes; a dot is where the agent is at its end."""
+    """Value gained on held-out images against images drawn, mean over episodes; a dot is where an agent ends."""
     figure = Figure((7, 4.2), layout="constrained")
     axes = figure.subplots()
     grid = np.arange(0, budget + 1)
@@ -46,7 +48,7 @@ def plot_curves(results: Results, budget: int, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _held(curve: list[list[float]], grid: FloatArray) -> FloatArray:
+def _held(curve: list[list[float]], grid: IntArray) -> FloatArray:
     """The value gained at each point of the grid; after its end an episode stays where it was."""
     images, gained, _ = np.array(curve).T
     held: FloatArray = gained[np.searchsorted(images, grid, side="right") - 1]

@@ -23,7 +23,8 @@ Row = dict[str, str | float]
 def rank(stack: Stack, neurons: Sequence[str], labels: Mapping[str, str], images_per_measure: int) -> list[Row]:
     """Score each neuron's label by each method on its own images, and rank the neurons; rank 1 is the highest score.
 
-    `combined_rank` is the mean of the ranks under `log_k` and `semantic_k`, which the report combines. The rows are in its order.
+    `combined_rank` is the mean of the ranks under `log_k` and `semantic_k`, which the report combines; the rows are in
+    its order.
     """
     probe, names = stack.probe, stack.lab.reader.neurons
     which = np.array([names.index(neuron) for neuron in neurons])
@@ -57,8 +58,8 @@ def write_ranking(rows: Sequence[Row], path: Path) -> None:
 
 def shown_ranking(rows: Sequence[Row], most: int = 12) -> str:
     """The best neurons as text: each score with its rank."""
-    lines = [f"{'neuron':<12}{'label':<34}" + "".join(f"{name:>20}" for name in RANKED) + f"{'combined:>11}"]
+    lines = [f"{'neuron':<12}{'label':<34}" + "".join(f"{name:>20}" for name in RANKED) + f"{'combined':>11}"]
     for row in rows[:most]:
-        cells = "".join(f"{row[name]:>13.3f} (#{row[f'{name}_rank']})".rjust(20) for name in RANKED)
-        lines.append(f"{row['neuron']:<12}{row['label']!s:<34}{cells}{row["combined_rank"]:>11.1f}")
+        cells = "".join(f"{row[name]:.3f} (#{row[name + '_rank']})".rjust(20) for name in RANKED)
+        lines.append(f"{row['neuron']:<12}{row['label']!s:<34}{cells}{row['combined_rank']:>11.1f}")
     return "\n".join(lines)

@@ -59,7 +59,9 @@ def rollout(agent: Agent, jobs: Sequence[Job], *, batch: int = 64, **env: Any) -
 
 def _block(agent: Agent, jobs: Sequence[Job], names: Sequence[str], env: dict[str, Any]) -> list[Episode]:
     n = len(jobs)
-    envs = gym.make_vec(f"dnr_env:{agent.env_id}", num_envs=n, autoreset_mode="Disabled", **{**env, "neurons": "all"})
+    envs: Any = gym.make_vec(
+        f"dnr_env:{agent.env_id}", num_envs=n, autoreset_mode="Disabled", **{**env, "neurons": "all"}
+    )
     observation, infos = envs.reset(
         seed=[(seed << 16) + names.index(neuron) for neuron, seed in jobs],
         options={"each": [{"neuron": neuron} for neuron, _ in jobs]},
@@ -67,7 +69,9 @@ def _block(agent: Agent, jobs: Sequence[Job], names: Sequence[str], env: dict[st
     rules = envs.unwrapped.refinement.rules
     episodes = [
         Episode(neuron, seed, label, label, 0.0, int(images), 0, 0.0, 0, False, [(0, 0.0, score)])
-        for (neuron, seed), label, images, score in zip(jobs, infos["label"], infos["images"], _incumbent(infos), strict=True)
+        for (neuron, seed), label, images, score in zip(
+            jobs, infos["label"], infos["images"], _incumbent(infos), strict=True
+        )
     ]
     first_images = infos["images"]
     state, start, running = None, np.ones(n, bool), np.ones(n, bool)
@@ -77,7 +81,7 @@ def _block(agent: Agent, jobs: Sequence[Job], names: Sequence[str], env: dict[st
         observation, rewards, terminated, truncated, infos = envs.step(actions)
         start = np.zeros(n, bool)
         scores = _incumbent(infos)
-        for row in np.flatnonzero(running):
+        for row in np.flatnonzero(running).tolist():
             episode = episodes[row]
             episode.total_reward += float(rewards[row])
             episode.steps += 1
@@ -97,4 +101,6 @@ def _block(agent: Agent, jobs: Sequence[Job], names: Sequence[str], env: dict[st
 
 def _incumbent(infos: dict[str, Any]) -> list[float]:
     """(n,) the best score of each master list."""
-    return [float(scores[: len(texts)].max()) for scores, texts in zip(infos["master_scores"], infos["master"], strict=True)]
+    return [
+        float(scores[: len(texts)].max()) for scores, texts in zip(infos["master_scores"], infos["master"], strict=True)
+    ]

@@ -160,7 +160,7 @@ class RefineEnv(gym.Env[Observation, Any]):
         self.render_mode = render_mode
         self.refinement = make_refinement(1, stack, neurons, mutator, user_concepts, rules)
         self._slots = slots
-        self.observation_space = observation_space(self.refinement.rules, self.refinement.stack.lab.reader.dim)
+        self.observation_space: Any = observation_space(self.refinement.rules, self.refinement.stack.lab.reader.dim)
         self.action_space = action_space(self.refinement.rules, slots)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
@@ -186,7 +186,8 @@ class RefineEnv(gym.Env[Observation, Any]):
 
     def action_masks(self) -> BoolArray:
         """(4,) bool, or (4 + n_slots,): which actions, and which slots, have an effect."""
-        return action_masks(self.refinement, self._slots)[0]
+        masks: BoolArray = action_masks(self.refinement, self._slots)[0]
+        return masks
 
     def suggest(self, text: str) -> str:
         """Give a concept that the next ADD will measure; returns its text as it will be measured.
@@ -196,7 +197,7 @@ class RefineEnv(gym.Env[Observation, Any]):
         """
         return self.refinement.suggest(0, text)
 
-    def render(self) -> ImageArray | str | None:  # type: ignore[override]
+    def render(self) -> ImageArray | str | None:
         """The episode as a picture (height, width, 3) uint8, or as text."""
         if self.render_mode == "rgb_array":
             return viewer.picture(viewer.view(self.refinement, 0))
@@ -212,4 +213,9 @@ class RefineEnv(gym.Env[Observation, Any]):
         return {key: value[0] for key, value in self.refinement.state.observe().items()}
 
     def _info(self) -> Info:
-        return {**self.refinement.info(0), "action_mask": self.action_masks().astype(np.int8)}
+        infos = self.refinement.infos(np.zeros(1, np.intp))
+        return {
+            **{key: value[0] for key, value in infos.items()},
+            "images": int(infos["images"][0]),
+            "action_mask": self.action_masks().astype(np.int8),
+        }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, get_args
@@ -115,7 +116,7 @@ class State:
 
     @classmethod
     def empty(cls, n: int, rules: Rules, dim: int, controls: int) -> State:
-        """n episodes that have not begun."""
+        """N episodes that have not begun."""
         listed, images, everything = rules.capacity, rules.most_images, rules.all_images
         f = np.float32
         return cls(
@@ -155,51 +156,62 @@ class State:
         """(n,) place in the master list of the concept that is best by the images seen."""
         return self.order[:, 0].copy()
 
-    def join(self, rows: IntArray, embeddings: FloatArray, from_user: BoolArray) -> IntArray:
-        """Put one concept at the end of each row's master list: (b,) rows, (b, dim) embeddings; returns (b,) places."""
-        places = self.size[rows]
+    def join(self, rows: IntArray, embeddings: FloatArray) -> IntArray:
+        """Put concepts at the end of master lists: (b,) rows, (b, dim) embeddings; returns (b,) places.
+
+        A row that occurs more than once gets its concepts in their order.
+        """
+        places = self.size[rows] + occurrence(rows)
         self.concepts[rows, places] = embeddings
         self.born[rows, places] = self.steps[rows]
-        self.from_user[rows, places] = from_user
-        self.size[rows] += 1
+        np.add.at(self.size, rows, 1)
         return places
 
     def record(
-        self, rows: IntArray, places: IntArray, activations: FloatArray, embeddings: FloatArray, similarities: FloatArray
+        self,
+        rows: IntArray,
+        places: IntArray,
+        activations: FloatArray,
+        embeddings: FloatArray,
+        similarities: FloatArray,
     ) -> None:
-        """Take s new images of one concept a row into account, and score and rank again.
+        """Take s new images of b concepts into account, and score and rank again.
 
         Args:
-            rows: (b,) distinct rows.
-            places: (b,) places in their master lists.
+            rows: (b,) episodes.
+            places: (b,) places in their master lists; no (row, place) occurs twice.
             activations: (b, s) normalised.
             embeddings: (b, s, dim).
             similarities: (b, s) cosines with the row's exemplars.
         """
         s = activations.shape[1]
         new = np.arange(s)
-        at, row = self.counts[rows, places][:, None] + new, rows[:, None]
-        self.activations[row, places[:, None], at] = activations
-        self.similarities[row, places[:, None], at] = similarities
+        row, place = rows[:, None], places[:, None]
+        at = self.counts[row, place] + new
+        self.activations[row, place, at] = activations
+        self.similarities[row, place, at] = similarities
         self.counts[rows, places] += s
         self.drawn[rows, places] += embeddings.sum(axis=1)
-        seen = self.image_count[rows][:, None] + new
+        seen = self.image_count[row] + s * occurrence(rows)[:, None] + new
         self.image_embeddings[row, seen] = embeddings
         self.image_activations[row, seen] = activations
-        self.image_count[rows] += s
+        np.add.at(self.image_count, rows, s)
         self.scores[rows, places], self.errors[rows, places] = score(
             self.rules.score,
-            self.activations[rows, places, ],
+            self.activations[rows, places],
             self.counts[rows, places],
             self.rules.images_per_measure,
-            self.similarities[rows, places, ],
+            self.similarities[rows, places],
             self.controls[rows],
         )
-        self.order[rows] = np.argsort(-self.scores[rows], axis=1, kind="stable")
+        changed = np.unique(rows)
+        self.order[changed] = np.argsort(-self.scores[changed], axis=1, kind="stable")
 
     def masks(self) -> BoolArray:
         """(n, 4) which actions have an effect. STOP always has."""
-        can_draw = (self.rules.budget - self.spent >= self.rules.images_per_measure) & (self.steps < self.rules.max_steps)
+        can_draw = (self.rules.budget - self.spent >= self.rules.images_per_measure) & (
+            self.steps < self.rules.max_steps
+        )
         out = np.repeat(can_draw[:, None], len(Action), axis=1)
         out[:, Action.ADD] &= self.user_left > 0
         out[:, Action.STOP] = True
@@ -246,3 +258,13 @@ class State:
         self.gains[rows, 0] = gain
         self.since_gain[rows] = np.where(gain > 0, 0, self.since_gain[rows] + 1)
         self.steps[rows] += 1
+
+
+def occurrence(rows: IntArray) -> IntArray:
+    """(b,) how often each element has occurred before."""
+    met: Counter[int] = Counter()
+    before = np.empty(len(rows), np.intp)
+    for i, row in enumerate(rows.tolist()):
+        before[i] = met[row]
+        met[row] += 1
+    return before

@@ -66,4 +66,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def cannot_write(path: Path, error: OSError) -> DnRError:
     """The error for a file that cannot be written."""
-    return DnRError(f"{path} cannot be written ({error.strerror}); what was finished before is kept, so run again with space to write")
+    return DnRError(
+        f"{path} cannot be written ({error.strerror}); what was finished is kept: run again with space to write"
+    )

@@ -32,7 +32,12 @@ class Verdict:
 
 
 def judge(
-    stack: Stack, neurons: Sequence[str], labels: Sequence[str], score_name: str, images_per_measure: int, images: int = IMAGES
+    stack: Stack,
+    neurons: Sequence[str],
+    labels: Sequence[str],
+    score_name: str,
+    images_per_measure: int,
+    images: int = IMAGES,
 ) -> list[Verdict]:
     """Judge label i for neuron i; each distinct label is drawn once.
 

@@ -119,7 +119,9 @@ class Lab:
         with tqdm(total=len(absent), unit="image", desc="measuring", disable=len(absent) < _SHOW_PROGRESS) as bar:
             for start in range(0, len(absent), _CHUNK):
                 part = absent[start : start + _CHUNK]
-                activations, embeddings = self.reader.read(self.images([text for text, _ in part], [seed for _, seed in part]))
+                activations, embeddings = self.reader.read(
+                    self.images([text for text, _ in part], [seed for _, seed in part])
+                )
                 rows = np.concatenate([activations, embeddings], axis=1).astype("<f4")
                 values = [row.tobytes() for row in rows]
                 if self.store:
@@ -145,7 +147,9 @@ class Lab:
             self._embeddings = _resized(self._embeddings, space)
         if values:
             rows = np.frombuffer(b"".join(values), "<f4").reshape(len(values), -1)
-            self._activations[first:needed], self._embeddings[first:needed] = np.split(rows, [len(self.reader.neurons)], axis=1)
+            self._activations[first:needed], self._embeddings[first:needed] = np.split(
+                rows, [len(self.reader.neurons)], axis=1
+            )
         self._rows.update((request, first + i) for i, request in enumerate(requests))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 
 from dnr_env.errors import DnRError, unknown
@@ -49,10 +50,10 @@ def select(names: Sequence[str], wanted: str) -> list[int]:
 
 
 def _range(part: str, which: str, inside: list[int]) -> list[int]:
-    first, _, last = which.partition("-")
-    if not first.isdecimal() or not (last or first).isdecimal():
+    numbers = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", which)
+    if not numbers:
         raise unknown("neurons", part, [*SPLITS, "an index", "a range such as 0-9"])
-    start, stop = int(first), int(last or first)
+    start, stop = int(numbers[1]), int(numbers[2] or numbers[1])
     if start > stop or stop >= len(inside):
         raise DnRError(f"neurons: {part!r} is outside the layer, whose neurons are 0 to {len(inside) - 1}")
     return inside[start : stop + 1]

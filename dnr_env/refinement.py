@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from dnr_env.models import MutationBatch
 from dnr_env.scores import score
 from dnr_env.seeds import SeedBlock
 from dnr_env.stacks import Stack
-from dnr_env.types import BoolArray, FloatArray, IntArray
+from dnr_env.types import BoolArray, FloatArray, IntArray, ObjectArray
 from dnr_env.users import UserSource
 
 Info = dict[str, Any]
@@ -72,26 +71,32 @@ class Refinement:
 
     # --- beginning -----------------------------------------------------------------------------------------------
 
-    def begin(self, rows: Sequence[int], rngs: Sequence[np.random.Generator], options: Sequence[Mapping[str, Any]]) -> None:
+    def begin(
+        self, rows: Sequence[int], rngs: Sequence[np.random.Generator], options: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Begin an episode in each of some rows, with its generator and its reset options."""
         chosen = [
-            self._neuron(option["neuron"]) if option.get("neuron") is not None else self.neurons[rng.integers(len(self.neurons))]
+            self._neuron(option["neuron"])
+            if option.get("neuron") is not None
+            else self.neurons[rng.integers(len(self.neurons))]
             for rng, option in zip(rngs, options, strict=True)
         ]
-        texts = [self._candidates(neuron, option.get("concepts")) for neuron, option in zip(chosen, options, strict=True)]
+        texts = [
+            self._candidates(neuron, option.get("concepts")) for neuron, option in zip(chosen, options, strict=True)
+        ]
         which = np.array(rows, np.intp)
         self.state.clear(which)
         self.neuron[which] = chosen
         self.state.exemplars[which] = self.stack.probe.exemplar_embeddings[chosen]
         self.state.controls[which] = self.stack.probe.controls[chosen]
         for row, rng, neuron, concepts in zip(rows, rngs, chosen, texts, strict=True):
-            self.texts[row] = []
             self.queues[row] = [self.stack.normalise(text) for text in self.users(neuron, rng)] if self.users else []
             self.messages[row] = ""
             self.state.user_left[row] = len(self.queues[row])
             self.ended[row] = False
-            for text in concepts:
-                self._join(row, text, user=False)
+            embeddings = self.stack.embedder.embed_texts(concepts)
+            self.texts[row] = list(concepts)
+            self.state.join(np.full(len(concepts), row), embeddings)
         wanted = [(row, place) for row in rows for place in range(len(self.texts[row]))]
         self._measure([row for row, _ in wanted], [place for _, place in wanted])
         self._labels[which] = self.state.incumbent[which]
@@ -163,8 +168,11 @@ class Refinement:
 
         mutating = np.flatnonzero(acting & (actions == Action.MUTATE))
         targets = dict(zip(mutating.tolist(), self._mutated(mutating, places[mutating], rngs), strict=True))
-        for row in np.flatnonzero(acting & (actions == Action.ADD)).tolist():
-            targets[row] = self._added(row)
+        adding = np.flatnonzero(acting & (actions == Action.ADD)).tolist()
+        targets.update(
+            zip(adding, self._join(adding, [self.queues[row].pop(0) for row in adding], user=True), strict=True)
+        )
+        state.user_left[adding] -= 1
         for row in np.flatnonzero(acting & (actions == Action.KEEP)).tolist():
             targets[row] = int(places[row])
         for row in np.flatnonzero(live & ~legal & (actions != Action.STOP)).tolist():
@@ -200,30 +208,33 @@ class Refinement:
         state = self.state
         batch = MutationBatch(
             concepts=[self.texts[row][place] for row, place in zip(rows, places, strict=True)],
-            tried=[set(self.texts[row]) for row in rows],
+            tried=[self.texts[row] for row in rows],
             embeddings=state.image_embeddings[rows],
             activations=state.image_activations[rows],
             seen=np.arange(self.rules.all_images) < state.image_count[rows][:, None],
             rngs=[rngs[row] for row in rows],
         )
-        return [self._join(row, text, user=False) for row, text in zip(rows.tolist(), self._mutator.mutate(batch), strict=True)]
+        return self._join(rows.tolist(), self._mutator.mutate(batch))
 
-    def _added(self, row: int) -> int:
-        text = self.queues[row].pop(0)
-        self.state.user_left[row] -= 1
-        return self._join(row, text, user=True)
-
-    def _join(self, row: int, text: str, user: bool) -> int:
-        """The place of a concept in a row's master list, at its end if it is new there."""
-        if text in self.texts[row]:
-            place = self.texts[row].index(text)
-            self.messages[row] = f"{text!r} is already measured; it was measured again"
-        else:
-            self.texts[row].append(text)
-            which = np.array([row])
-            place = int(self.state.join(which, self.stack.embedder.embed_texts([text]), np.zeros(1, bool))[0])
-        self.state.from_user[row, place] |= user
-        return place
+    def _join(self, rows: Sequence[int], texts: Sequence[str], user: bool = False) -> list[int]:
+        """The places of concepts in distinct rows' master lists, each at the end if it is new there."""
+        places = [
+            self.texts[row].index(text) if text in self.texts[row] else -1
+            for row, text in zip(rows, texts, strict=True)
+        ]
+        new = [i for i, place in enumerate(places) if place < 0]
+        if new:
+            joined = self.state.join(
+                np.array([rows[i] for i in new]), self.stack.embedder.embed_texts([texts[i] for i in new])
+            )
+            for i, place in zip(new, joined.tolist(), strict=True):
+                places[i] = place
+                self.texts[rows[i]].append(texts[i])
+        for i in set(range(len(rows))) - set(new):
+            self.messages[rows[i]] = f"{texts[i]!r} is already measured; it was measured again"
+        if user:
+            self.state.from_user[rows, places] = True
+        return places
 
     def _measure(self, rows: Sequence[int], places: Sequence[int]) -> None:
         """Measure `images_per_measure` more images of some concepts, everything in one batch for the lab."""
@@ -237,9 +248,7 @@ class Refinement:
         neurons = self.neuron[which]
         activations = self.stack.probe.normalise(evidence.activations[np.arange(len(which)), :, neurons], neurons)
         similarities = (evidence.embeddings * self.state.exemplars[which, None]).sum(axis=2)
-        # A row that occurs more than once, as at the beginning, is recorded one concept after the other.
-        for turn in _turns(which):
-            self.state.record(which[turn], where[turn], activations[turn], evidence.embeddings[turn], similarities[turn])
+        self.state.record(which, where, activations, evidence.embeddings, similarities)
 
     def _value(self, rows: IntArray) -> FloatArray:
         """(b,) the labels' values on reward seeds."""
@@ -262,30 +271,30 @@ class Refinement:
 
     # --- seeing --------------------------------------------------------------------------------------------------
 
-    def info(self, row: int) -> Info:
-        """What `info` holds of one episode: texts and the agent's own images, nothing of reward seeds or of truth."""
-        state, rules = self.state, self.rules
-        slots = state.order[row, : rules.n_slots]
-        texts = self.texts[row]
-        filled = slots < len(texts)
+    def infos(self, rows: IntArray) -> Info:
+        """What `info` holds of b episodes, b rows first: texts and the agent's own images, nothing else measured."""
+        state, names = self.state, self.stack.lab.reader.neurons
+        slots = state.order[rows, : self.rules.n_slots]
+        row = rows[:, None]
+        filled = (slots < state.size[row])[..., None]
+        episodes = list(zip(rows.tolist(), slots.tolist(), strict=True))
+        texts = self.texts
         return {
-            "neuron": self.stack.lab.reader.neurons[self.neuron[row]],
-            "label": texts[self._labels[row]],
-            "concepts": tuple(texts[place] if place < len(texts) else "" for place in slots.tolist()),
-            "master": tuple(texts),
-            "master_scores": np.where(np.isfinite(state.scores[row]), state.scores[row], 0.0),
-            "activations": np.where(filled[:, None], state.activations[row, slots], np.float32(0)),
-            "similarities": np.where(filled[:, None], state.similarities[row, slots], np.float32(0)),
-            "images": int(state.image_count[row]),
-            "message": self.messages[row],
+            "neuron": _objects([names[self.neuron[r]] for r, _ in episodes]),
+            "label": _objects([texts[r][self._labels[r]] for r, _ in episodes]),
+            "concepts": _objects(
+                [tuple(texts[r][p] if p < len(texts[r]) else "" for p in places) for r, places in episodes]
+            ),
+            "master": _objects([tuple(texts[r]) for r, _ in episodes]),
+            "master_scores": np.where(np.isfinite(state.scores[rows]), state.scores[rows], 0.0),
+            "activations": np.where(filled, state.activations[row, slots], np.float32(0)),
+            "similarities": np.where(filled, state.similarities[row, slots], np.float32(0)),
+            "images": state.image_count[rows],
+            "message": _objects([self.messages[r] for r, _ in episodes]),
         }
 
 
-def _turns(rows: IntArray) -> list[IntArray]:
-    """Indices of `rows`, in groups in which every row occurs once, occurrences in order."""
-    met: Counter[int] = Counter()
-    turns = []
-    for row in rows.tolist():
-        turns.append(met[row])
-        met[row] += 1
-    return [np.flatnonzero(np.array(turns) == turn) for turn in range(max(turns) + 1)]
+def _objects(values: list[Any]) -> ObjectArray:
+    out = np.empty(len(values), object)
+    out[:] = values
+    return out

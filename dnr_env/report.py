@@ -50,7 +50,8 @@ def sparkline(points: Sequence[tuple[float, float]], width: int = 150, height: i
     xs, ys = zip(*points, strict=True)
     right, low, high = max((*xs, 1.0)), min(ys), max((*ys, min(ys) + 1e-6))
     return [
-        (round(2 + (width - 4) * x / right, 1), round(height - 2 - (height - 4) * (y - low) / (high - low), 1)) for x, y in points
+        (round(2 + (width - 4) * x / right, 1), round(height - 2 - (height - 4) * (y - low) / (high - low), 1))
+        for x, y in points
     ]
 
 

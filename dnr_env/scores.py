@@ -7,7 +7,7 @@ chance alone. Names and formulas: docs/scores.md.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from math import comb
 from typing import Literal, get_args
 
@@ -29,9 +29,9 @@ def check_score(name: str) -> None:
         raise unknown("score", name, SCORES)
 
 
-@lru_cache(maxsize=None)
+@cache
 def subset_weights(n: int, of_subset: tuple[float, ...]) -> FloatArray:
-    """Weights of n sorted values whose sum is the mean, over all subsets of size m, of a weighted sum of the sorted subset.
+    """Weights of n sorted values: the mean over all subsets of size m of a weighted sum of the sorted subset.
 
     The j-th smallest of a subset is the i-th smallest of all with probability C(i-1, j-1) C(n-i, m-j) / C(n, m).
 
@@ -51,7 +51,7 @@ def subset_weights(n: int, of_subset: tuple[float, ...]) -> FloatArray:
     return weights
 
 
-@lru_cache(maxsize=None)
+@cache
 def _weight_table(length: int, name: str, m: int) -> FloatArray:
     """(length + 1, length): row n holds the weights of n values in its last n places; subsets are of min(m, n)."""
     table = np.zeros((length + 1, length))
@@ -104,15 +104,18 @@ def score(
     length = activations.shape[-1]
     place = np.arange(length)
     filled = place < counts[..., None]
-    values = activations.astype(np.float64)
+    values: FloatArray = activations.astype(np.float64, order="C")  # the last digits of a sum depend on the layout
     if name == "auc":
         assert control is not None
         values = _share_below(values, control)
     elif name == "mad":
         assert control is not None
+        control = np.ascontiguousarray(control)
         spread = control.std(axis=-1, ddof=1)
         centre = control.mean(axis=-1)
-        values = np.divide(values - centre[..., None], spread[..., None], out=np.zeros_like(values), where=spread[..., None] > 0)
+        values = np.divide(
+            values - centre[..., None], spread[..., None], out=np.zeros_like(values), where=spread[..., None] > 0
+        )
     elif name == "sq_mean":
         values = np.square(values)
     # Empty places sort first, where the weights are zero.
@@ -180,10 +183,10 @@ def dnd_selection(activations: FloatArray, similarities: FloatArray, *, best: in
     """The selection rule of Describe-and-Dissect's published code: one number a concept, the highest is the label.
 
     All images are ranked together by activation, 0 the strongest. S_c is the mean squared rank of the `best` strongest
-    images of concept c; p_c = C - (place of c by S, ascending); w_c is the mean similarity of those images of c that are
-    among the `top` strongest of all, or the sentinel -1 if none is; the result is p_c w_c. The sentinel turns the order
-    round for absent concepts, as it does in the published code. Ranks exist only relative to the other concepts, so this
-    selects and is never a reward.
+    images of concept c; p_c = C - (place of c by S, ascending); w_c is the mean similarity of those images of c that
+    are among the `top` strongest of all, or the sentinel -1 if none is; the result is p_c w_c. The sentinel turns the
+    order round for absent concepts, as it does in the published code. Ranks exist only relative to the other concepts,
+    so this selects and is never a reward.
 
     Args:
         activations: (concepts, images) activations.
@@ -196,9 +199,9 @@ def dnd_selection(activations: FloatArray, similarities: FloatArray, *, best: in
     """
     concepts, images = activations.shape
     order = np.argsort(-activations.ravel(), kind="stable")
-    rank = np.empty(order.size)
-    rank[order] = np.arange(order.size)
-    rank = rank.reshape(concepts, images)
+    flat = np.empty(order.size)
+    flat[order] = np.arange(order.size)
+    rank = flat.reshape(concepts, images)
     squared = np.square(np.sort(rank, axis=1)[:, :best]).mean(axis=1)
     place = np.empty(concepts)
     place[np.argsort(squared, kind="stable")] = np.arange(concepts)
@@ -219,10 +222,14 @@ def correlation(similarity: FloatArray, activations: FloatArray) -> FloatArray:
     Returns:
         (labels,) between -1 and 1.
     """
-    x = similarity - similarity.mean(axis=1, keepdims=True)
-    y = activations - activations.mean(axis=1, keepdims=True)
-    norm = np.sqrt(np.square(x).sum(axis=1) * np.square(y).sum(axis=1))
-    result: FloatArray = np.divide((x * y).sum(axis=1), norm, out=np.zeros(len(x)), where=norm > 1e-12)
+    result: FloatArray = (_standardised(similarity) * _standardised(activations)).sum(axis=1)
     return result
 
 
+def _standardised(rows: FloatArray) -> FloatArray:
+    """Rows (n, images) less their means, of length one; 0 for constant rows."""
+    centred = rows.astype(np.float64) - rows.mean(axis=1, keepdims=True, dtype=np.float64)
+    varies = np.ptp(rows, axis=1, keepdims=True) > 0
+    norm = np.sqrt(np.square(centred).sum(axis=1, keepdims=True))
+    result: FloatArray = np.divide(centred, norm, out=np.zeros_like(centred), where=varies & (norm > 0))
+    return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Any
 
 from dnr_env.describe.probe import Probe
@@ -104,7 +104,7 @@ STACKS: dict[str, Callable[[str], Stack]] = {
 """Each name's maker. `shapes-transfer` is another target; `shapes-unfaithful` draws one attribute in five otherwise."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(name: str) -> Stack:
     """The stack of that name; one object in a process, so that everybody in it shares what was measured."""
     if name not in STACKS:

@@ -1,4 +1,4 @@
-"""The store: bytes under content addresses, in one SQLite file that several processes may write and kill -9 cannot tear.
+"""The store: bytes under content addresses, in one SQLite file that many may write and kill -9 cannot tear.
 
 What is stored can always be computed again, so the store is allowed to lose: a damaged file is set aside and started
 anew, a damaged row is a miss, and where the disk is full or read-only the work goes on without it, with one warning.
@@ -13,6 +13,8 @@ import json
 import os
 import sqlite3
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -48,6 +50,28 @@ def address(**fields: object) -> bytes:
     return hashlib.sha256(canonical.encode()).digest()
 
 
+def _identity(path: Path) -> tuple[int, int]:
+    """Which file a path leads to now; (0, 0) if to none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_dev, status.st_ino
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Make the table. SQLite itself does not wait for the other processes that change a new file to WAL."""
+    deadline = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            connection.executescript(_SCHEMA)
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
 def _digest(key: bytes, value: bytes) -> bytes:
     return hashlib.sha256(key + value).digest()[:8]
 
@@ -61,12 +85,18 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._owner = -1
+        self._file = (0, 0)
         self._writable = True
 
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """The entries there are among `keys`; a damaged one counts as absent."""
+        with self._lock:
+            return self._get_many(keys)
+
+    def _get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
         wanted = iter(keys)
         while part := list(itertools.islice(wanted, _VARIABLES)):
@@ -75,7 +105,9 @@ class Store:
                 connection = self._connect()
                 if connection is None:
                     return found
-                rows = connection.execute(f"SELECT key, value, digest FROM entries WHERE key IN ({marks})", part).fetchall()
+                rows = connection.execute(
+                    f"SELECT key, value, digest FROM entries WHERE key IN ({marks})", part
+                ).fetchall()
             except sqlite3.DatabaseError as error:
                 self._recover(error)
                 continue
@@ -84,30 +116,32 @@ class Store:
 
     def put_many(self, entries: Mapping[bytes, bytes]) -> None:
         """Write entries in one transaction: after a crash all of them are there or none."""
-        if not self._writable:
-            return
         rows = [(key, value, _digest(key, value)) for key, value in entries.items()]
-        try:
-            connection = self._connect(create=True)
-            if connection is None:
+        with self._lock:
+            if not self._writable:
                 return
-            with connection:
-                connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", rows)
-        except sqlite3.DatabaseError as error:
-            self._recover(error)
+            try:
+                connection = self._connect(create=True)
+                if connection is None:
+                    return
+                with connection:
+                    connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", rows)
+            except sqlite3.DatabaseError as error:
+                self._recover(error)
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""
-        if self._connection is not None and self._owner == os.getpid():
-            self._connection.close()
-        self._connection = None
+        with self._lock:
+            if self._connection is not None and self._owner == os.getpid():
+                self._connection.close()
+            self._connection = None
 
     def _connect(self, create: bool = False) -> sqlite3.Connection | None:
         if self._owner != os.getpid():  # a connection does not survive a fork
             self._connection, self._owner = None, os.getpid()
         if self._connection is not None:
             return self._connection
-        if not self.path.exists():
+        if not os.path.exists(self.path):  # Path.exists raises where a folder above may not be entered
             if not create:
                 return None
             try:
@@ -115,9 +149,10 @@ class Store:
             except OSError as error:
                 self._give_up(error)
                 return None
-        connection = sqlite3.connect(self.path, timeout=_WAIT_S)
+        connection = sqlite3.connect(self.path, timeout=_WAIT_S, check_same_thread=False)
+        self._file = _identity(self.path)
         try:
-            connection.executescript(_SCHEMA)
+            _prepare(connection)
         except sqlite3.OperationalError as error:
             connection.close()
             connection = self._read_only(error)
@@ -130,19 +165,31 @@ class Store:
     def _read_only(self, error: sqlite3.OperationalError) -> sqlite3.Connection:
         """A connection that only reads, for a file or folder that cannot be written."""
         self._give_up(error)
-        return sqlite3.connect(f"file:{self.path}?mode=ro&immutable=1", uri=True)
+        where = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
+        return sqlite3.connect(where, uri=True, check_same_thread=False)
 
     def _recover(self, error: sqlite3.DatabaseError) -> None:
         if isinstance(error, sqlite3.OperationalError):
             self._give_up(error)
             return
+        if type(error) is not sqlite3.DatabaseError:  # a wrong call, not a wrong file
+            raise error
         # "malformed" or "not a database": set the file aside, with its journal, and start anew.
         self.close()
-        aside = next(p for n in itertools.count() if not (p := self.path.with_name(f"{self.path.name}.damaged-{n}")).exists())
-        warnings.warn(f"store: {self.path} is damaged ({error}); it is now {aside.name}, and a new one is begun", StoreWarning, 3)
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                self.path.with_name(self.path.name + suffix).replace(aside.with_name(aside.name + suffix))
+        if not self._writable or _identity(self.path) != self._file:
+            return  # it is not for us to move, or another process has moved it already
+        aside = next(
+            p for n in itertools.count() if not (p := self.path.with_name(f"{self.path.name}.damaged-{n}")).exists()
+        )
+        try:
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    self.path.with_name(self.path.name + suffix).replace(aside.with_name(aside.name + suffix))
+        except OSError as obstacle:
+            self._give_up(obstacle)
+            return
+        message = f"store: {self.path} is damaged ({error}); it is now {aside.name}, and a new one is begun"
+        warnings.warn(message, StoreWarning, 4)
 
     def _give_up(self, error: Exception) -> None:
         if self._writable:

@@ -61,9 +61,11 @@ def _read(path: Path) -> list[str]:
         size = path.stat().st_size
         if size > _MOST_BYTES:
             raise DnRError(f"user_concepts: {path} has {size:,} bytes; a text file of at most {_MOST_BYTES:,} will do")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise DnRError(f"user_concepts: {path} cannot be read ({error.strerror}); a text file, one concept a line, will do") from None
+        raise DnRError(
+            f"user_concepts: {path} cannot be read ({error.strerror}); a text file, one concept a line, will do"
+        ) from None
     except UnicodeDecodeError:
         raise DnRError(f"user_concepts: {path} is not UTF-8 text; one concept a line will do") from None
     lines = [line.strip() for line in text.splitlines()]
@@ -94,13 +96,14 @@ class SimulatedUser:
         """The concepts of one episode."""
         vocabulary = self._stack.vocabulary()
         return [
-            self._good(neuron, rng) if rng.random() < self.quality else vocabulary[rng.integers(len(vocabulary))]
+            self._good(neuron, rng) if rng.random() < self.quality else vocabulary[int(rng.integers(len(vocabulary)))]
             for _ in range(self.count)
         ]
 
     def _good(self, neuron: int, rng: np.random.Generator, considered: int = 300) -> str:
         vocabulary, probe = self._stack.vocabulary(), self._stack.probe
-        texts = [vocabulary[i] for i in rng.integers(len(vocabulary), size=considered)]
+        texts: list[str] = [vocabulary[i] for i in rng.integers(len(vocabulary), size=considered).tolist()]
         similarity = self._stack.embedder.embed_texts(texts) @ probe.embeddings.T
         activations = np.nan_to_num(np.broadcast_to(probe.activations[:, neuron], similarity.shape))
-        return texts[int(correlation(similarity, activations).argmax())]
+        best = int(correlation(similarity, activations).argmax())
+        return texts[best]

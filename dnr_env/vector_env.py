@@ -22,7 +22,7 @@ from dnr_env.users import Users
 _MODES = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
 
 
-class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, FloatArray]):
+class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
     """The native vector environment behind `gym.make_vec("DnR/Refine-v0", num_envs=n)`.
 
     Step by step equal to n single environments with seeds `seed + i`; see `RefineEnv` for everything else.
@@ -83,7 +83,9 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, FloatArray]):
                 mapping a row.
         """
         options = dict(options or {})
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed or [None] * self.num_envs)
+        seeds = (
+            [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed or [None] * self.num_envs)
+        )
         mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, bool)))
         each = list(options.pop("each", [options] * self.num_envs))
         for name, given in (("seed", seeds), ("reset_mask", mask), ("each", each)):
@@ -129,35 +131,22 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, FloatArray]):
         """(n, 4) bool, or (n, 4 + n_slots): which actions, and which slots, have an effect."""
         return action_masks(self.refinement, self._slots)
 
-    def render(self) -> tuple[ImageArray | str, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[ImageArray | str, ...] | None:
         """One picture or text an episode."""
         if self.render_mode is None:
             return None
         draw = viewer.picture if self.render_mode == "rgb_array" else viewer.text
         return tuple(draw(viewer.view(self.refinement, row)) for row in range(self.num_envs))
 
-    @property
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
-        """The episodes' random generators."""
-        return tuple(self._rngs)
-
     def _infos(self, rows: Sequence[int]) -> Info:
-        """The episodes' information in Gymnasium's vector form: an array a key, and a mask `_key` of the rows that have it."""
-        if not rows:
-            return {}
-        masks = self.action_masks().astype(np.int8)
-        singles = {row: self.refinement.info(row) for row in rows}
+        """Information in Gymnasium's vector form: an array a key, and a mask `_key` of the rows that have it."""
+        which = np.array(rows, np.intp)
         present = np.zeros(self.num_envs, bool)
-        present[list(rows)] = True
+        present[which] = True
+        parts = {**self.refinement.infos(which), "action_mask": self.action_masks()[which].astype(np.int8)}
         infos: Info = {}
-        for key, example in singles[rows[0]].items():
-            if isinstance(example, np.ndarray):
-                array = np.zeros((self.num_envs, *example.shape), example.dtype)
-            else:
-                array = np.zeros(self.num_envs, int) if isinstance(example, int) else np.full(self.num_envs, None, object)
-            for row, info in singles.items():
-                array[row] = info[key]
+        for key, values in parts.items():
+            array = np.full((self.num_envs, *values.shape[1:]), None if values.dtype == object else 0, values.dtype)
+            array[which] = values
             infos[key], infos[f"_{key}"] = array, present.copy()
-        infos["action_mask"] = np.where(present[:, None], masks, np.int8(0))
-        infos["_action_mask"] = present.copy()
         return infos

@@ -1,9 +1,9 @@
-"""Pictures of an episode: exemplars, candidates with their images, scores with error bars, what is left of the budget."""
+"""Pictures of an episode: exemplars, candidates with their images, scores with error bars, the budget."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,7 +88,8 @@ def text(view: View) -> str:
     for number, c in enumerate(view.candidates):
         bar = "█" * round(20 * max(c.score, 0.0) / max(most, 1e-9))
         by = " (user)" if c.from_user else ""
-        lines.append(f"{'▶' if number == 0 else ' '} {c.score:6.3f} ± {c.error:5.3f} {bar:<20} {c.images:3d} images  {c.text}{by}")
+        mark, score = "▶" if number == 0 else " ", f"{c.score:6.3f} ± {c.error:5.3f}"
+        lines.append(f"{mark} {score} {bar:<20} {c.images:3d} images  {c.text}{by}")
     if view.message:
         lines.append(f"  ! {view.message}")
     return "\n".join(lines)
@@ -98,7 +99,7 @@ _TILE, _GAP, _WIDTH = 64, 8, 960
 _INK, _PALE, _ACCENT, _USER, _PAPER = (28, 32, 40), (222, 226, 232), (38, 110, 190), (190, 95, 20), (255, 255, 255)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
@@ -160,7 +161,9 @@ def _candidate(
         return left + (right - left) * (value - span[0]) / (span[1] - span[0])
 
     middle = y + _TILE // 2
-    pen.rectangle((at(0), middle - 9, max(at(c.score), at(0)), middle + 9), fill=_ACCENT if incumbent else (150, 175, 205))
+    pen.rectangle(
+        (at(0), middle - 9, max(at(c.score), at(0)), middle + 9), fill=_ACCENT if incumbent else (150, 175, 205)
+    )
     low, high = at(c.score - c.error), at(c.score + c.error)
     pen.line((low, middle, high, middle), fill=_INK, width=2)
     for end in (low, high):

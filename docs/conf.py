@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 project = "DnR"
 author = "The DnR authors"
-copyright = "2026, The DnR authors"  # noqa: A001 (Sphinx's name)
+copyright = "2026, The DnR authors"
 version = release = installed_version("dnr-env")
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
@@ -25,11 +26,14 @@ exclude_patterns = ["_build", "_generated"]
 html_theme = "furo"
 html_title = f"DnR {release}"
 default_role = "code"  # the docstrings put code between single backticks
-highlight_language = "python"
+highlight_language = "none"
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented_params"
+python_maximum_signature_line_length = 100
+autodoc_type_aliases = {
+    name: name
+    for name in ("FloatArray", "IntArray", "BoolArray", "ImageArray", "Observation", "Info", "UserSource", "Users")
+}
 napoleon_numpy_docstring = False
 myst_heading_anchors = 3
 
@@ -79,7 +83,32 @@ def generate(app: Sphinx) -> None:
     write("formulas.md", "\n".join(formulas()) + "\n")
 
 
+_COLON = "\N{OBJECT REPLACEMENT CHARACTER}"
+
+
+def hide_colons(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Before Napoleon: of an attribute's docstring it would take what stands before a colon for the type."""
+    if what in ("attribute", "data", "property"):
+        lines[:] = [line.replace(":", _COLON) for line in lines]
+
+
+def show_colons(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """After Napoleon: colons again, and "(n) names" is a shape and not the item of a list."""
+    lines[:] = [re.sub(r"(^\s*|: )\((\w)\) ", r"\1\\(\2) ", line.replace(_COLON, ":")) for line in lines]
+
+
+def name_types(
+    app: Sphinx, what: str, name: str, thing: object, options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Types by their names, where Sphinx shows its own stand-in for an alias."""
+    plain = [text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returned)]
+    return plain[0], plain[1]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the step that generates pages."""
+    """Register the steps above."""
     app.connect("builder-inited", generate)
+    app.connect("autodoc-process-signature", name_types)
+    app.connect("autodoc-process-docstring", hide_colons, priority=400)
+    app.connect("autodoc-process-docstring", show_colons, priority=600)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -106,7 +106,9 @@ class Log:
         for key in {**old, **new}:
             if old.get(key) != new.get(key):
                 begun, asked = reprlib.repr(old.get(key)), reprlib.repr(new.get(key))
-                raise DnRError(f"{key}: {self.path} was begun with {begun}, not {asked}; that value or another log will do")
+                raise DnRError(
+                    f"{key}: {self.path} was begun with {begun}, not {asked}; that value or another log will do"
+                )
 
     def _move(self, line: bytes, step: int) -> Move:
         record = _parsed(line)

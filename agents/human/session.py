@@ -40,7 +40,7 @@ class Session:
     """A state machine with no user interface. Its state is the replay of its log, always; make one with `open`.
 
     An episode that runs out of steps or of images waits for "stop" (or "undo"), so that a person sees how it ended.
-    For one thread at a time.
+    For one thread at a time. `info` is what the environment's last step returned.
     """
 
     def __init__(self, log: Log, env: RefineEnv, neurons: Sequence[str], seed: int) -> None:
@@ -48,13 +48,11 @@ class Session:
         self._log = log
         self._env = env
         self._seed = seed
-        self._play([], [])
+        self._moves: list[Move] = []  # those that no undo took back
+        self._labels: list[Label] = []
+        self._begin()
         for step, move in _standing(log):
-            try:
-                self._require(move.event)
-                self._take(move)
-            except DnRError as error:
-                raise DnRError(f"log: {log.line(step)} cannot be replayed: {error}") from None
+            self._retake(step, move)
 
     @classmethod
     def open(
@@ -80,6 +78,8 @@ class Session:
         for neuron in neurons:
             if neuron not in known:
                 raise unknown("neurons", neuron, known)
+        if seed < 0:
+            raise DnRError(f"seed: {seed} is no seed; 0 or more will do")
         header = {"format": FORMAT, "stack": stack, "neurons": list(neurons), "seed": seed, "options": options}
         return cls(Log(Path(path), header), env, neurons, seed)
 
@@ -111,9 +111,10 @@ class Session:
     @property
     def masks(self) -> dict[str, bool]:
         """Which events are possible now, in the order of EVENTS."""
-        masks = {action.name.lower(): bool(mask) for action, mask in zip(Action, self._env.action_masks(), strict=True)}
-        masks["add"] = masks["keep"]  # the concept comes with the event
-        return {event: possible and not self.finished for event, possible in masks.items()} | {"undo": bool(self._moves)}
+        going = not self.finished
+        masks = {action.name.lower(): going and bool(self._env.action_masks()[action]) for action in Action}
+        # An "add" brings its concept along, so that none need be waiting.
+        return {**masks, "add": masks["keep"], "undo": bool(self._moves)}
 
     def labels(self) -> list[Label]:
         """The labels of the neurons that are finished, in order."""
@@ -156,6 +157,13 @@ class Session:
             possible = ", ".join(name for name in masks if masks[name])
             raise NotPossibleError(f"event: {event!r} is not possible now; {possible} will do")
 
+    def _retake(self, step: int, move: Move) -> None:
+        try:
+            self._require(move.event)
+            self._take(move)
+        except DnRError as error:
+            raise DnRError(f"log: {self._log.line(step)} cannot be replayed: {error}") from None
+
     def _take(self, move: Move) -> None:
         if move.text is not None:
             self._env.suggest(move.text)
@@ -169,9 +177,10 @@ class Session:
 
     def _play(self, moves: list[Move], labels: list[Label]) -> None:
         """Go to where some moves lead, given the labels of (at least) the neurons that they finish."""
-        stops = [place for place, move in enumerate(moves, 1) if move.event == "stop"]
-        here = stops[-1] if stops else 0
-        self._moves, self._labels = moves[:here], labels[: len(stops)]
+        starts = [0, *(place for place, move in enumerate(moves, 1) if move.event == "stop")]
+        present = min(len(starts), len(self.neurons)) - 1  # a finished session stays with the last neuron
+        here = starts[present]
+        self._moves, self._labels = moves[:here], labels[:present]
         self._begin()
         for move in moves[here:]:
             self._take(move)

@@ -1,4 +1,4 @@
-"""The probe set, measured once: each neuron's exemplars, the control set, and the scale that makes neurons comparable."""
+"""The probe set, measured once: exemplars, the control set, and the scale that makes neurons comparable."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ class Probe:
     """
 
     def __init__(
-        self, fingerprint: str, activations: FloatArray, embeddings: FloatArray, images: Callable[[IntArray], ImageArray]
+        self,
+        fingerprint: str,
+        activations: FloatArray,
+        embeddings: FloatArray,
+        images: Callable[[IntArray], ImageArray],
     ) -> None:
         self.fingerprint = fingerprint
         self.activations = activations
@@ -59,7 +63,7 @@ class Probe:
         return np.isfinite(self._scale[1])
 
     def normalise(self, activations: FloatArray, neurons: IntArray) -> FloatArray:
-        """a ↦ (a - median of the control set) / (mean of the exemplars - that median), float32.
+        """A ↦ (a - median of the control set) / (mean of the exemplars - that median), float32.
 
         Args:
             activations: (b, ...) raw activations of neuron `neurons[i]`.
@@ -67,7 +71,8 @@ class Probe:
         """
         shape = (-1,) + (1,) * (activations.ndim - 1)
         offset, unit = (part[neurons].reshape(shape) for part in self._scale)
-        scaled = np.nan_to_num((activations - offset) / unit, nan=0.0)
+        with np.errstate(invalid="ignore"):  # an infinite activation of a dead neuron
+            scaled = np.nan_to_num((activations - offset) / unit, nan=0.0)
         return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
 
     @cached_property

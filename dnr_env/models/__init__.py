@@ -65,7 +65,7 @@ class MutationBatch:
 
     concepts: list[str]
     """(b) the concept to change."""
-    tried: list[set[str]]
+    tried: list[list[str]]
     """(b) every concept of the episode's master list."""
     embeddings: FloatArray
     """(b, images, dim) embeddings of the images seen, padded."""

@@ -42,8 +42,8 @@ class LexiconWriter:
 
     def summarise(self, captions: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
         """Up to `count` distinct concepts of one or two attributes, each from a bootstrap sample of the captions."""
-        values = np.array([parse(caption).values for caption in captions])
-        named = (values != OPEN)[:, VALUE_FAMILY]
+        values: IntArray = np.array([parse(caption).values for caption in captions])
+        named: BoolArray = values[:, VALUE_FAMILY] != OPEN
         says = named & _COVERS[values[:, VALUE_FAMILY], np.arange(len(VALUES))]
         found: dict[str, None] = {}
         for attempt in range(20 * count):
@@ -59,7 +59,7 @@ class LexiconWriter:
 
 def _strongest(strength: FloatArray, count: int) -> Values:
     """The concept of the `count` families whose best value is strongest."""
-    best = [max(np.flatnonzero(VALUE_FAMILY == family), key=strength.__getitem__) for family in range(len(FAMILIES))]
+    best = [max(np.flatnonzero(family == VALUE_FAMILY), key=strength.__getitem__) for family in range(len(FAMILIES))]
     values = [OPEN] * len(FAMILIES)
     for family in np.argsort([-strength[value] for value in best], kind="stable")[:count]:
         values[family] = int(best[family])
@@ -72,11 +72,14 @@ _EDIT_VALUE = np.concatenate([np.arange(len(VALUES)), np.full(len(FAMILIES), OPE
 
 
 def _allowed_edits(values: IntArray) -> BoolArray:
-    """(b, families) values to (b, edits): which edits change the concept and leave one to MAX_NAMED families named."""
+    """(b, families) values to (b, edits): which edits change the concept and leave one to MAX_NAMED families named.
+
+    A longer concept, which only a user can bring, gets shorter.
+    """
     current = values[:, _EDIT_FAMILY]
     named = (values != OPEN).sum(axis=1, keepdims=True)
     after = named + (_EDIT_VALUE != OPEN) - (current != OPEN)
-    allowed: BoolArray = (current != _EDIT_VALUE) & (after >= 1) & (after <= MAX_NAMED)
+    allowed: BoolArray = (current != _EDIT_VALUE) & (after >= 1) & (after <= np.maximum(MAX_NAMED, named - 1))
     return allowed
 
 
@@ -93,8 +96,8 @@ class EvidenceMutator:
     """Changes the attribute that, by the images seen, promises most; sampled, so that doubt is explored.
 
     For each value, the effect on the neuron is the difference between the images that show it and the mean image,
-    with a normal posterior: prior mean 0, the images' own variance, `prior` images' worth of doubt. An edit's promise is
-    the sampled effect of the value it names less that of the value it replaces (Thompson sampling).
+    with a normal posterior: prior mean 0, the images' own variance, `prior` images' worth of doubt. An edit's promise
+    is the sampled effect of the value it names less that of the value it replaces (Thompson sampling).
 
     Args:
         prior: weight of the prior, in images.
@@ -108,9 +111,10 @@ class EvidenceMutator:
         seen = batch.seen.astype(np.float32)
         count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
         centred = (batch.activations - (batch.activations * seen).sum(axis=1, keepdims=True) / count) * seen
-        spread = np.sqrt(np.square(centred).sum(axis=1, keepdims=True) / count)
-        words = lexicon.word_probabilities(batch.embeddings)
-        totals = np.stack([seen, centred], axis=1) @ words  # (b, 2, words)
+        # Where all images excite equally, chance decides.
+        spread = np.sqrt(np.square(centred).sum(axis=1, keepdims=True) / count) + np.float32(1e-6)
+        weights = np.stack([seen, centred], axis=1)
+        totals = lexicon.total_probabilities(weights, batch.embeddings)  # (b, 2, words)
         shown, excess = np.moveaxis(totals @ MEMBERS.T.astype(np.float32), 1, 0)  # (b, values)
         noise = np.stack([rng.standard_normal(len(VALUES), np.float32) for rng in batch.rngs])
         doubt = 1 / (shown + self.prior)

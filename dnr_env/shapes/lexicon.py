@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -79,6 +79,9 @@ FAMILY_SLICES: tuple[slice, ...] = tuple(
 )
 """Where each family's words lie in `WORDS`."""
 
+CHANCE = np.concatenate([np.full(len(family.words), 1 / len(family.words), np.float32) for family in FAMILIES])
+"""(words,) each word's probability where a family says nothing."""
+
 VALUES: tuple[tuple[int, str], ...] = tuple(
     (number, word) for number, family in enumerate(FAMILIES) for word in (*family.words, *family.hypernyms)
 )
@@ -111,7 +114,7 @@ def _phrase(family: int, value: int) -> str:
     return "" if value == OPEN else VALUES[value][1]
 
 
-@lru_cache(maxsize=None)
+@cache
 def text_of(values: Values) -> str:
     """The canonical text of a concept, as in "small warm striped star on black"."""
     size, colour, texture, shape, background = (_phrase(f, v) for f, v in enumerate(values))
@@ -164,19 +167,28 @@ def embed_words(probabilities: FloatArray) -> FloatArray:
     """
     said = np.empty((len(probabilities), len(WORDS) + 1), np.float32)
     said[:, -1] = 0.5
-    for part in FAMILY_SLICES:
-        said[:, part] = probabilities[:, part] - 1.0 / (part.stop - part.start)
+    said[:, :-1] = probabilities - CHANCE
     norm: FloatArray = said / np.sqrt(np.square(said).sum(axis=1, keepdims=True))
     return norm
 
 
 def word_probabilities(embeddings: FloatArray) -> FloatArray:
-    """The inverse of `embed_words`: (..., words + 1) unit embeddings to (..., words) probabilities.
-
-    A zero row, which is no embedding, gives "could be any word".
-    """
-    norm = np.divide(0.5, embeddings[..., -1:], out=np.zeros_like(embeddings[..., -1:]), where=embeddings[..., -1:] > 0)
-    probabilities: FloatArray = embeddings[..., :-1] * norm
-    for part in FAMILY_SLICES:
-        probabilities[..., part] += 1.0 / (part.stop - part.start)
+    """The inverse of `embed_words`: (n, words + 1) unit embeddings to (n, words) probabilities."""
+    probabilities: FloatArray = embeddings[:, :-1] * (0.5 / embeddings[:, -1:]) + CHANCE
     return probabilities
+
+
+def total_probabilities(weights: FloatArray, embeddings: FloatArray) -> FloatArray:
+    """Weighted sums of images' word probabilities, without forming them.
+
+    Args:
+        weights: (b, sums, images), zero where there is no image.
+        embeddings: (b, images, words + 1), zero where there is no image.
+
+    Returns:
+        (b, sums, words).
+    """
+    constant = embeddings[:, None, :, -1]
+    norm = np.divide(0.5, constant, out=np.zeros_like(constant), where=constant > 0)
+    totals: FloatArray = (weights * norm) @ embeddings[..., :-1] + weights.sum(axis=2)[..., None] * CHANCE
+    return totals

@@ -27,6 +27,7 @@ class Block(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs, h, w) to (n, outputs, h / stride, w / stride)."""
         return torch.relu(self.body(x) + self.shortcut(x))
 
 

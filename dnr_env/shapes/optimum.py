@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,7 +35,7 @@ _FINALISTS = 12
 _FINAL_IMAGES = 60
 
 
-@lru_cache(maxsize=None)
+@cache
 def optimum(stack: str) -> dict[str, str]:
     """Neuron to its best concept under `log_k`, from the shipped table of a stack."""
     table: dict[str, str] = json.loads((DATA / f"optimum-{stack}.json").read_text(encoding="utf-8"))
@@ -78,7 +78,9 @@ def search(stack: Stack, images_per_measure: int = 5) -> dict[str, str]:
     redrawn = np.empty((len(again), pool.shape[1]), np.float32)
     final_seeds = SeedBlock.ORACLE.seeds(_POOL, _FINAL_IMAGES)
     for concept, row in tqdm(again.items(), unit="concept", desc="finalists"):
-        redrawn[row] = _log_k(stack, lab.measure([vocabulary[concept]], final_seeds[None]).activations[0], images_per_measure)
+        redrawn[row] = _log_k(
+            stack, lab.measure([vocabulary[concept]], final_seeds[None]).activations[0], images_per_measure
+        )
     best = {}
     for neuron, name in enumerate(stack.lab.reader.neurons):
         candidates = finalists[:, neuron].tolist()
@@ -87,6 +89,7 @@ def search(stack: Stack, images_per_measure: int = 5) -> dict[str, str]:
 
 
 def main() -> None:
+    """The command."""
     from dnr_env.stacks import STACKS, load
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -9,14 +9,18 @@ from functools import lru_cache
 
 from dnr_env.errors import ConceptError
 from dnr_env.shapes import lexicon
-from dnr_env.shapes.lexicon import BACKGROUND, FAMILIES, OPEN, VALUES, Values
+from dnr_env.shapes.lexicon import FAMILIES, OPEN, VALUES, Values
 
 MAX_TEXT = 500
 """Characters of a phrase that are read; a longer text is no concept."""
 
 _SILENT = frozenset(
-    "a an the of in with and over against this that thing things object objects something shape shapes shaped pattern "
-    "texture textured colour color coloured colored sized image picture photo drawing on background is some any".split()
+    [
+        *("a", "an", "the", "of", "in", "with", "and", "over", "against", "on", "this", "that", "is", "some", "any"),
+        *("thing", "things", "object", "objects", "something", "shape", "shapes", "shaped", "pattern", "texture"),
+        *("textured", "colour", "color", "coloured", "colored", "sized", "image", "picture", "photo", "drawing"),
+        "background",
+    ]
 )
 _SYNONYMS = {
     "crimson": "red", "scarlet": "red", "violet": "purple", "magenta": "pink", "turquoise": "cyan", "teal": "cyan",
@@ -86,8 +90,9 @@ def values_of(text: str) -> Values:
     parsed = parse(text)
     if all(value == OPEN for value in parsed.values) and text != lexicon.ANYTHING:
         said = f"none of its words is known ({', '.join(parsed.unknown[:8])})" if parsed.unknown else "it says nothing"
-        examples = f"{FAMILIES[1].words[0]}, {FAMILIES[2].words[2]}, {FAMILIES[3].words[0]}, on {FAMILIES[BACKGROUND].words[0]}"
-        raise ConceptError(f"concept: {text[:80]!r} cannot be drawn: {said}; words such as {examples} will do")
+        raise ConceptError(
+            f"concept: {text[:80]!r} cannot be drawn: {said}; words such as red, striped, star, on grass will do"
+        )
     return parsed.values
 
 

@@ -15,7 +15,8 @@ FORMULAS: tuple[str, ...] = (
     "red", "green", "blue", "purple", "striped", "dotted", "checkered", "wavy", "circle", "star", "cross", "ring",
     "huge", "tiny", "grass", "brick", "sky",
     # one hypernym
-    "warm", "cool", "pale", "patterned", "lined", "spotted", "smooth", "round", "angular", "pointed", "outdoor", "plain",
+    "warm", "cool", "pale", "patterned", "lined", "spotted", "smooth", "round", "angular", "pointed", "outdoor",
+    "plain",
     # AND
     "red & striped", "blue & circle", "green & star", "warm & dotted", "cool & checkered", "pale & round",
     "huge & round", "tiny & pointed", "yellow & grass", "purple & brick", "star & sky", "ring & water",
@@ -104,5 +105,3 @@ def precision_recall(formula: str, label: str) -> tuple[float, float]:
     both = {f: float((asked[f] & named[f]).sum()) for f in asked.keys() & named.keys()}
     precision = sum(both[f] / named[f].sum() for f in both) / len(named) if named else 0.0
     return precision, sum(both[f] / asked[f].sum() for f in both) / len(asked)
-
-

@@ -55,7 +55,7 @@ class ShapesReader:
         network.load_state_dict(load_file(self._weights))
         for parameter in network.parameters():
             parameter.requires_grad_(False)
-        return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return network.eval().to(memory_format=torch.channels_last)
 
     def read(self, images: ImageArray) -> tuple[FloatArray, FloatArray]:
         """(n, 64, 64, 3) uint8 to activations (n, neurons) and unit embeddings (n, words + 1)."""
@@ -91,7 +91,6 @@ class ShapesReader:
         """The formula of a planted neuron; None for the network's own. For evaluation alone."""
         layer, index = neuron.split(":")
         return planted.FORMULAS[int(index)] if layer == "planted" else None
-
 
 
 _NOTICED = (0.25, 0.6, 0.4, 0.7, 0.35)  # size, colour, texture, shape, background

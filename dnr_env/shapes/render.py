@@ -7,7 +7,7 @@ the same seed differ only in what the concepts name (common random numbers).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -46,11 +46,13 @@ def _uniforms(seed: int) -> FloatArray:
     return np.random.Generator(np.random.Philox(key=seed)).random(_UNIFORMS)
 
 
-@lru_cache(maxsize=None)
-def _choices(family: int, value: int) -> IntArray:
-    """The renderer's codes that a value of a family allows."""
+@cache
+def _choices(family: int, value: int, wrong: bool = False) -> IntArray:
+    """The renderer's codes that a value of a family allows, or those that it does not."""
     words = FAMILY_SLICES[family]
-    return np.arange(words.stop - words.start) if value == OPEN else np.flatnonzero(lexicon.MEMBERS[value, words])
+    if value == OPEN:
+        return np.arange(words.stop - words.start)
+    return np.flatnonzero(lexicon.MEMBERS[value, words] != wrong)
 
 
 class Renderer:
@@ -64,7 +66,7 @@ class Renderer:
 
     def __init__(self, infidelity: float = 0.0) -> None:
         self.infidelity = infidelity
-        self.fingerprint = f"shapes-renderer-1 infidelity={infidelity:g}"
+        self.fingerprint = f"shapes-renderer-2 infidelity={infidelity:g}"
 
     def generate(self, concepts: Sequence[str], seeds: Sequence[int]) -> ImageArray:
         """Draw image `seeds[i]` of `concepts[i]`: (n, 64, 64, 3) uint8."""
@@ -74,12 +76,11 @@ class Renderer:
         """The attributes that will be drawn, (n, families) codes, and the seeds' uniforms, (n, u)."""
         uniforms = np.stack([_uniforms(int(seed)) for seed in seeds])
         codes = np.empty((len(uniforms), _N_FAMILIES), np.intp)
-        for row, concept in enumerate(concepts):
+        for concept, u, row in zip(concepts, uniforms, codes, strict=True):
             for family, value in enumerate(values_of(concept)):
-                slips = value != OPEN and uniforms[row, _SLIP + family] < self.infidelity
-                choices = _choices(family, OPEN if slips else value)
-                u = uniforms[row, _OTHER + family] if slips else uniforms[row, family]
-                codes[row, family] = choices[int(u * len(choices))]
+                slips = value != OPEN and u[_SLIP + family] < self.infidelity
+                choices = _choices(family, value, wrong=slips)
+                row[family] = choices[int(u[_OTHER + family if slips else family] * len(choices))]
         return codes, uniforms
 
 
@@ -127,7 +128,9 @@ def _draw_chunk(codes: IntArray, u: FloatArray) -> ImageArray:
     return out
 
 
-def _by_code(functions: dict[str, Callable[..., FloatArray]], codes: IntArray, x: FloatArray, *rest: FloatArray) -> FloatArray:
+def _by_code(
+    functions: dict[str, Callable[..., FloatArray]], codes: IntArray, x: FloatArray, *rest: FloatArray
+) -> FloatArray:
     """Evaluate for each image the function of its code, images of one code together."""
     out = np.empty(x.shape, np.float32)
     for code, function in enumerate(functions.values()):
@@ -180,12 +183,17 @@ _SHAPES: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
 }
 
 
+def _unit(values: FloatArray) -> FloatArray:
+    clipped: FloatArray = np.clip(values, 0, 1)
+    return clipped
+
+
 def _stripes(along: FloatArray) -> FloatArray:
-    return np.clip(np.float32(2.5) * np.sin(along) + np.float32(0.5), 0, 1)
+    return _unit(np.float32(2.5) * np.sin(along) + np.float32(0.5))
 
 
 def _speckle(x: FloatArray, y: FloatArray, u: FloatArray) -> FloatArray:
-    return np.clip((_noise(u) - np.float32(0.6)) * np.float32(5), 0, 1)
+    return _unit((_noise(u) - np.float32(0.6)) * np.float32(5))
 
 
 _PI = np.float32(np.pi)
@@ -194,10 +202,14 @@ _TEXTURES: dict[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]]
     "solid": lambda x, y, u: np.zeros(x.shape, np.float32),
     "shaded": lambda x, y, u: np.clip(np.float32(0.5) + y * np.float32(0.35) / _column(u[:, _PHASE] + 0.7), 0, 1),
     "striped": lambda x, y, u: _stripes(x * np.float32(2.6 * np.pi)),
-    "wavy": lambda x, y, u: _stripes(y * np.float32(2.4 * np.pi) + np.float32(1.6) * np.sin(x * np.float32(2.0 * np.pi))),
+    "wavy": lambda x, y, u: _stripes(
+        y * np.float32(2.4 * np.pi) + np.float32(1.6) * np.sin(x * np.float32(2.0 * np.pi))
+    ),
     "checkered": lambda x, y, u: _checks(x, y),
     "dotted": lambda x, y, u: np.clip(
-        np.float32(2.5) * (np.cos(x * np.float32(2.2) * _PI) + np.cos(y * np.float32(2.2) * _PI) - np.float32(0.75)), 0, 1
+        np.float32(2.5) * (np.cos(x * np.float32(2.2) * _PI) + np.cos(y * np.float32(2.2) * _PI) - np.float32(0.75)),
+        0,
+        1,
     ),
     "speckled": _speckle,
     "hatched": lambda x, y, u: np.maximum(
@@ -209,7 +221,7 @@ _TEXTURES: dict[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]]
 
 def _checks(x: FloatArray, y: FloatArray) -> FloatArray:
     product = np.sin(x * np.float32(1.6) * _PI) * np.sin(y * np.float32(1.6) * _PI)
-    return np.clip(np.float32(4) * product + np.float32(0.5), 0, 1)
+    return _unit(np.float32(4) * product + np.float32(0.5))
 
 
 def _noise(u: FloatArray) -> FloatArray:

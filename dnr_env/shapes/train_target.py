@@ -42,7 +42,7 @@ def accuracy(network: ShapesNet, images: torch.Tensor, codes: IntArray) -> dict[
 def train(width: int, seed: int, steps: int, batch: int = 128) -> ShapesNet:
     """Train on `steps` batches of pictures, each drawn once."""
     torch.manual_seed(seed)
-    network = ShapesNet(width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = ShapesNet(width).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.008, total_steps=steps)
     first = _FIRST_SEED * (seed + 1)
@@ -64,6 +64,7 @@ def train(width: int, seed: int, steps: int, batch: int = 128) -> ShapesNet:
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
@@ -74,7 +75,7 @@ def main() -> None:
     images, codes = _batch(_FIRST_SEED // 2, 2000)
     for family, right in accuracy(network, images, codes.numpy()).items():
         print(f"{family:<12}{right:.3f}")
-    save_file(network.to(memory_format=torch.contiguous_format).state_dict(), options.out)  # type: ignore[call-overload]
+    save_file(network.to(memory_format=torch.contiguous_format).state_dict(), options.out)
 
 
 if __name__ == "__main__":

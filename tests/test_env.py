@@ -1,0 +1,446 @@
+"""The environment's contract: both checkers, determinism, masks, ends, rewards."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env, data_equivalence
+from stable_baselines3.common.env_checker import check_env as check_env_sb3
+
+import dnr_env
+from dnr_env import Action, DnRError, Rules
+from dnr_env.episode import PROGRESS, SCORE_COLUMNS
+from dnr_env.scores import SCORES, score
+from dnr_env.seeds import SeedBlock
+from dnr_env.stacks import Stack
+
+IDS = ("DnR/Refine-v0", "DnR/RefineSlots-v0")
+SMALL: dict[str, Any] = {"n_slots": 4, "budget": 30, "max_steps": 8}
+
+
+def make(env_id: str = IDS[0], **options: Any) -> Any:
+    return gym.make(env_id, **{**SMALL, **options})
+
+
+def sample(env: gym.Env[Any, Any], rng: np.random.Generator) -> Any:
+    """A random action without STOP, legal or not."""
+    action = int(rng.integers(3))
+    space = env.action_space
+    return action if isinstance(space, gym.spaces.Discrete) else np.array([action, rng.integers(space.nvec[1])])
+
+
+@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("render_mode", [None, "rgb_array", "ansi"])
+def test_both_checkers_pass(env_id: str, render_mode: str | None) -> None:
+    env = gym.make(env_id, render_mode=render_mode)
+    check_env(env.unwrapped)
+    if render_mode is None:
+        with warnings.catch_warnings():
+            # Stable-Baselines3 says so of every observation with two axes; its policies flatten them.
+            warnings.filterwarnings("ignore", ".*unconventional shape.*")
+            check_env_sb3(env.unwrapped)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_twins_agree_on_everything(env_id: str) -> None:
+    first, second = make(env_id), make(env_id)
+    for seed in range(3):
+        assert data_equivalence(first.reset(seed=seed), second.reset(seed=seed), exact=True)
+        rng, ended = np.random.default_rng(seed), False
+        while not ended:
+            action = sample(first, rng)
+            ours, theirs = first.step(action), second.step(action)
+            assert data_equivalence(ours, theirs, exact=True)
+            assert first.observation_space.contains(ours[0])
+            ended = ours[2] or ours[3]
+
+
+def test_the_seed_decides_the_stream_of_episodes() -> None:
+    first, second = make(), make()
+    first.reset(seed=4)
+    second.reset(seed=4)
+    neurons = [first.reset()[1]["neuron"] for _ in range(6)]
+    assert neurons == [second.reset()[1]["neuron"] for _ in range(6)]
+    assert len(set(neurons)) > 1
+
+
+_PRINT_EPISODE = """
+import gymnasium as gym, hashlib
+env = gym.make("dnr_env:DnR/Refine-v0", n_slots=4, budget=30, max_steps=8)
+observation, info = env.reset(seed=5)
+out = [repr(info["master"])]
+for action in (1, 1, 0, 1):
+    observation, reward, *_, info = env.step(action)
+    out += [repr(reward), repr(info["master"]), hashlib.sha256(observation["scores"].tobytes()).hexdigest()]
+print("".join(out))
+"""
+
+
+def test_processes_agree_whatever_the_hash_seed_and_with_a_cold_store(tmp_path: Any) -> None:
+    def run(hash_seed: str, cache: str) -> str:
+        environment = {"PYTHONHASHSEED": hash_seed, "DNR_CACHE_DIR": str(tmp_path / cache), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", _PRINT_EPISODE]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    cold = run("0", "a")
+    assert cold == run("1", "b")  # another process, another hash seed, cold again
+    assert cold == run("2", "a")  # and warm
+
+
+def test_a_warm_store_needs_no_torch(tmp_path: Any) -> None:
+    code = (
+        "import sys, gymnasium as gym; env = gym.make('dnr_env:DnR/Refine-v0', neurons='layer4:0'); env.reset(seed=0);"
+        "print('torch' in sys.modules)"
+    )
+    environment = {"DNR_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    runs = [
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert runs == ["True\n", "False\n"]
+
+
+def test_import_is_light() -> None:
+    code = "import sys, dnr_env; print([m for m in ('diffusers', 'transformers', 'torch') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_specification_round_trip(env_id: str) -> None:
+    env = make(env_id, neurons="layer4:0-9")
+    again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    assert data_equivalence(env.reset(seed=1), again.reset(seed=1), exact=True)
+
+
+def test_pickle_round_trip_in_the_middle_of_an_episode() -> None:
+    env = make().unwrapped
+    env.reset(seed=2)
+    env.step(Action.MUTATE)
+    copy = pickle.loads(pickle.dumps(env))
+    for action in (Action.MUTATE, Action.KEEP, Action.MUTATE):
+        assert data_equivalence(env.step(action), copy.step(action), exact=True)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("users", [None, ["red star", "dotted thing"]])
+def test_masks_agree_with_effects(env_id: str, users: list[str] | None) -> None:
+    """A masked action, or a masked slot, changes nothing but the steps; every other one does something."""
+    env = make(env_id, user_concepts=users, max_steps=6, budget=20)
+    slots = env_id == IDS[1]
+    rng = np.random.default_rng(0)
+    for seed in range(25):
+        _, info = env.reset(seed=seed, options={"concepts": ["red thing", "star", "huge thing"]})
+        ended = False
+        while not ended:
+            mask = env.unwrapped.action_masks()
+            assert (mask == info["action_mask"]).all()
+            action, slot = int(rng.integers(3)), int(rng.integers(4)) if slots else 0
+            legal = mask[action] and (not slots or mask[len(Action) + slot])
+            before = info
+            _, reward, terminated, truncated, info = env.step(np.array([action, slot]) if slots else action)
+            assert (info["images"] > before["images"]) == legal
+            if not legal:
+                assert reward == 0
+                assert info["message"]
+                assert info["master"] == before["master"]
+            ended = terminated or truncated
+        with pytest.raises(gym.error.ResetNeeded):
+            env.step(np.array([0, 0]) if slots else 0)
+
+
+def test_ends() -> None:
+    env = make()
+    env.reset(seed=0)
+    assert env.step(Action.STOP)[2:4] == (True, False)
+    env.reset(seed=0)
+    ends = [env.step(Action.MUTATE)[2:4] for _ in range(30 // 5)]
+    assert ends == [(False, False)] * 5 + [(False, True)]  # the budget
+    env = make(max_steps=3)
+    env.reset(seed=0)
+    assert [env.step(Action.ADD)[3] for _ in range(3)] == [False, False, True]  # steps, without effect
+
+
+def test_no_budget_is_a_defined_episode() -> None:
+    env = make(budget=0)
+    _, info = env.reset(seed=0)
+    assert info["action_mask"].tolist() == [0, 0, 0, 1]
+    assert env.step(Action.STOP)[1:4] == (0.0, True, False)
+
+
+@pytest.mark.parametrize("mode", ["held_out", "observed"])
+@pytest.mark.parametrize("env_id", IDS)
+def test_rewards_telescope(stack: Stack, mode: str, env_id: str) -> None:
+    """The sum of an episode's rewards is the label's value less the first incumbent's, less the bill."""
+    env = make(env_id, reward=mode, image_cost=0.002)
+    rng = np.random.default_rng(1)
+    for seed in range(8):
+        observation, info = env.reset(seed=seed)
+        first, images, first_score = info["label"], info["images"], observation["scores"][0, 0]
+        total, ended = 0.0, False
+        for _ in range(5):
+            observation, reward, terminated, truncated, info = env.step(sample(env, rng))
+            total += reward
+            ended = terminated or truncated
+        if not ended:
+            stop = np.array([Action.STOP, 2]) if env_id == IDS[1] else Action.STOP
+            chosen = info["concepts"][2 if env_id == IDS[1] else 0]
+            observation, reward, *_, info = env.step(stop)
+            total += reward
+            assert info["label"] == chosen
+        bill = 0.002 * (info["images"] - images)
+        if mode == "held_out":
+            gain = held_out(stack, info["neuron"], info["label"]) - held_out(stack, info["neuron"], first)
+        else:
+            gain = info["master_scores"][info["master"].index(info["label"])] - first_score
+        assert total == pytest.approx(gain - bill, abs=1e-6)
+
+
+def held_out(stack: Stack, neuron: str, label: str) -> float:
+    """A label's value, computed without the environment."""
+    index = stack.lab.reader.neurons.index(neuron)
+    raw = stack.lab.measure([label], SeedBlock.REWARD.seeds(0, 10)[None]).activations[0, :, index]
+    top = np.log1p(np.maximum(np.sort(stack.probe.normalise(raw[None], np.array([index]))[0]), 0).astype(float))
+    subsets = [np.sort(top[list(s)])[-2:].mean() for s in __import__("itertools").combinations(range(10), 5)]
+    return float(np.mean(subsets))
+
+
+def test_keep_earns_nothing_but_its_bill_in_held_out_mode() -> None:
+    env = make(image_cost=0.001)
+    for seed in range(10):
+        env.reset(seed=seed, options={"concepts": ["red thing"]})
+        assert [env.step(Action.KEEP)[1] for _ in range(3)] == [-0.005] * 3
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_keep_has_zero_expected_gain_in_observed_mode(stack: Stack, name: str) -> None:
+    """Over many (concept, neuron) pairs, the score of 25 images is on average that of 5."""
+    rng = np.random.default_rng(0)
+    texts = [stack.vocabulary()[i] for i in rng.integers(len(stack.vocabulary()), size=40)]
+    evidence = stack.lab.measure(texts, np.tile(SeedBlock.SEARCH.seeds(1000, 200), (40, 1)))
+    neurons = np.arange(0, len(stack.lab.reader.neurons), 9)
+    gains = []
+    for row in range(40):
+        a = stack.probe.normalise(evidence.activations[row][:, neurons].T, neurons)
+        similar = evidence.embeddings[row] @ stack.probe.exemplar_embeddings[neurons].T
+        order = rng.permutation(200)
+        many, few = order[:25], order[:5]
+        controls = stack.probe.controls[neurons]
+        counts = np.full(len(neurons), 0)
+        late, _ = score(name, a[:, many], counts + 25, 5, similar.T[:, many], controls)
+        early, _ = score(name, a[:, few], counts + 5, 5, similar.T[:, few], controls)
+        gains.append((late - early).mean())
+    assert abs(np.mean(gains)) < 3.5 * np.std(gains) / np.sqrt(len(gains))
+
+
+def test_a_concept_keeps_its_value_when_others_join(stack: Stack) -> None:
+    alone, among = make(), make()
+    alone.reset(seed=0, options={"neuron": "layer4:5", "concepts": ["striped thing"]})
+    _, info = among.reset(seed=0, options={"neuron": "layer4:5", "concepts": ["star", "striped thing", "huge ring"]})
+    place = info["master"].index("striped thing")
+    assert info["master_scores"][place] == alone.unwrapped.refinement.state.scores[0, 0]
+    value = info["master_scores"][place]
+    for _ in range(4):
+        info = among.step(Action.MUTATE)[4]
+        assert info["master_scores"][place] == value
+
+
+def test_search_reward_and_judge_never_share_an_image(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    measure = stack.lab.measure
+
+    def spy(concepts: Any, seeds: Any) -> Any:
+        asked.extend(seeds.ravel().tolist())
+        return measure(concepts, seeds)
+
+    monkeypatch.setattr(stack.lab, "measure", spy)
+    env = make(reward="none")
+    env.reset(seed=0)
+    env.step(Action.MUTATE)
+    assert asked
+    assert max(asked) < SeedBlock.REWARD  # labelling costs not one image more than the agent's own
+    asked.clear()
+    env = make()
+    env.reset(seed=0)
+    env.step(Action.MUTATE)
+    assert {SeedBlock.SEARCH.value, SeedBlock.REWARD.value} == {
+        max(b for b in SeedBlock if b <= s).value for s in asked
+    }
+
+
+def test_nothing_of_truth_or_of_reward_images_reaches_the_agent(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With other reward and judge images, and other formulas, observations and infos are the same to the bit."""
+
+    def episode() -> list[Any]:
+        env = make()
+        seen = [env.reset(seed=3, options={"neuron": "planted:20"})]
+        for action in (1, 1, 0, 1):
+            observation, _, *ends, info = env.step(action)
+            seen.append((observation, ends, info))
+        return seen
+
+    before = episode()
+    measure = stack.lab.measure
+
+    def changed(concepts: Any, seeds: Any) -> Any:
+        evidence = measure(concepts, seeds)
+        elsewhere = (seeds >= SeedBlock.REWARD) & (seeds < SeedBlock.PROBE)
+        activations = np.where(elsewhere[..., None], -7.0, evidence.activations).astype(np.float32)
+        return evidence._replace(activations=activations)
+
+    monkeypatch.setattr(stack.lab, "measure", changed)
+    monkeypatch.setattr("dnr_env.shapes.planted.FORMULAS", ("red",) * 75)
+    assert data_equivalence(tuple(before), tuple(episode()), exact=True)
+    text = json.dumps([str(info) for *_, info in before])
+    assert not any(word in text for word in ("formula", "truth", "value", "optimum"))
+
+
+def test_starting_from_given_concepts_and_neurons() -> None:
+    env = make()
+    _, info = env.reset(
+        seed=0, options={"neuron": "layer2:3", "concepts": ["Small RED discs", "small red circle", "star"]}
+    )
+    assert info["neuron"] == "layer2:3"
+    assert info["master"] == ("small red circle", "star")
+    _, info = env.reset(seed=0, options={"neuron": 0})
+    assert info["neuron"] == "layer1:0"
+
+
+def test_suggest_and_add() -> None:
+    env = make()
+    env.reset(seed=0, options={"neuron": "layer4:5"})
+    assert not env.unwrapped.action_masks()[Action.ADD]
+    assert env.unwrapped.suggest("a Tiny WAVY thing, on water") == "tiny wavy thing on water"
+    assert env.unwrapped.action_masks()[Action.ADD]
+    observation, *_, info = env.step(Action.ADD)
+    assert info["master"][-1] == "tiny wavy thing on water"
+    env.unwrapped.suggest(info["label"])  # what is there already is measured again, and now also the user's
+    observation, *_, again = env.step(Action.ADD)
+    assert again["master"] == info["master"]
+    assert "again" in again["message"]
+    assert observation["scores"][:, SCORE_COLUMNS.index("from_user")].sum() >= 1
+    with pytest.raises(dnr_env.ConceptError, match="zork"):
+        env.unwrapped.suggest("zork blurp")
+    with pytest.raises(dnr_env.ConceptError, match="says nothing"):
+        env.unwrapped.suggest("  ")
+
+
+def test_observation_is_what_it_says(stack: Stack) -> None:
+    env = make()
+    observation, info = env.reset(seed=0, options={"neuron": "layer4:7"})
+    scores = dict(zip(SCORE_COLUMNS, observation["scores"].T, strict=True))
+    progress = dict(zip(PROGRESS, observation["progress"], strict=True))
+    assert (np.diff(scores["score"]) <= 0).all()
+    assert np.allclose(np.linalg.norm(observation["concepts"], axis=1), 1, atol=1e-5)
+    assert observation["concepts"][0] == pytest.approx(stack.embedder.embed_texts([info["label"]])[0])
+    assert progress["steps_left"] == 1
+    assert progress["budget_left"] == pytest.approx(0.3)
+    env.step(Action.KEEP)
+    observation, *_ = env.step(Action.MUTATE)
+    progress = dict(zip(PROGRESS, observation["progress"], strict=True))
+    assert progress["budget_left"] == pytest.approx(0.2)
+    assert progress["steps_left"] == pytest.approx(6 / 8)
+
+
+@pytest.mark.parametrize("action", [4, -1, 1.5, "keep", [1, 1]])
+def test_an_action_out_of_range_changes_nothing(action: Any) -> None:
+    env = make().unwrapped
+    env.reset(seed=0)
+    with pytest.raises(DnRError, match="will do"):
+        env.step(action)
+    twin = make().unwrapped
+    twin.reset(seed=0)
+    assert data_equivalence(env.step(1), twin.step(1), exact=True)
+
+
+def test_step_before_reset() -> None:
+    with pytest.raises(gym.error.ResetNeeded):
+        make().unwrapped.step(0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stack": "shape"}, "stack: 'shape' is not known; known are shapes"),
+        ({"neurons": "layer9"}, "neurons: 'layer9'"),
+        ({"neurons": "layer4:999"}, "0 to 127"),
+        ({"neurons": "tset"}, "test"),
+        ({"score": "log"}, "log_k"),
+        ({"budget": -5}, "budget: -5"),
+        ({"image_cost": -1}, "image_cost"),
+        ({"n_slots": 0}, "n_slots"),
+        ({"reward": "heldout"}, "held_out"),
+        ({"mutator": "llm"}, "evidence"),
+        ({"render_mode": "png"}, "rgb_array"),
+        ({"user_concepts": ["zork"]}, "zork"),
+        ({"images": 3}, "option: 'images'"),
+    ],
+)
+def test_bad_arguments_say_what_would_do(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DnRError, match=message):
+        dnr_env.env.RefineEnv(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"neuron": "layer4:9999"}, "layer4"),
+        ({"neuron": 10**6}, "0 to 314"),
+        ({"concepts": []}, "1 to 4"),
+        ({"concepts": ["red star", "zork"]}, "zork"),
+    ],
+)
+def test_bad_reset_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DnRError, match=message):
+        make().reset(seed=0, options=options)
+
+
+def test_a_failure_in_the_middle_closes_the_episode(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = make().unwrapped
+    env.reset(seed=0)
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("the generator is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.lab, "measure", fail)
+        with pytest.raises(RuntimeError, match="generator"):
+            env.step(Action.MUTATE)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(Action.MUTATE)
+    env.reset(seed=0)
+    env.step(Action.MUTATE)
+
+
+def test_renders(capsys: pytest.CaptureFixture[str]) -> None:
+    env = make(render_mode="rgb_array")
+    env.reset(seed=0)
+    frame = env.render()
+    assert frame.dtype == np.uint8
+    assert frame.ndim == 3
+    env.step(Action.MUTATE)
+    assert env.render().shape == frame.shape
+    assert (env.render() != frame).any()
+    env.close()
+    env.close()
+    text = make(render_mode="ansi")
+    _, info = text.reset(seed=0)
+    assert info["label"] in text.render()
+    human = make(render_mode="human")
+    _, info = human.reset(seed=0)
+    assert info["label"] in capsys.readouterr().out
+    assert human.render() is None
+
+
+def test_rules_are_checked_once_and_frozen() -> None:
+    rules = Rules(budget=12)
+    assert rules.most_images == 15  # two more measurements of 5 fit into 12 images
+    with pytest.raises(AttributeError):
+        rules.budget = 3  # type: ignore[misc]
