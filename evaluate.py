@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,15 +20,16 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from agents import make_agent
+from agents import Agent, make_agent
 from agents.compare import Results, contestants, optimal_values, play, write_outcome
 from agents.labelling import label, write_label_report, write_table
 from agents.ranking import rank, shown_ranking, write_ranking
 from dnr_env import DnRError, Rules, load_stack
-from dnr_env.files import write_atomically
+from dnr_env.files import make_folder, write_atomically
 from dnr_env.judge import IMAGES
 from dnr_env.neurons import select
 from dnr_env.stacks import Stack
+from dnr_env.users import user_source
 
 
 @dataclass(frozen=True)
@@ -101,28 +103,47 @@ def rules_of(options: Common) -> Rules:
     return Rules(score=options.score, budget=options.budget, image_cost=options.image_cost)
 
 
-def named(stack: Stack, neurons: str) -> list[str]:
+def named(stack: Stack, neurons: str, option: str = "neurons") -> list[str]:
     """Names of the neurons that a text names."""
-    return [stack.lab.reader.neurons[i] for i in select(stack.lab.reader.neurons, neurons)]
+    try:
+        return [stack.lab.reader.neurons[i] for i in select(stack.lab.reader.neurons, neurons)]
+    except DnRError as error:
+        raise DnRError(str(error).replace("neurons", option, 1)) from None
+
+
+def usable(option: str, seeds: Sequence[int]) -> tuple[int, ...]:
+    """Seeds of episodes, each once."""
+    if not seeds:
+        raise DnRError(f"{option}: none was given; 1 2 will do")
+    if min(seeds) < 0:
+        raise DnRError(f"{option}: {min(seeds)} is no seed; 0 or more will do")
+    return tuple(dict.fromkeys(seeds))
 
 
 def settle(folder: Path, settings: dict[str, Any]) -> None:
     """Note what a folder's results were made with; refuse to mix them with others."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(settings, indent=2, default=str) + "\n"
+    make_folder(folder)
+    text = (json.dumps(settings, indent=2, default=str) + "\n").encode()
     noted = folder / "settings.json"
-    if noted.exists() and noted.read_text(encoding="utf-8") != text:
+    if noted.exists() and noted.read_bytes() != text:
         raise DnRError(f"out: {folder} holds results of other settings (see its settings.json); another folder will do")
-    write_atomically(noted, text.encode())
+    write_atomically(noted, text)
+
+
+def label_settings(options: Common, agent: Agent) -> dict[str, Any]:
+    """What labels depend on."""
+    return {**{key: value for key, value in asdict(options).items() if key != "out"}, "policy": agent.fingerprint}
 
 
 def compare_command(options: Compare) -> None:
     """Play, judge, and write the table, plots and report."""
     stack, rules = load_stack(options.stack), rules_of(options)
-    neurons, players = named(stack, options.neurons), contestants(options.agents)
+    neurons, seeds = named(stack, options.neurons), usable("seeds", options.seeds)
+    players = contestants(options.agents)
+    user_source(options.user_concepts, stack)  # before anything is written
     settle(options.out, {"stack": options.stack, "user_concepts": options.user_concepts, **asdict(rules)})
     path = options.out / "results.jsonl"
-    records = play(stack, players, neurons, options.seeds, path, rules, options.user_concepts)
+    records = play(stack, players, neurons, seeds, path, rules, options.user_concepts)
     results = Results(records, optimal_values(stack, neurons, rules))
     print(write_outcome(results, stack, options.neurons, rules, IMAGES, options.out))
     print(f"report: {options.out / 'report.html'}")
@@ -132,8 +153,10 @@ def label_command(options: Label) -> None:
     """Label neurons, and write the table and the report."""
     stack, rules = load_stack(options.stack), rules_of(options)
     neurons, agent = named(stack, options.neurons), make_agent(options.agent)
-    settle(options.out, {key: value for key, value in asdict(options).items() if key != "out"})
-    records = label(stack, agent, neurons, options.seed, options.out / "labels.jsonl", rules, options.user_concepts)
+    (seed,) = usable("seed", [options.seed])
+    user_source(options.user_concepts, stack)  # before anything is written
+    settle(options.out, label_settings(options, agent))
+    records = label(stack, agent, neurons, seed, options.out / "labels.jsonl", rules, options.user_concepts)
     write_table(records, options.out / "labels.csv")
     write_label_report(stack, options.agent, records, options.score, options.out / "report.html")
     print(f"{len(records)} labels, mean value {np.mean([r['value'] for r in records]):.3f}; {stack.lab.counters}")
@@ -143,9 +166,10 @@ def label_command(options: Label) -> None:
 def rank_command(options: Rank) -> None:
     """Label a layer, and rank its neurons by every method."""
     stack, rules = load_stack(options.stack), rules_of(options)
-    neurons, agent = named(stack, options.layer), make_agent(options.agent)
-    settle(options.out, {key: value for key, value in asdict(options).items() if key != "out"})
-    records = label(stack, agent, neurons, options.seed, options.out / "labels.jsonl", rules)
+    neurons, agent = named(stack, options.layer, "layer"), make_agent(options.agent)
+    (seed,) = usable("seed", [options.seed])
+    settle(options.out, label_settings(options, agent))
+    records = label(stack, agent, neurons, seed, options.out / "labels.jsonl", rules)
     table = rank(stack, neurons, {r["neuron"]: r["label"] for r in records}, rules.images_per_measure)
     write_ranking(table, options.out / "rank.csv")
     print(shown_ranking(table))

@@ -28,12 +28,15 @@ from stable_baselines3.common.logger import configure
 from tqdm import tqdm
 
 from agents.checkpoints import load_checkpoint, network_of, save_checkpoint
+from agents.features import INCUMBENT_MOVES, MOVES
 from agents.learned import LearnedAgent
 from agents.rollout import rollout
 from agents.sb3 import make_vec_env
 from dnr_env import DnRError, load_stack
 from dnr_env.files import write_atomically
 from dnr_env.neurons import select
+
+MOVE_SETS = {"slots": MOVES, "incumbent": INCUMBENT_MOVES}
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Options:
     """Episodes side by side."""
     learning_rate: float = 5e-4
     """At the beginning; it falls linearly to zero."""
+    moves: Literal["slots", "incumbent"] = "slots"
+    """Whether the policy may act on each of the four best candidates or on the best alone."""
     gamma: float = 0.99
     """Discount."""
     entropy: float = 0.002
@@ -84,7 +89,7 @@ def env_options(options: Options) -> dict[str, Any]:
 
 def make_model(options: Options, seed: int) -> BaseAlgorithm:
     """The learner on its environments."""
-    envs = make_vec_env(options.envs, **env_options(options))
+    envs = make_vec_env(options.envs, MOVE_SETS[options.moves], **env_options(options))
 
     def rate(remaining: float) -> float:
         return options.learning_rate * remaining
@@ -108,7 +113,7 @@ def validate(model: BaseAlgorithm, options: Options) -> tuple[float, float]:
     """Mean return and mean added images of the policy on the validation neurons, with two seeds each."""
     names = load_stack(options.stack).lab.reader.neurons
     chosen = [names[i] for i in select(names, options.validation)]
-    agent = LearnedAgent("validation", network_of(model), {})
+    agent = LearnedAgent("validation", network_of(model), MOVE_SETS[options.moves], {})
     env = env_options(options) | {"reward": "held_out"}
     episodes = list(rollout(agent, [(neuron, seed) for seed in (0, 1) for neuron in chosen], **env))
     return float(np.mean([e.total_reward for e in episodes])), float(np.mean([e.added_images for e in episodes]))
@@ -140,7 +145,7 @@ class Checkpoints(BaseCallback):  # type: ignore[misc]
         self.logger.dump(self.num_timesteps)
         if value > best:
             card = {**options_json(self.options), "trained_steps": self.num_timesteps, "validation_return": value}
-            LearnedAgent("policy", network_of(self.model), card).save(self.folder)
+            LearnedAgent("policy", network_of(self.model), MOVE_SETS[self.options.moves], card).save(self.folder)
         save_checkpoint(self.model, self.folder / "checkpoint.safetensors", self.curve)
         draw_curve(self.folder, self.curve)
         counters = load_stack(self.options.stack).lab.counters
@@ -181,6 +186,7 @@ def train_seed(options: Options, seed: int) -> None:
         raise DnRError(f"out: {folder} was trained with other options (see its options.json); another folder will do")
     write_atomically(settings, wanted.encode())
     torch.manual_seed(seed)
+    torch.set_num_threads(1)  # more threads only get in the way of networks as small as these
     model = make_model(options, seed)
     curve = load_checkpoint(model, folder / "checkpoint.safetensors")
     if model.num_timesteps >= options.steps:

@@ -21,6 +21,8 @@ class Agent:
     name = "agent"
     env_id = "DnR/Refine-v0"
     """The environment whose actions it gives."""
+    fingerprint = ""
+    """Tells apart learned policies of one name; empty for those that are always the same."""
     state_size = 0
     """Numbers that it remembers of each episode."""
 

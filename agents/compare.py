@@ -39,9 +39,16 @@ class Contestant:
     member: str
     agent: Agent
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What its records begin with: agent, member, policy."""
+        return self.name, self.member, self.agent.fingerprint
+
 
 def contestants(specs: Sequence[str]) -> list[Contestant]:
     """The agents that texts name; a run's folder stands for the policies of all its training seeds."""
+    if not specs:
+        raise DnRError("agents: none was given; stop dnd dnr will do")
     found: list[Contestant] = []
     for spec in specs:
         folders = members(Path(spec)) if Path(spec).is_dir() else []
@@ -65,13 +72,14 @@ def play(
     user_concepts: Users = None,
 ) -> list[Record]:
     """Play and judge agents x neurons x seeds into a JSONL file; what is there already is not played again."""
-    records: list[Record] = list(read_lines(path))
-    done = {(r["agent"], r["member"], r["neuron"], r["seed"]) for r in records}
+    # A policy that was trained on since is another one: its episodes are played anew.
+    records: list[Record] = list(read_lines(path, ("agent", "member", "policy", "neuron", "seed", "value", "return")))
+    done = {(r["agent"], r["member"], r["policy"], r["neuron"], r["seed"]) for r in records}
     wanted = [(c, [(n, s) for s in seeds for n in neurons]) for c in players]
     total = sum(len(jobs) for _, jobs in wanted)
     with tqdm(total=total, unit="episode") as bar:
         for player, all_jobs in wanted:
-            jobs = [job for job in all_jobs if (player.name, player.member, *job) not in done]
+            jobs = [job for job in all_jobs if (*player.key, *job) not in done]
             bar.update(len(all_jobs) - len(jobs))
             for start in range(0, len(jobs), _BLOCK):
                 fresh = _play_block(stack, player, jobs[start : start + _BLOCK], rules, user_concepts)
@@ -79,11 +87,11 @@ def play(
                 records += fresh
                 bar.update(len(fresh))
                 bar.set_postfix_str(f"{player.name}; {stack.lab.counters}")
-    keys = {(c.name, c.member) for c in players}
+    keys = {player.key for player in players}
     return [
         r
         for r in records
-        if (r["agent"], r["member"]) in keys and r["neuron"] in set(neurons) and r["seed"] in set(seeds)
+        if (r["agent"], r["member"], r["policy"]) in keys and r["neuron"] in set(neurons) and r["seed"] in set(seeds)
     ]
 
 
@@ -98,6 +106,7 @@ def _play_block(
         {
             "agent": player.name,
             "member": player.member,
+            "policy": player.agent.fingerprint,
             **_plain(episode),
             **asdict(verdict),
             **_planted(stack, episode),
@@ -161,6 +170,8 @@ class Results:
         if set(self.neurons) - self.optima.keys():
             return None
         best = float(np.mean([self.optima[neuron] for neuron in self.neurons]))
+        if not best > 0:
+            return None
         value = mean_interval(self.table(agent, lambda r: r["value"]))
         return Interval(value.estimate / best, value.low / best, value.high / best)
 

@@ -1,15 +1,34 @@
-"""What a learned policy looks at: 29 numbers that do not depend on the words or on the embedder's dimension."""
+"""What a learned policy sees and does: 29 numbers and 10 moves, whatever the words and the embedder's dimension."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from agents.base import Observation, column, progress
-from dnr_env.episode import RECENT
-from dnr_env.types import FloatArray
+from dnr_env.episode import RECENT, Action
+from dnr_env.types import BoolArray, FloatArray
 
 SLOTS = 4
 COUNT = 5 * SLOTS + RECENT + 5
+
+MOVES: tuple[tuple[int, int], ...] = (
+    *((Action.KEEP, slot) for slot in range(SLOTS)),
+    *((Action.MUTATE, slot) for slot in range(SLOTS)),
+    (Action.ADD, 0),
+    (Action.STOP, 0),
+)
+"""What a policy chooses from, as (action, slot) of `DnR/RefineSlots-v0`."""
+INCUMBENT_MOVES: tuple[tuple[int, int], ...] = tuple((action, 0) for action in Action)
+"""The four actions of `DnR/Refine-v0`, which act on the best slot."""
+
+
+def move_masks(masks: BoolArray, moves: Sequence[tuple[int, int]]) -> BoolArray:
+    """Masks (n, 4 + slots) of `DnR/RefineSlots-v0` to (n, moves)."""
+    action, slot = np.array(moves).T
+    allowed: BoolArray = masks[:, action] & masks[:, len(Action) + slot]
+    return allowed
 
 
 def features(observation: Observation) -> FloatArray:

@@ -30,7 +30,7 @@ def label(
 ) -> list[dict[str, Any]]:
     """Label neurons into a JSONL file, one line each in the order given; those already there are not done again."""
     env = {**asdict(rules), "reward": "none", "user_concepts": user_concepts}
-    records = read_lines(path)
+    records = read_lines(path, ("neuron", *COLUMNS, "concepts", "curve"))
     done = {record["neuron"] for record in records}
     left = [neuron for neuron in neurons if neuron not in done]
     with tqdm(total=len(neurons), initial=len(neurons) - len(left), unit="neuron", disable=not left) as bar:

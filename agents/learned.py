@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from agents.base import Agent, Observation, dice
-from agents.features import COUNT, features
-from dnr_env.episode import Action
+from agents.features import COUNT, SLOTS, features, move_masks
 from dnr_env.errors import DnRError
 from dnr_env.files import write_atomically
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
-FORMAT = 1
+_SPACE = {"format": 1, "features": COUNT, "slots": SLOTS}
+"""What a saved policy must be for."""
 _ACTIVATIONS: dict[str, Callable[[FloatArray], FloatArray]] = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
 
 
@@ -47,23 +47,27 @@ def _rows_times(x: FloatArray, weights: FloatArray) -> FloatArray:
 class LearnedAgent(Agent):
     """Takes the likeliest action of a policy, or draws one from it."""
 
-    def __init__(self, name: str, network: Network, card: dict[str, Any]) -> None:
+    env_id = "DnR/RefineSlots-v0"
+
+    def __init__(self, name: str, network: Network, moves: Sequence[tuple[int, int]], card: dict[str, Any]) -> None:
         self.name = name
         self.network = network
+        self.moves = np.array(moves)
+        """What its outputs mean, as (action, slot)."""
         self.card = card
         """How it was trained, for people."""
 
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """The unmasked action of the largest logit, or one by its probability."""
+        """The unmasked move of the largest logit, or one by its probability."""
         logits = self.network(features(observation))
         if masks is not None:
-            logits = np.where(masks, logits, -np.inf)
+            logits = np.where(move_masks(masks, self.moves.tolist()), logits, -np.inf)
         if not deterministic:
-            uniform = np.stack([dice(observation, row).random(len(Action)) for row in range(len(logits))])
+            uniform = np.stack([dice(observation, row).random(len(self.moves)) for row in range(len(logits))])
             logits = logits - np.log(-np.log(uniform))  # Gumbel noise: its argmax is a draw from the softmax
-        chosen: IntArray = logits.argmax(axis=1)
+        chosen: IntArray = self.moves[logits.argmax(axis=1)]
         return chosen
 
     def save(self, folder: Path) -> None:
@@ -74,9 +78,8 @@ class LearnedAgent(Agent):
             for part, array in zip("wb", layer, strict=True)
         }
         card = {
-            "format": FORMAT,
-            "features": COUNT,
-            "actions": len(Action),
+            **_SPACE,
+            "moves": self.moves.tolist(),
             "activation": self.network.activation,
             **self.card,
         }
@@ -99,14 +102,11 @@ class LearnedAgent(Agent):
             raise DnRError(f"agent: {folder} holds no {missing}; a folder that train.py wrote will do") from None
         except (ValueError, SafetensorError) as error:
             raise DnRError(f"agent: the policy in {folder} is damaged ({error}); train it again") from None
-        saved = [card.get(key) for key in ("format", "features", "actions")]
-        if saved != [FORMAT, COUNT, len(Action)]:
-            raise DnRError(
-                f"agent: the policy in {folder} is for {saved[1]} features and {saved[2]} actions (format {saved[0]}); "
-                f"one for {COUNT} and {len(Action)} (format {FORMAT}) will do"
-            )
+        saved = {key: card.get(key) for key in _SPACE}
+        if saved != _SPACE:
+            raise DnRError(f"agent: the policy in {folder} is for {saved}; one for {_SPACE} will do")
         layers = tuple((tensors[f"{i}.w"], tensors[f"{i}.b"]) for i in range(len(tensors) // 2))
-        return cls(folder.name, Network(layers, card["activation"]), card)
+        return cls(folder.name, Network(layers, card["activation"]), card["moves"], card)
 
 
 def members(folder: Path) -> list[Path]:

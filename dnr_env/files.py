@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,18 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise cannot_write(path, error) from None
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder that an option names, if there is none.
+
+    Raises:
+        DnRError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DnRError(f"out: the folder {folder} cannot be made ({error.strerror}); another will do") from None
+
+
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Append JSON lines and put them on the disk."""
     data = "".join(json.dumps(record, sort_keys=True) + "\n" for record in records).encode()
@@ -37,17 +49,24 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
         raise cannot_write(path, error) from None
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path, keys: Collection[str] = ()) -> list[dict[str, Any]]:
     """The records of a JSONL file that `append_lines` wrote.
 
     What a crash left of a last line, one without its line end, is cut off from the file.
 
+    Args:
+        path: the file; none is as good as an empty one.
+        keys: what every record has.
+
     Raises:
-        DnRError: another line is no JSON object.
+        DnRError: another line is no JSON object, or lacks one of the keys; or the file cannot be read.
     """
-    if not path.exists():
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
         return []
-    data = path.read_bytes()
+    except OSError as error:
+        raise DnRError(f"{path} cannot be read ({error.strerror}); another folder will do") from None
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         with path.open("rb+") as file:
@@ -60,6 +79,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             record = None
         if not isinstance(record, dict):
             raise DnRError(f"{path}: line {number} is no JSON object; repair or remove the file, then run again")
+        if missing := [key for key in keys if key not in record]:
+            raise DnRError(f"{path}: line {number} has no {missing[0]!r}; repair or remove the file, then run again")
         records.append(record)
     return records
 

@@ -118,16 +118,18 @@ class Store:
         """Write entries in one transaction: after a crash all of them are there or none."""
         rows = [(key, value, _digest(key, value)) for key, value in entries.items()]
         with self._lock:
-            if not self._writable:
-                return
-            try:
-                connection = self._connect(create=True)
-                if connection is None:
+            for _ in range(2):  # the second time on the new file, where the first finds a damaged one
+                if not self._writable:
                     return
-                with connection:
-                    connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", rows)
-            except sqlite3.DatabaseError as error:
-                self._recover(error)
+                try:
+                    connection = self._connect(create=True)
+                    if connection is None:
+                        return
+                    with connection:
+                        connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", rows)
+                    return
+                except sqlite3.DatabaseError as error:
+                    self._recover(error)
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""

@@ -71,7 +71,7 @@ class Probe:
         """
         shape = (-1,) + (1,) * (activations.ndim - 1)
         offset, unit = (part[neurons].reshape(shape) for part in self._scale)
-        with np.errstate(invalid="ignore"):  # an infinite activation of a dead neuron
+        with np.errstate(invalid="ignore", over="ignore"):  # infinite activations, and those of dead neurons
             scaled = np.nan_to_num((activations - offset) / unit, nan=0.0)
         return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
 

@@ -16,7 +16,7 @@ from dnr_env.types import BoolArray, FloatArray, IntArray
 _SHARE = np.array([MEMBERS[v].sum() / len(FAMILIES[f].words) for v, (f, _) in enumerate(VALUES)], np.float32)
 """(values,) the part of random pictures that a value is true of."""
 
-_COVERS = (MEMBERS[:, None] <= MEMBERS[None]).all(axis=2)
+_COVERS: BoolArray = np.asarray((MEMBERS[:, None] <= MEMBERS[None]).all(axis=2))
 """(values, values): whether the second is true wherever the first is."""
 
 
@@ -43,7 +43,7 @@ class LexiconWriter:
     def summarise(self, captions: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
         """Up to `count` distinct concepts of one or two attributes, each from a bootstrap sample of the captions."""
         values: IntArray = np.array([parse(caption).values for caption in captions])
-        named: BoolArray = values[:, VALUE_FAMILY] != OPEN
+        named: BoolArray = np.not_equal(values[:, VALUE_FAMILY], OPEN)
         says = named & _COVERS[values[:, VALUE_FAMILY], np.arange(len(VALUES))]
         found: dict[str, None] = {}
         for attempt in range(20 * count):

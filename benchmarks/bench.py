@@ -1,0 +1,206 @@
+"""Speeds, all from one run, as ratios where two things can be compared.
+
+    make bench
+
+Everything runs in a store of its own, which is empty when the run begins.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+START = """
+import time
+begin = time.perf_counter()
+import gymnasium as gym
+gym.make("dnr_env:DnR/Refine-v0").reset(seed=0)
+print(time.perf_counter() - begin)
+"""
+CHOICE = (0.3, 0.65, 0.0, 0.05)  # KEEP, MUTATE, ADD, STOP
+
+
+def timed(function: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
+
+
+def show(name: str, value: str, wanted: str, met: bool) -> None:
+    """One line of the table."""
+    print(f"{name:<66}{value:>16}   {wanted:<18}{'ok' if met else 'MISSED'}", flush=True)
+
+
+def start() -> None:
+    """Import, make and reset in a process of its own, twice: the second finds a warm store."""
+    seconds = [
+        float(subprocess.run([sys.executable, "-c", START], capture_output=True, check=True).stdout) for _ in range(2)
+    ]
+    show("import + gym.make + reset, warm store", f"{seconds[1]:.2f} s", "<= 3 s", seconds[1] <= 3)
+
+
+def images() -> None:
+    """The renderer, and the renderer with the target, on images nobody has asked for before."""
+    from dnr_env import load_stack
+    from dnr_env.shapes.render import Renderer
+
+    stack, renderer, n = load_stack("shapes"), Renderer(), 4000
+    vocabulary = stack.vocabulary()
+    texts = [vocabulary[i * 7919 % len(vocabulary)] for i in range(n)]
+    rendered = n / timed(lambda: renderer.generate(texts, range(10**6, 10**6 + n)))
+    show("renderer, images/s", f"{rendered:,.0f}", ">= 2,000", rendered >= 2000)
+    seeds = np.arange(2 * 10**6, 2 * 10**6 + n)[:, None]
+    measured = n / timed(lambda: stack.lab.measure(texts, seeds))
+    show("cold measurement (render + target + store), images/s", f"{measured:,.0f}", ">= 800", measured >= 800)
+
+
+def steps(envs: Any, count: int) -> float:
+    """Steps a second of random play."""
+    rng = np.random.default_rng(0)
+    envs.reset(seed=0)
+    begin = time.perf_counter()
+    for _ in range(count):
+        envs.step(rng.choice(4, size=envs.num_envs, p=CHOICE))
+    return count * envs.num_envs / (time.perf_counter() - begin)
+
+
+def environments() -> None:
+    """The native vector environment against single ones, both warm, in turns."""
+    import gymnasium as gym
+
+    native = gym.make_vec("dnr_env:DnR/Refine-v0", num_envs=64)
+    sync = gym.make_vec(
+        "dnr_env:DnR/Refine-v0", num_envs=64, vectorization_mode="sync", vector_kwargs={"autoreset_mode": "SameStep"}
+    )
+    steps(native, 150)  # warms the store: the same actions follow
+    rates = [(steps(native, 150), steps(sync, 30)) for _ in range(3)]
+    fast, slow = (float(np.median(column)) for column in zip(*rates, strict=True))
+    show("native vector environment, 64 warm, steps/s", f"{fast:,.0f}", ">= 10,000", fast >= 10_000)
+    show("  against SyncVectorEnv of 64", f"{fast / slow:.1f} x", ">= 8 x", fast >= 8 * slow)
+
+
+def learning() -> None:
+    """PPO end to end, against the same PPO on CartPole, in turns; our store is warm."""
+    import torch
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_util import make_vec_env as make_cartpoles
+
+    from agents.sb3 import make_vec_env
+
+    torch.set_num_threads(1)
+
+    def rate(make: Callable[[], Any], count: int = 32_768) -> float:
+        model = PPO("MlpPolicy", make(), n_steps=32, batch_size=512, n_epochs=6, seed=0, device="cpu")
+        return count / timed(lambda: model.learn(count))
+
+    rate(lambda: make_vec_env(64))
+    rates = [(rate(lambda: make_vec_env(64)), rate(lambda: make_cartpoles("CartPole-v1", 64))) for _ in range(3)]
+    ours, theirs = (float(np.median(column)) for column in zip(*rates, strict=True))
+    show("PPO end to end, 64 warm, steps/s", f"{ours:,.0f}", "", True)
+    show("  against PPO on 64 CartPole-v1", f"{ours / theirs:.2f} x", ">= 0.33 x", 3 * ours >= theirs)
+
+
+def dnd_loop(neurons: Sequence[int], share_probe: bool) -> list[str]:
+    """Describe-and-Dissect as a script has it: one neuron, one concept, one batch of images at a time, no cache."""
+    from dnr_env.describe.probe import Probe
+    from dnr_env.scores import dnd_selection
+    from dnr_env.seeds import SeedBlock
+    from dnr_env.shapes.language import LexiconWriter
+    from dnr_env.shapes.parse import normalise
+    from dnr_env.shapes.reader import ShapesReader
+    from dnr_env.shapes.render import Renderer
+
+    generator, reader, writer = Renderer(), ShapesReader(16), LexiconWriter()
+    seeds = SeedBlock.PROBE.seeds(0, 2000)
+
+    def measure_probe() -> Probe:
+        activations, embeddings = reader.read(generator.generate(["thing"] * len(seeds), seeds.tolist()))
+        return Probe("", activations, embeddings, lambda i: generator.generate(["thing"] * len(i), seeds[i].tolist()))
+
+    probe = measure_probe()
+    labels = []
+    for neuron in neurons:
+        probe = probe if share_probe else measure_probe()
+        captions = reader.caption(probe.images(probe.exemplars[neuron]))
+        concepts = [normalise(c) for c in writer.summarise(captions, 8, np.random.default_rng(neuron))]
+        activations, similarities = [], []
+        for concept in concepts:
+            read = reader.read(generator.generate([concept] * 10, range(10)))
+            activations.append(probe.normalise(read[0][None, :, neuron], np.array([neuron]))[0])
+            similarities.append(read[1] @ probe.exemplar_embeddings[neuron])
+        labels.append(concepts[int(dnd_selection(np.array(activations), np.array(similarities)).argmax())])
+    return labels
+
+
+LABEL = """
+import json, sys, time
+from agents import make_agent
+from agents.rollout import rollout
+from dnr_env import load_stack
+stack = load_stack("shapes")
+begin = time.perf_counter()
+names = stack.lab.reader.neurons
+jobs = [(names[int(i)], 0) for i in sys.argv[2:]]
+episodes = list(rollout(make_agent(sys.argv[1]), jobs, reward="none"))
+seconds = time.perf_counter() - begin
+print(json.dumps({"seconds": seconds, "drawn": stack.lab.counters.drawn, "labels": [e.label for e in episodes]}))
+"""
+
+
+def labelling() -> None:
+    """64 neurons from nothing: the loop of a script, against agents on a lab with an empty store."""
+    from dnr_env import load_stack
+    from dnr_env.judge import judge
+
+    stack = load_stack("shapes")
+    names = stack.lab.reader.neurons
+    neurons = list(range(names.index("layer4:0"), names.index("layer4:0") + 64))
+    drawn = 64 * 8 * 10
+
+    def quality(labels: Sequence[str]) -> float:
+        return float(np.mean([v.value for v in judge(stack, [names[i] for i in neurons], labels, "log_k", 5)]))
+
+    loop: list[str] = []
+    alone = timed(lambda: loop.extend(dnd_loop(neurons, share_probe=False)))
+    shared = timed(lambda: dnd_loop(neurons, share_probe=True))
+    print(
+        f"labelling 64 neurons: DnD-style loop, nothing shared: {alone:.1f} s, {drawn:,} images, judge {quality(loop):.3f}"
+    )
+    print(f"  the same loop with the probe set measured once for all neurons: {shared:.1f} s")
+    for agent in ("stop", "dnd"):
+        with tempfile.TemporaryDirectory() as cold:
+            command = [sys.executable, "-c", LABEL, agent, *map(str, neurons)]
+            environment = {**os.environ, "DNR_CACHE_DIR": cold, "PYTHONPATH": str(Path.cwd())}
+            output = subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout
+        ours = json.loads(output)
+        ratio, fewer = alone / ours["seconds"], drawn / ours["drawn"]
+        what = f"agent {agent}: {ours['seconds']:.1f} s, {ours['drawn']:,} images, judge {quality(ours['labels']):.3f}"
+        wanted = agent == "stop"
+        show(f"  {what}; time", f"{ratio:.1f} x", ">= 20 x" if wanted else "", ratio >= 20 or not wanted)
+        show("    images", f"{fewer:.1f} x fewer", ">= 3 x" if wanted else "", fewer >= 3 or not wanted)
+        show("    time against the loop with a shared probe set", f"{shared / ours['seconds']:.1f} x", "", True)
+
+
+def main() -> None:
+    """All of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["DNR_CACHE_DIR"] = folder
+        start()
+        images()
+        environments()
+        learning()
+        labelling()
+
+
+if __name__ == "__main__":
+    main()
