@@ -3,6 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 RUNS ?= runs
 RESULTS ?= results
+SEEDS := $(shell seq 1 20)
 
 .PHONY: help demo test lint docs bench results
 
@@ -16,8 +17,8 @@ help:  ## Show what there is
 	@touch $@
 
 demo: .venv/ready  ## Train a policy, compare it with every other agent on unseen neurons, end with a table and a report
-	$(PY) train.py --out $(RUNS)/demo --seeds 0 1 --steps 100000
-	$(PY) evaluate.py compare --agents stop random dnd dnr annealed patience:4 $(RUNS)/demo --neurons test --seeds 1 2 --out $(RESULTS)/demo
+	$(PY) train.py --out $(RUNS)/demo --seeds 0 1 --steps 80000
+	$(PY) evaluate.py compare --agents stop random dnd dnr annealed patience:6 $(RUNS)/demo --neurons test --seeds 1 2 --out $(RESULTS)/demo
 
 test: .venv/ready lint docs  ## Lint, types, docs and tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2
@@ -31,9 +32,9 @@ docs: .venv/ready  ## Build the documentation
 	$(PY) -m sphinx -W -q -b html docs docs/_build/html
 
 bench: .venv/ready  ## Speeds, as ratios within one run
-	$(PY) benchmarks/bench.py
+	PYTHONPATH=. $(PY) benchmarks/bench.py
 
-results: .venv/ready  ## Repeat the table of the README: five training seeds, all test neurons (15 minutes on two cores)
-	$(PY) evaluate.py compare --agents patience:1 patience:2 patience:3 patience:4 patience:5 patience:6 patience:8 patience:10 --neurons validation --seeds 1 2 3 4 5 --out $(RESULTS)/patience
+results: .venv/ready  ## Repeat the table of the README: five training seeds, all test neurons (fifteen minutes)
+	$(PY) evaluate.py compare --agents patience:1 patience:2 patience:3 patience:4 patience:5 patience:6 patience:8 patience:10 --neurons validation --seeds $(SEEDS) --out $(RESULTS)/patience
 	$(PY) train.py --out $(RUNS)/ppo
-	$(PY) evaluate.py compare --agents stop random dnd dnr annealed patience:3 patience:4 patience:5 $(RUNS)/ppo --neurons test --seeds 1 2 3 4 5 --out $(RESULTS)/test
+	$(PY) evaluate.py compare --agents stop random dnd dnr annealed patience:4 patience:5 patience:6 $(RUNS)/ppo --neurons test --seeds $(SEEDS) --out $(RESULTS)/test

@@ -1,6 +1,6 @@
 """Evaluate agents and label neurons.
 
-    python evaluate.py compare --agents dnd dnr patience:4 runs/ppo --neurons test --seeds 1 2 --out results/test
+    python evaluate.py compare --agents dnd dnr patience:6 runs/ppo --neurons test --seeds 1 2 --out results/test
     python evaluate.py label --agent runs/ppo/seed-0 --neurons layer4:0-31 --out results/layer4
     python evaluate.py rank --layer layer4 --out results/rank
     python evaluate.py play --neurons layer4:7 --out results/me.jsonl
@@ -52,7 +52,7 @@ class Common:
 class Compare(Common):
     """Agents x neurons x seeds: a table with intervals, paired differences, plots and a report."""
 
-    agents: tuple[str, ...] = ("stop", "random", "dnd", "dnr", "annealed", "patience:4")
+    agents: tuple[str, ...] = ("stop", "random", "dnd", "dnr", "annealed", "patience:6")
     """stop, random, dnd, dnr, annealed, patience:N, or the folder of a run of train.py."""
     neurons: str = "test"
     """A split, a layer, or neurons such as layer4:0-9,planted:test."""

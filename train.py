@@ -24,7 +24,7 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger, make_output_format
 from tqdm import tqdm
 
 from agents.checkpoints import load_checkpoint, network_of, save_checkpoint
@@ -33,7 +33,7 @@ from agents.learned import LearnedAgent
 from agents.rollout import rollout
 from agents.sb3 import make_vec_env
 from dnr_env import DnRError, load_stack
-from dnr_env.files import write_atomically
+from dnr_env.files import make_folder, write_atomically
 from dnr_env.neurons import select
 
 MOVE_SETS = {"slots": MOVES, "incumbent": INCUMBENT_MOVES}
@@ -49,14 +49,14 @@ class Options:
     """Which learner of Stable-Baselines3 or sb3-contrib."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Training seeds, one policy each."""
-    steps: int = 200_000
+    steps: int = 120_000
     """Steps of the environment for each seed."""
     envs: int = 64
     """Episodes side by side."""
     learning_rate: float = 5e-4
     """At the beginning; it falls linearly to zero."""
-    moves: Literal["slots", "incumbent"] = "slots"
-    """Whether the policy may act on each of the four best candidates or on the best alone."""
+    moves: Literal["incumbent", "slots"] = "incumbent"
+    """Whether the policy acts on the best candidate alone or on any of the four best."""
     gamma: float = 0.99
     """Discount."""
     entropy: float = 0.002
@@ -109,13 +109,41 @@ def make_model(options: Options, seed: int) -> BaseAlgorithm:
             )  # fmt: skip
 
 
-def validate(model: BaseAlgorithm, options: Options) -> tuple[float, float]:
-    """Mean return and mean added images of the policy on the validation neurons, with two seeds each."""
+def validation_neurons(options: Options) -> list[str]:
+    """Names of the neurons that choose the best policy."""
     names = load_stack(options.stack).lab.reader.neurons
-    chosen = [names[i] for i in select(names, options.validation)]
+    try:
+        return [names[i] for i in select(names, options.validation)]
+    except DnRError as error:
+        raise DnRError(str(error).replace("neurons", "validation", 1)) from None
+
+
+def check(options: Options) -> None:
+    """Refuse what would fail later, or do nothing.
+
+    Raises:
+        DnRError: an option's value cannot be used.
+    """
+    for name in ("steps", "envs", "checkpoint_every"):
+        if getattr(options, name) < 1:
+            raise DnRError(f"{name}: {getattr(options, name)} is too few; 1 or more will do")
+    if not options.seeds:
+        raise DnRError("seeds: none was given; 0 1 2 will do")
+    for seed in options.seeds:
+        if not 0 <= seed < 2**32:
+            raise DnRError(f"seeds: {seed} is no seed; a number from 0 to 2**32 - 1 will do")
+    for name, least, most in (("learning_rate", 1e-12, 1.0), ("gamma", 0.0, 1.0), ("entropy", 0.0, 1.0)):
+        if not least <= getattr(options, name) <= most:
+            raise DnRError(f"{name}: {getattr(options, name)} is out of range; {least} to {most} will do")
+    validation_neurons(options)
+
+
+def validate(model: BaseAlgorithm, options: Options) -> tuple[float, float]:
+    """Mean return and mean added images of the policy on the validation neurons, with four seeds each."""
+    chosen = validation_neurons(options)
     agent = LearnedAgent("validation", network_of(model), MOVE_SETS[options.moves], {})
     env = env_options(options) | {"reward": "held_out"}
-    episodes = list(rollout(agent, [(neuron, seed) for seed in (0, 1) for neuron in chosen], **env))
+    episodes = list(rollout(agent, [(neuron, seed) for seed in range(4) for neuron in chosen], **env))
     return float(np.mean([e.total_reward for e in episodes])), float(np.mean([e.added_images for e in episodes]))
 
 
@@ -171,6 +199,13 @@ def draw_curve(folder: Path, curve: list[dict[str, float]]) -> None:
     write_atomically(folder / "curve.png", image.getvalue())
 
 
+def open_logs(folder: Path, begun: int) -> Logger:
+    """CSV and TensorBoard logs; what a stopped run has written stays beside them."""
+    suffix = f"-from-{begun}" if begun else ""
+    folder.mkdir(exist_ok=True)
+    return Logger(str(folder), [make_output_format(kind, str(folder), suffix) for kind in ("csv", "tensorboard")])
+
+
 def options_json(options: Options) -> dict[str, Any]:
     """The options that decide what is learned, as they stand in the run's folder."""
     return {name: value for name, value in asdict(options).items() if name not in ("out", "seeds")}
@@ -179,19 +214,19 @@ def options_json(options: Options) -> dict[str, Any]:
 def train_seed(options: Options, seed: int) -> None:
     """Train one policy, from its checkpoint if there is one."""
     folder = options.out / f"seed-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = json.dumps(options_json(options), indent=2) + "\n"
+    make_folder(folder)
+    wanted = (json.dumps(options_json(options), indent=2) + "\n").encode()
     settings = folder / "options.json"
-    if settings.exists() and settings.read_text(encoding="utf-8") != wanted:
+    if settings.exists() and settings.read_bytes() != wanted:
         raise DnRError(f"out: {folder} was trained with other options (see its options.json); another folder will do")
-    write_atomically(settings, wanted.encode())
     torch.manual_seed(seed)
     torch.set_num_threads(1)  # more threads only get in the way of networks as small as these
     model = make_model(options, seed)
+    write_atomically(settings, wanted)  # the options are good: the environments exist
     curve = load_checkpoint(model, folder / "checkpoint.safetensors")
     if model.num_timesteps >= options.steps:
         return
-    model.set_logger(configure(str(folder / "logs"), ["csv", "tensorboard"]))
+    model.set_logger(open_logs(folder / "logs", model.num_timesteps))
     with tqdm(total=options.steps, initial=model.num_timesteps, unit="step", desc=str(folder)) as bar:
         callback = Checkpoints(options, folder, curve, bar)
         model.learn(options.steps - model.num_timesteps, callback, log_interval=10, reset_num_timesteps=False)
@@ -202,7 +237,8 @@ def main() -> None:
     """The command line."""
     options = tyro.cli(Options)
     try:
-        for seed in options.seeds:
+        check(options)
+        for seed in dict.fromkeys(options.seeds):
             train_seed(options, seed)
     except DnRError as error:
         sys.exit(f"train.py: {error}")
@@ -212,7 +248,7 @@ def main() -> None:
         )
         sys.exit(130)
     print(
-        f"policies in {options.out}; next: python evaluate.py compare --agents dnd dnr patience:4 {options.out} --out …"
+        f"policies in {options.out}; next: python evaluate.py compare --agents dnd dnr patience:6 {options.out} --out …"
     )
 
 

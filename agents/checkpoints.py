@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
 from agents.learned import Network
+from dnr_env.errors import DnRError
 from dnr_env.files import write_atomically
 
 
@@ -46,9 +47,20 @@ def load_checkpoint(model: BaseAlgorithm, path: Path) -> list[dict[str, float]]:
 
     The environments and, for DQN, the replay buffer begin anew: training goes on, but not bit for bit as if it had not
     been stopped.
+
+    Raises:
+        DnRError: it is damaged.
     """
     if not path.exists():
         return []
+    try:
+        return _load_checkpoint(model, path)
+    except (SafetensorError, LookupError, RuntimeError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DnRError(f"out: {path} is damaged ({reason}); without it, training begins anew") from None
+
+
+def _load_checkpoint(model: BaseAlgorithm, path: Path) -> list[dict[str, float]]:
     parameters: dict[str, torch.Tensor] = {}
     states: dict[int, dict[str, Any]] = {}
     with safe_open(path, "pt") as file:

@@ -59,11 +59,11 @@ def write_table(records: Sequence[dict[str, Any]], path: Path) -> None:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
-    writer.writerows([_cell(record[name]) for name in COLUMNS] for record in records)
+    writer.writerows([cell(record[name]) for name in COLUMNS] for record in records)
     write_atomically(path, out.getvalue().encode())
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
     """A text that a spreadsheet would take for a formula is quoted."""
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
 

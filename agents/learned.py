@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from agents.base import Agent, Observation, dice
-from agents.features import COUNT, SLOTS, features, move_masks
+from agents.features import COUNT, MOVES, SLOTS, features, move_masks
 from dnr_env.errors import DnRError
 from dnr_env.files import write_atomically
 from dnr_env.types import BoolArray, FloatArray, IntArray
@@ -57,6 +58,12 @@ class LearnedAgent(Agent):
         self.card = card
         """How it was trained, for people."""
 
+    @property
+    def fingerprint(self) -> str:  # type: ignore[override]
+        """A digest of the weights."""
+        arrays = [self.moves, *(array for layer in self.network.layers for array in layer)]
+        return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()[:12]
+
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
@@ -78,10 +85,10 @@ class LearnedAgent(Agent):
             for part, array in zip("wb", layer, strict=True)
         }
         card = {
-            **_SPACE,
-            "moves": self.moves.tolist(),
-            "activation": self.network.activation,
             **self.card,
+            **_SPACE,
+            "moves": self.moves.tolist(),  # in place of the training option of this name
+            "activation": self.network.activation,
         }
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "policy.safetensors", save(tensors))
@@ -97,16 +104,27 @@ class LearnedAgent(Agent):
         try:
             card = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
             tensors = load_file(folder / "policy.safetensors")
+            if not isinstance(card, dict):
+                raise ValueError("policy.json holds no object")
         except FileNotFoundError as error:
             missing = Path(error.filename or "policy.safetensors").name
             raise DnRError(f"agent: {folder} holds no {missing}; a folder that train.py wrote will do") from None
+        except OSError as error:
+            raise DnRError(f"agent: the policy in {folder} cannot be read ({error}); another will do") from None
         except (ValueError, SafetensorError) as error:
             raise DnRError(f"agent: the policy in {folder} is damaged ({error}); train it again") from None
         saved = {key: card.get(key) for key in _SPACE}
         if saved != _SPACE:
             raise DnRError(f"agent: the policy in {folder} is for {saved}; one for {_SPACE} will do")
-        layers = tuple((tensors[f"{i}.w"], tensors[f"{i}.b"]) for i in range(len(tensors) // 2))
-        return cls(folder.name, Network(layers, card["activation"]), card["moves"], card)
+        try:
+            layers = tuple((tensors[f"{i}.w"], tensors[f"{i}.b"]) for i in range(len(tensors) // 2))
+            network, moves = Network(layers, card["activation"]), [(int(a), int(s)) for a, s in card["moves"]]
+            card["validation_return"] = float(card.get("validation_return", 0.0))
+            if not set(moves) <= set(MOVES) or network(np.zeros((1, COUNT), np.float32)).shape != (1, len(moves)):
+                raise ValueError("its parts do not fit together")
+        except (LookupError, TypeError, ValueError) as error:
+            raise DnRError(f"agent: the policy in {folder} is damaged ({error!r}); train it again") from None
+        return cls(folder.name, network, moves, card)
 
 
 def members(folder: Path) -> list[Path]:

@@ -51,17 +51,19 @@ class DnDAgent(Agent):
     images = 10
 
     def __init__(self) -> None:
-        self._infos: Mapping[str, Any] = {}
+        self._seen: tuple[FloatArray, FloatArray] = (np.zeros((0, 0, 0)), np.zeros((0, 0, 0)))
 
     def watch(self, infos: Mapping[str, Any]) -> None:
-        """Keep the images' activations for the selection rule."""
-        self._infos = infos
+        """Keep the images' activations and similarities, each (n, slots, images), for the selection rule."""
+        one, other = (infos[key].reshape(-1, *infos[key].shape[-2:]) for key in ("activations", "similarities"))
+        self._seen = (one, other)
 
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
         """KEEP the first slot with too few images, then STOP on the one that the rule selects."""
-        measured = (np.atleast_3d(self._infos["similarities"].T).T != 0).sum(axis=2)  # (n, slots)
+        activations, similarities = self._seen
+        measured = (similarities != 0).sum(axis=2)
         present = column(observation, "present") > 0
         lacking = present & (measured < self.images)
         slot = lacking.argmax(axis=1)
@@ -69,15 +71,11 @@ class DnDAgent(Agent):
         if masks is not None:
             action = np.where(masks[:, Action.KEEP], action, Action.STOP)
         for row in np.flatnonzero(action == Action.STOP).tolist():
-            used = min(self.images, int(measured[row, present[row]].min()))
             which = np.flatnonzero(present[row])
-            chosen = dnd_selection(*(self._images(key, row, used)[which] for key in ("activations", "similarities")))
+            used = min(self.images, int(measured[row, which].min()))
+            chosen = dnd_selection(activations[row, which, :used], similarities[row, which, :used])
             slot[row] = which[chosen.argmax()]
         return np.column_stack([action, slot])
-
-    def _images(self, key: str, row: int, used: int) -> FloatArray:
-        values: FloatArray = self._infos[key] if self._infos[key].ndim == 2 else self._infos[key][row]
-        return values[:, :used]
 
 
 class DnRAgent(Agent):
@@ -114,6 +112,8 @@ class DnRAgent(Agent):
 class PatienceAgent(Agent):
     """Mutates until `patience` steps in a row have brought no gain."""
 
+    state_size = 1
+
     def __init__(self, patience: int) -> None:
         self.patience = patience
         self.name = f"patience:{patience}"
@@ -122,10 +122,7 @@ class PatienceAgent(Agent):
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
         """MUTATE, or STOP out of patience."""
-        memory_steps = steps_since_gain(observation, memory)
-        return np.where(memory_steps >= self.patience, Action.STOP, Action.MUTATE)
-
-    state_size = 1
+        return np.where(steps_since_gain(observation, memory) >= self.patience, Action.STOP, Action.MUTATE)
 
 
 def steps_since_gain(observation: Observation, memory: FloatArray) -> IntArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from agents.statistics import mean_interval
+from dnr_env.files import write_atomically
 from dnr_env.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def plot_scores(results: Results, path: Path) -> None:
             axes.plot([interval.estimate], [place], "o", color="tab:blue")
         axes.set(yticks=range(len(ranked)), yticklabels=ranked, xlabel=f"mean {title}, 95% interval")
         axes.grid(axis="x", alpha=0.3)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def plot_curves(results: Results, budget: int, path: Path) -> None:
@@ -45,7 +47,13 @@ def plot_curves(results: Results, budget: int, path: Path) -> None:
     axes.set(xlabel="images drawn after the initial measurement", ylabel="value gained (held-out images)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=120)
+    write_atomically(path, image.getvalue())
 
 
 def _held(curve: list[list[float]], grid: IntArray) -> FloatArray:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import rankdata
 
+from agents.labelling import cell
 from dnr_env.files import write_atomically
 from dnr_env.scores import RANKED, score
 from dnr_env.seeds import SeedBlock
@@ -52,7 +53,7 @@ def write_ranking(rows: Sequence[Row], path: Path) -> None:
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]))
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
     write_atomically(path, out.getvalue().encode())
 
 

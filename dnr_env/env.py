@@ -136,7 +136,7 @@ class RefineEnv(gym.Env[Observation, Any]):
     | `image_cost` | 0.0005 | price of an image |
     | `score` | `"log_k"` | see `dnr_env.scores` |
     | `reward` | `"held_out"` | `"held_out"`, `"observed"` or `"none"` |
-    | `reward_images` | 10 | images of a held-out value |
+    | `reward_images` | 20 | images of a held-out value |
 
     ## Version History
 

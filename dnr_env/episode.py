@@ -48,7 +48,7 @@ class Rules:
     """The score of a concept, one of `dnr_env.scores.SCORES`."""
     reward: str = "held_out"
     """"held_out": gain on images the agent never sees; "observed": on its own; "none": the bill alone."""
-    reward_images: int = 10
+    reward_images: int = 20
     """Images that a concept's held-out value is taken on."""
 
     def __post_init__(self) -> None:
@@ -61,6 +61,9 @@ class Rules:
             raise DnRError(f"image_cost: {self.image_cost} is no price; a number from 0 to 1 will do")
         if self.reward not in get_args(RewardMode):
             raise unknown("reward", self.reward, get_args(RewardMode))
+        if self.reward_images < self.images_per_measure:
+            least = self.images_per_measure
+            raise DnRError(f"reward_images: {self.reward_images} is too few to compare; {least} or more will do")
         check_score(self.score)
 
     @property

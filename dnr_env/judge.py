@@ -62,6 +62,8 @@ def judge(
         return score(name, activations, counts, images_per_measure, similarities, probe.controls[which])
 
     (value, error), (auc, _), (mad, _) = by(score_name), by("auc"), by("mad")
-    real = np.nan_to_num(probe.activations[:, which].T)
-    simulation = correlation(stack.embedder.embed_texts(labels) @ probe.embeddings.T, real)
+    # Row by row and contiguous: the last digits must not depend on who else is judged.
+    similar = np.stack([probe.embeddings @ text for text in stack.embedder.embed_texts(labels)])
+    real = np.where(probe.alive[which, None], probe.activations.T[which], 0.0)
+    simulation = correlation(similar, np.ascontiguousarray(real))
     return [Verdict(*map(float, row)) for row in zip(value, error, auc, mad, simulation, strict=True)]

@@ -104,13 +104,13 @@ def score(
     length = activations.shape[-1]
     place = np.arange(length)
     filled = place < counts[..., None]
-    values: FloatArray = activations.astype(np.float64, order="C")  # the last digits of a sum depend on the layout
+    values: FloatArray = activations.astype(np.float64)
     if name == "auc":
         assert control is not None
         values = _share_below(values, control)
     elif name == "mad":
         assert control is not None
-        control = np.ascontiguousarray(control)
+        control = np.ascontiguousarray(control)  # the last digits of a sum depend on the layout
         spread = control.std(axis=-1, ddof=1)
         centre = control.mean(axis=-1)
         values = np.divide(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import subprocess
@@ -206,10 +207,9 @@ def test_rewards_telescope(stack: Stack, mode: str, env_id: str) -> None:
 def held_out(stack: Stack, neuron: str, label: str) -> float:
     """A label's value, computed without the environment."""
     index = stack.lab.reader.neurons.index(neuron)
-    raw = stack.lab.measure([label], SeedBlock.REWARD.seeds(0, 10)[None]).activations[0, :, index]
+    raw = stack.lab.measure([label], SeedBlock.REWARD.seeds(0, 20)[None]).activations[0, :, index]
     top = np.log1p(np.maximum(np.sort(stack.probe.normalise(raw[None], np.array([index]))[0]), 0).astype(float))
-    subsets = [np.sort(top[list(s)])[-2:].mean() for s in __import__("itertools").combinations(range(10), 5)]
-    return float(np.mean(subsets))
+    return float(np.mean([np.sort(top[list(subset)])[-2:].mean() for subset in itertools.combinations(range(20), 5)]))
 
 
 def test_keep_earns_nothing_but_its_bill_in_held_out_mode() -> None:

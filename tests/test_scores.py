@@ -120,6 +120,13 @@ def test_expectation_does_not_depend_on_the_number_of_images(name: str) -> None:
     assert shift_in_errors(score_all(name, *FEW_IMAGES)[0], score_all(name, *MANY_IMAGES)[0]) < 4
 
 
+def test_the_similarity_in_semantic_k_does_not_depend_on_the_number_of_images_either() -> None:
+    """Alone, because the noise of the activations would hide it."""
+    (few, _), (many, errors) = (score_all("semantic_k", 0 * a, s) for a, s in (FEW_IMAGES, MANY_IMAGES))
+    assert shift_in_errors(few, many) < 4
+    assert sqrt(np.square(errors).mean()) == pytest.approx(many.std(), rel=0.05)
+
+
 def test_the_simulation_would_notice_scores_that_grow_with_the_sample() -> None:
     few, many = (activations for activations, _ in (FEW_IMAGES, MANY_IMAGES))
     assert shift_in_errors(np.sort(few)[:, -2:].mean(axis=1), np.sort(many)[:, -16:].mean(axis=1)) > 8
@@ -284,11 +291,12 @@ def test_correlation_is_pearsons(kind: type[np.floating[Any]]) -> None:
     np.testing.assert_allclose(correlation(x * kind(1e9), y), expected, atol=1e-6)
 
 
-@given(st.floats(-1e6, 1e6, width=32), st.integers(1, 3000))
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@given(constant=st.floats(-1e6, 1e6, width=32), images=st.integers(1, 3000))
 @FEW
-def test_correlation_with_a_constant_is_zero(constant: float, images: int) -> None:
-    flat = np.full((1, images), constant, np.float32)
-    varied = np.random.default_rng(images).normal(size=(1, images)).astype(np.float32)
+def test_correlation_with_a_constant_is_zero(kind: type[np.floating[Any]], constant: float, images: int) -> None:
+    flat = np.full((1, images), constant / 3, kind)
+    varied = np.random.default_rng(images).normal(size=(1, images)).astype(kind)
     assert correlation(flat, varied)[0] == 0
     assert correlation(varied, flat)[0] == 0
     assert correlation(flat, flat)[0] == 0

@@ -511,6 +511,13 @@ def test_the_writer_says_what_captions_share() -> None:
     assert LexiconWriter().summarise(["a thing"] * 10, 3, rng)
 
 
+def test_the_writer_is_not_taken_in_by_what_is_common_anyway() -> None:
+    """Three in four pictures are patterned by chance, but only one in four is tiny."""
+    sizes = ["tiny"] * 24 + ["small"] * 5 + ["large"] * 5 + ["huge"] * 6
+    captions = [f"a {size} {FAMILIES[lexicon.TEXTURE].words[i % 8]} thing" for i, size in enumerate(sizes)]
+    assert LexiconWriter().summarise(captions, 1, np.random.default_rng(0)) == ["tiny thing"]
+
+
 # --- mutators ------------------------------------------------------------------------------------
 
 MUTATORS = [RandomMutator(), EvidenceMutator()]

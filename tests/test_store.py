@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -68,10 +69,11 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., Store]]:
 
 
 def written(store: Store) -> Path:
-    """Write ENTRIES, close, and return the one file there is then."""
+    """Write ENTRIES, close, and return the one file there is then, whose header says that it has a WAL."""
     store.put_many(ENTRIES)
     store.close()
     assert [p.name for p in store.path.parent.iterdir()] == [store.path.name]
+    assert store.path.read_bytes()[18:20] == b"\2\2"
     return store.path
 
 
@@ -212,6 +214,18 @@ def test_processes_that_begin_a_file_together_lose_nothing(tmp_path: Path, opene
     assert opened(path).get_many(expected) == expected
 
 
+def test_a_file_that_another_process_is_beginning_is_waited_for(opened: Callable[..., Store]) -> None:
+    store = opened()
+    store.path.parent.mkdir()
+    other = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
+    other.executescript("CREATE TABLE other (x); BEGIN IMMEDIATE;")
+    end = threading.Timer(0.2, other.close)
+    end.start()
+    store.put_many(ENTRIES)
+    end.join()
+    assert store.get_many(ENTRIES) == ENTRIES
+
+
 _FORK = """
 store.put_many({address(who="before"): b"1"})
 sys.stdout.flush()
@@ -304,6 +318,18 @@ def test_an_empty_file_is_an_empty_store(opened: Callable[..., Store]) -> None:
     assert store.get_many(ENTRIES) == {}
     store.put_many(ENTRIES)
     assert opened().get_many(ENTRIES) == ENTRIES
+
+
+def test_a_file_of_another_time_is_left_alone_with_one_warning(opened: Callable[..., Store]) -> None:
+    path = written(opened())
+    content = bytearray(path.read_bytes())
+    content[47] = 9  # the schema's format, of which SQLite knows 1 to 4
+    path.write_bytes(content)
+    store = opened()
+    with pytest.warns(StoreWarning, match="unsupported file format") as caught:
+        assert [store.get_many(ENTRIES) for _ in range(3)] == [{}] * 3
+    assert len(caught) == 1
+    assert path.read_bytes() == content
 
 
 def test_a_flipped_byte_in_a_value_is_a_miss(opened: Callable[..., Store]) -> None:

@@ -28,9 +28,9 @@ _SYNONYMS = {
     "box": "square", "rectangle": "bar", "stripe": "striped", "stripy": "striped", "dot": "dotted", "polka": "dotted",
     "checked": "checkered", "checkerboard": "checkered", "checker": "checkered", "speckle": "speckled",
     "noisy": "speckled", "wave": "wavy", "gradient": "shaded", "plus": "cross", "crosshatched": "hatched",
-    "gray": "grey", "white-background": "snow", "bricks": "brick", "seawater": "water", "beach": "sand",
+    "gray": "grey", "bricks": "brick", "seawater": "water", "beach": "sand",
     "lawn": "grass", "minuscule": "tiny", "enormous": "huge", "gigantic": "huge", "circular": "circle",
-    "triangular": "triangle", "hexagonal": "hexagon", "star-shaped": "star", "spiky": "pointed",
+    "triangular": "triangle", "hexagonal": "hexagon", "spiky": "pointed",
 }  # fmt: skip
 _NAMES = {word: value for value, (_, word) in enumerate(VALUES)}
 
@@ -65,11 +65,12 @@ def parse(text: str) -> Parsed:
     values = [OPEN] * len(FAMILIES)
     unknown, ignored = [], []
     behind = False
-    for word in re.findall(r"\w[\w'-]*", unicodedata.normalize("NFKC", text).lower()):
+    for word in re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).lower()):
         behind = behind or word in ("on", "against", "over")
         if word in _SILENT:
             continue
         value = _NAMES["snow"] if behind and word == "white" else _value(word)
+        behind = False
         if value is None:
             unknown.append(word)
             continue
