@@ -27,14 +27,11 @@ def rank(stack: Stack, neurons: Sequence[str], labels: Mapping[str, str], images
     `combined_rank` is the mean of the ranks under `log_k` and `semantic_k`, which the report combines; the rows are in
     its order.
     """
-    probe, names = stack.probe, stack.lab.reader.neurons
-    which = np.array([names.index(neuron) for neuron in neurons])
+    which = np.array([stack.lab.reader.neurons.index(neuron) for neuron in neurons])
     texts = [labels[neuron] for neuron in neurons]
-    evidence = stack.lab.measure(texts, np.tile(SeedBlock.JUDGE.seeds(0, IMAGES), (len(texts), 1)))
-    activations = probe.normalise(evidence.activations[np.arange(len(which)), :, which], which)
-    similarities = (evidence.embeddings * probe.exemplar_embeddings[which][:, None]).sum(axis=2)
+    seen = stack.measure(texts, which, np.tile(SeedBlock.JUDGE.seeds(0, IMAGES), (len(texts), 1)))
     counts = np.full(len(which), IMAGES)
-    scores = {name: score(name, activations, counts, images_per_measure, similarities)[0] for name in RANKED}
+    scores = {name: score(name, seen.activations, counts, images_per_measure, seen.similarities)[0] for name in RANKED}
     ranks = {name: rankdata(-values, method="min") for name, values in scores.items()}
     combined = (ranks["log_k"] + ranks["semantic_k"]) / 2
     rows: list[Row] = []

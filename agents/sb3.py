@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.features import COUNT, MOVES, features, move_masks
+from agents.features import COUNT, INCUMBENT_MOVES, features, move_masks
 from dnr_env.types import BoolArray, FloatArray
 from dnr_env.vector_env import RefineVectorEnv
 
@@ -93,7 +93,7 @@ class FeatureVecEnv(VecEnv):  # type: ignore[misc]
         return [False] * len(list(self._get_indices(indices)))
 
 
-def make_vec_env(num_envs: int, moves: Sequence[tuple[int, int]] = MOVES, **env: Any) -> FeatureVecEnv:
+def make_vec_env(num_envs: int, moves: Sequence[tuple[int, int]] = INCUMBENT_MOVES, **env: Any) -> FeatureVecEnv:
     """`num_envs` episodes for Stable-Baselines3; `env` are arguments of `RefineEnv`."""
     envs = gym.make_vec("dnr_env:DnR/RefineSlots-v0", num_envs=num_envs, **env)
     assert isinstance(envs, RefineVectorEnv)

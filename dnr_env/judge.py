@@ -53,13 +53,11 @@ def judge(
         return []
     probe, names = stack.probe, stack.lab.reader.neurons
     which = np.array([names.index(neuron) for neuron in neurons])
-    evidence = stack.lab.measure(labels, np.tile(SeedBlock.JUDGE.seeds(0, images), (len(labels), 1)))
-    activations = probe.normalise(evidence.activations[np.arange(len(which)), :, which], which)
-    similarities = (evidence.embeddings * probe.exemplar_embeddings[which][:, None]).sum(axis=2)
+    seen = stack.measure(labels, which, np.tile(SeedBlock.JUDGE.seeds(0, images), (len(labels), 1)))
 
     def by(name: str) -> tuple[FloatArray, FloatArray]:
         counts = np.full(len(which), images)
-        return score(name, activations, counts, images_per_measure, similarities, probe.controls[which])
+        return score(name, seen.activations, counts, images_per_measure, seen.similarities, probe.controls[which])
 
     (value, error), (auc, _), (mad, _) = by(score_name), by("auc"), by("mad")
     # Row by row and contiguous: the last digits must not depend on who else is judged.

@@ -85,6 +85,7 @@ class Refinement:
             self._candidates(neuron, option.get("concepts")) for neuron, option in zip(chosen, options, strict=True)
         ]
         which = np.array(rows, np.intp)
+        self.ended[which] = True  # until everything has succeeded
         self.state.clear(which)
         self.neuron[which] = chosen
         self.state.exemplars[which] = self.stack.probe.exemplar_embeddings[chosen]
@@ -93,7 +94,6 @@ class Refinement:
             self.queues[row] = [self.stack.normalise(text) for text in self.users(neuron, rng)] if self.users else []
             self.messages[row] = ""
             self.state.user_left[row] = len(self.queues[row])
-            self.ended[row] = False
             embeddings = self.stack.embedder.embed_texts(concepts)
             self.texts[row] = list(concepts)
             self.state.join(np.full(len(concepts), row), embeddings)
@@ -101,6 +101,7 @@ class Refinement:
         self._measure([row for row, _ in wanted], [place for _, place in wanted])
         self._labels[which] = self.state.incumbent[which]
         self._values[which] = self._value(which)
+        self.ended[which] = False
 
     def suggest(self, row: int, text: str) -> str:
         """Put a concept before the others that ADD will take; returns the text that will be measured.
@@ -162,23 +163,13 @@ class Refinement:
         places = state.order[rows, slots]
         legal = state.masks()[rows, actions] & (places < state.size)
         self.messages = [""] * len(actions)
-        acting = live & legal
         scored_before = state.scores[rows, self._labels]
         labels_before = self._labels
 
-        mutating = np.flatnonzero(acting & (actions == Action.MUTATE))
-        targets = dict(zip(mutating.tolist(), self._mutated(mutating, places[mutating], rngs), strict=True))
-        adding = np.flatnonzero(acting & (actions == Action.ADD)).tolist()
-        targets.update(
-            zip(adding, self._join(adding, [self.queues[row].pop(0) for row in adding], user=True), strict=True)
-        )
-        state.user_left[adding] -= 1
-        for row in np.flatnonzero(acting & (actions == Action.KEEP)).tolist():
-            targets[row] = int(places[row])
         for row in np.flatnonzero(live & ~legal & (actions != Action.STOP)).tolist():
             self.messages[row] = "the action has no effect now: no budget, no step, no user concept, or an empty slot"
-        drawing = np.array(sorted(targets), np.intp)
-        self._measure(drawing.tolist(), [targets[row] for row in drawing.tolist()])
+        drawing, targets = self._targets(np.where(live & legal, actions, Action.STOP), places, rngs)
+        self._measure(drawing, targets)
         drawn = np.zeros(len(actions), np.intp)
         drawn[drawing] = rules.images_per_measure
         state.spent += drawn
@@ -200,6 +191,16 @@ class Refinement:
         truncated = live & ~terminated & spent
         self.ended |= terminated | truncated
         return rewards, terminated, truncated
+
+    def _targets(
+        self, actions: IntArray, places: IntArray, rngs: Sequence[np.random.Generator]
+    ) -> tuple[list[int], list[int]]:
+        """The rows that measure something now, and the places of what they measure; new concepts join."""
+        keeping, mutating, adding = (np.flatnonzero(actions == a) for a in (Action.KEEP, Action.MUTATE, Action.ADD))
+        mutated = self._mutated(mutating, places[mutating], rngs)
+        added = self._join(adding.tolist(), [self.queues[row].pop(0) for row in adding], user=True)
+        self.state.user_left[adding] -= 1
+        return [*keeping.tolist(), *mutating.tolist(), *adding.tolist()], [*places[keeping].tolist(), *mutated, *added]
 
     def _mutated(self, rows: IntArray, places: IntArray, rngs: Sequence[np.random.Generator]) -> list[int]:
         """Mutate a concept in some rows, and return the new concepts' places."""
@@ -241,33 +242,24 @@ class Refinement:
         if not len(rows):
             return
         which, where = np.array(rows, np.intp), np.array(places, np.intp)
-        size = self.rules.images_per_measure
         first = self.state.counts[which, where]
-        seeds = SeedBlock.SEARCH.seeds(0, size) + first[:, None]
-        evidence = self.stack.lab.measure([self.texts[r][p] for r, p in zip(rows, places, strict=True)], seeds)
-        neurons = self.neuron[which]
-        activations = self.stack.probe.normalise(evidence.activations[np.arange(len(which)), :, neurons], neurons)
-        similarities = (evidence.embeddings * self.state.exemplars[which, None]).sum(axis=2)
-        self.state.record(which, where, activations, evidence.embeddings, similarities)
+        seeds = SeedBlock.SEARCH.seeds(0, self.rules.images_per_measure) + first[:, None]
+        seen = self.stack.measure(
+            [self.texts[r][p] for r, p in zip(rows, places, strict=True)], self.neuron[which], seeds
+        )
+        self.state.record(which, where, seen.activations, seen.embeddings, seen.similarities)
 
     def _value(self, rows: IntArray) -> FloatArray:
         """(b,) the labels' values on reward seeds."""
-        rules, probe = self.rules, self.stack.probe
+        rules = self.rules
         if rules.reward != "held_out" or not len(rows):
             return np.zeros(len(rows))
         texts = [self.texts[row][self._labels[row]] for row in rows]
         seeds = np.tile(SeedBlock.REWARD.seeds(0, rules.reward_images), (len(rows), 1))
-        evidence = self.stack.lab.measure(texts, seeds)
-        neurons = self.neuron[rows]
-        values, _ = score(
-            rules.score,
-            probe.normalise(evidence.activations[np.arange(len(rows)), :, neurons], neurons),
-            np.full(len(rows), rules.reward_images),
-            rules.images_per_measure,
-            (evidence.embeddings * probe.exemplar_embeddings[neurons][:, None]).sum(axis=2),
-            probe.controls[neurons],
-        )
-        return values
+        seen = self.stack.measure(texts, self.neuron[rows], seeds)
+        counts = np.full(len(rows), rules.reward_images)
+        size, controls = rules.images_per_measure, self.state.controls[rows]
+        return score(rules.score, seen.activations, counts, size, seen.similarities, controls)[0]
 
     # --- seeing --------------------------------------------------------------------------------------------------
 

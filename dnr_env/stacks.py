@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from dnr_env.describe.probe import Probe
 from dnr_env.describe.propose import propose
@@ -14,6 +16,18 @@ from dnr_env.lab import Lab
 from dnr_env.models import Captioner, Embedder, Mutator, Writer
 from dnr_env.seeds import SeedBlock
 from dnr_env.store import Store, cache_dir
+from dnr_env.types import FloatArray, IntArray
+
+
+class Seen(NamedTuple):
+    """What one neuron each makes of b concepts' s images."""
+
+    activations: FloatArray
+    """(b, s) normalised activations of the concept's neuron."""
+    similarities: FloatArray
+    """(b, s) cosines of the images with that neuron's exemplars."""
+    embeddings: FloatArray
+    """(b, s, dim) unit embeddings of the images."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,14 @@ class Stack:
     @cached_property
     def _proposals(self) -> dict[tuple[int, int], list[str]]:
         return {}
+
+    def measure(self, concepts: Sequence[str], neurons: IntArray, seeds: IntArray) -> Seen:
+        """Show `seeds[i]` (s of them) of `concepts[i]` to neuron `neurons[i]`."""
+        evidence = self.lab.measure(concepts, seeds)
+        raw = evidence.activations[np.arange(len(neurons)), :, neurons]
+        exemplars = self.probe.exemplar_embeddings[neurons]
+        similarities = (evidence.embeddings * exemplars[:, None]).sum(axis=2)
+        return Seen(self.probe.normalise(raw, neurons), similarities, evidence.embeddings)
 
     def propose(self, neuron: int, count: int) -> list[str]:
         """Up to `count` candidate concepts of a neuron, the same at every call."""

@@ -330,9 +330,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "binary card": (lambda folder: (folder / "policy.json").write_bytes(b"\xff\xfe\x00"), "damaged"),
     "card of a list": (text("policy.json", "[1, 2]"), "damaged"),
     "torn weights": (
-        lambda folder: (folder / "policy.safetensors").write_bytes(
-            (folder / "policy.safetensors").read_bytes()[:-40]
-        ),
+        lambda folder: (folder / "policy.safetensors").write_bytes((folder / "policy.safetensors").read_bytes()[:-40]),
         "damaged",
     ),
     "weights of rubbish": (text("policy.safetensors", "rubbish" * 20), "damaged"),

@@ -52,7 +52,11 @@ class Session:
         self._labels: list[Label] = []
         self._begin()
         for step, move in _standing(log):
-            self._retake(step, move)
+            try:
+                self._require(move.event)
+                self._take(move)
+            except DnRError as error:
+                raise DnRError(f"log: {log.line(step)} cannot be replayed: {error}") from None
 
     @classmethod
     def open(
@@ -156,13 +160,6 @@ class Session:
         if not masks[event]:
             possible = ", ".join(name for name in masks if masks[name])
             raise NotPossibleError(f"event: {event!r} is not possible now; {possible} will do")
-
-    def _retake(self, step: int, move: Move) -> None:
-        try:
-            self._require(move.event)
-            self._take(move)
-        except DnRError as error:
-            raise DnRError(f"log: {self._log.line(step)} cannot be replayed: {error}") from None
 
     def _take(self, move: Move) -> None:
         if move.text is not None:
