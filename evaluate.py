@@ -18,18 +18,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import tyro
 
 from agents import Agent, make_agent
-from agents.compare import Results, contestants, optimal_values, play, write_outcome
+from agents.extras import extra
 from agents.labelling import label, write_label_report, write_table
-from agents.ranking import rank, shown_ranking, write_ranking
 from dnr_env import DnRError, Rules, load_stack
 from dnr_env.files import make_folder, write_atomically
 from dnr_env.judge import IMAGES
 from dnr_env.neurons import select
 from dnr_env.stacks import Stack
 from dnr_env.users import user_source
+
+with extra("train"):
+    import tyro
+
+    from agents.compare import Results, contestants, optimal_values, play, write_outcome
+    from agents.ranking import rank, shown_ranking, write_ranking
 
 
 @dataclass(frozen=True)

@@ -19,22 +19,26 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import tyro
-from sb3_contrib import MaskablePPO
-from stable_baselines3 import A2C, DQN, PPO
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Logger, make_output_format
 from tqdm import tqdm
 
-from agents.checkpoints import load_checkpoint, network_of, save_checkpoint
+from agents.extras import extra
 from agents.features import INCUMBENT_MOVES, MOVES
 from agents.learned import LearnedAgent
 from agents.rollout import rollout
-from agents.sb3 import make_vec_env
 from dnr_env import DnRError, load_stack
 from dnr_env.files import make_folder, write_atomically
 from dnr_env.neurons import select
+
+with extra("train"):
+    import tyro
+    from sb3_contrib import MaskablePPO
+    from stable_baselines3 import A2C, DQN, PPO
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.logger import Logger, make_output_format
+
+    from agents.checkpoints import load_checkpoint, network_of, save_checkpoint
+    from agents.sb3 import make_vec_env
 
 MOVE_SETS = {"slots": MOVES, "incumbent": INCUMBENT_MOVES}
 

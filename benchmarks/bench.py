@@ -173,9 +173,8 @@ def labelling() -> None:
     loop: list[str] = []
     alone = timed(lambda: loop.extend(dnd_loop(neurons, share_probe=False)))
     shared = timed(lambda: dnd_loop(neurons, share_probe=True))
-    print(
-        f"labelling 64 neurons: DnD-style loop, nothing shared: {alone:.1f} s, {drawn:,} images, judge {quality(loop):.3f}"
-    )
+    what = f"{alone:.1f} s, {drawn:,} images, judge {quality(loop):.3f}"
+    print(f"labelling 64 neurons: DnD-style loop, nothing shared: {what}")
     print(f"  the same loop with the probe set measured once for all neurons: {shared:.1f} s")
     for agent in ("stop", "dnd"):
         with tempfile.TemporaryDirectory() as cold:

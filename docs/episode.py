@@ -8,7 +8,6 @@ from pathlib import Path
 import gymnasium as gym
 from PIL import Image
 
-
 from dnr_env import Action
 
 env = gym.make("DnR/Refine-v0", neurons="layer4:116", user_concepts=["a huge warm crescent"], render_mode="rgb_array")
