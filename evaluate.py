@@ -32,8 +32,9 @@ from dnr_env.users import user_source
 with extra("train"):
     import tyro
 
-    from agents.compare import Results, contestants, optimal_values, play, write_outcome
+    from agents.compare import contestants, optimal_values, play, write_outcome
     from agents.ranking import rank, shown_ranking, write_ranking
+    from agents.results import Results
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dnr_env.files import write_atomically
 from dnr_env.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
-    from agents.compare import Results
+    from agents.results import Results
 
 
 def plot_scores(results: Results, path: Path) -> None:

@@ -116,7 +116,9 @@ class Lab:
         self.counters.stored += len(kept)
         self._remember([r for r in missing if keys.get(r) in kept], [kept[k] for k in keys.values() if k in kept])
         absent = [request for request in missing if keys.get(request) not in kept]
-        with tqdm(total=len(absent), unit="image", desc="measuring", disable=len(absent) < _SHOW_PROGRESS) as bar:
+        with tqdm(
+            total=len(absent), unit="image", desc="measuring", leave=False, disable=len(absent) < _SHOW_PROGRESS
+        ) as bar:
             for start in range(0, len(absent), _CHUNK):
                 part = absent[start : start + _CHUNK]
                 activations, embeddings = self.reader.read(

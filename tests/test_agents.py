@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import pickle
@@ -40,7 +41,7 @@ def random_policy(seed: int = 0, moves: Any = MOVES, activation: str = "tanh") -
     sizes = (COUNT, 16, 16, len(moves))
     layers = tuple(
         (rng.normal(size=shape).astype(np.float32) / 3, rng.normal(size=shape[1]).astype(np.float32) / 3)
-        for shape in zip(sizes, sizes[1:], strict=False)
+        for shape in itertools.pairwise(sizes)
     )
     return LearnedAgent("policy", Network(layers, activation), moves, {})
 
@@ -128,6 +129,25 @@ def test_images_are_counted_alike(name: str) -> None:
         assert episode.truncated == (actions[-1][0] != Action.STOP)
         assert [images for images, *_ in episode.curve] == [0, *np.cumsum([5 * (a != Action.STOP) for a, _ in actions])]
         assert episode.total_reward == pytest.approx(episode.curve[-1][1] - 0.0005 * episode.added_images)
+
+
+class Counter(Agent):
+    """Answers how often it was asked in this episode."""
+
+    state_size = 1
+
+    def act(self, observation: Any, memory: Any, masks: Any, deterministic: bool) -> Any:
+        memory += 1
+        return memory[:, 0].astype(int)
+
+
+def test_memory_is_each_episodes_own_and_ends_with_it() -> None:
+    seen, agent = observations(3), Counter()
+    first, state = agent.predict(seen)
+    second, again = agent.predict(seen, state, np.array([False, True, False]))
+    third, _ = agent.predict(seen, again)
+    assert [first.tolist(), second.tolist(), third.tolist()] == [[1, 1, 1], [2, 1, 2], [3, 2, 3]]
+    assert agent.predict(seen, state)[0].tolist() == [2, 2, 2]  # a state that was handed out does not change
 
 
 # --- the fixed loops -------------------------------------------------------------------------------------------------
@@ -233,7 +253,7 @@ def test_dnr_stops_after_the_first_iteration_that_gains_nothing() -> None:
 def quiet_steps(episode: Episode) -> list[int]:
     """After each step, how many of the last steps have brought no gain."""
     scores, quiet = [score for *_, score in episode.curve], [0]
-    for before, after in zip(scores, scores[1:], strict=False):
+    for before, after in itertools.pairwise(scores):
         quiet.append(0 if after > before else quiet[-1] + 1)
     return quiet
 
@@ -476,6 +496,15 @@ def test_a_saved_policy_acts_the_same(tmp_path: Path) -> None:
             assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "seed-0" / name).read_bytes()
 
 
+def test_a_row_of_the_network_does_not_depend_on_the_others() -> None:
+    rng = np.random.default_rng(0)
+    shapes = ((COUNT, 64), (64, 64), (64, 10))
+    layers = tuple((rng.normal(size=s).astype(np.float32), rng.normal(size=s[1]).astype(np.float32)) for s in shapes)
+    network, rows = Network(layers, "tanh"), features(observations(65))
+    together = network(rows)
+    assert all(np.array_equal(together[i], network(rows[i : i + 1])[0]) for i in range(65))
+
+
 def test_undetermined_actions_follow_the_probabilities() -> None:
     chances = np.array([0.5, 0.2, 0.1, 0.05, 0.05, 0.04, 0.03, 0.02, 0.005, 0.005])
     network = Network(((np.zeros((COUNT, 10), np.float32), np.log(chances).astype(np.float32)),), "tanh")
@@ -551,7 +580,7 @@ def test_a_policy_learns_to_beat_chance(tmp_path: Path) -> None:
     def mean_return(agent: Agent) -> float:
         return float(np.mean([episode.total_reward for episode in rollout(agent, jobs)]))
 
-    assert mean_return(learned) > mean_return(make_agent("random")) + 0.01
+    assert mean_return(learned) > mean_return(make_agent("random")) + 0.015
 
 
 def test_episodes_are_plain_data() -> None:

@@ -67,7 +67,7 @@ def test_what_cannot_be_read_or_made_is_one_sentence(tmp_path: Path) -> None:
         read_lines(tmp_path)
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(DnRError, match="out: .*file.* cannot be made"):
+        with pytest.raises(DnRError, match=r"out: .*file.* cannot be made"):
             make_folder(folder)
     make_folder(tmp_path / "a" / "b")
     make_folder(tmp_path / "a" / "b")
@@ -94,7 +94,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_one_sentence() -> None:
-    with pytest.raises(DnRError, match="/dev/full cannot be written.*what was finished is kept"):
+    with pytest.raises(DnRError, match=r"/dev/full cannot be written.*what was finished is kept"):
         append_lines(Path("/dev/full"), RECORDS)
     with pytest.raises(DnRError, match="cannot be written"):
         write_atomically(Path("/dev/full/file"), b"x")

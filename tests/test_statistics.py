@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import trim_mean
 
 from agents import statistics
-from agents.compare import Results
+from agents.results import Results
 from agents.statistics import Interval, iqm, iqm_interval, mean_interval
 from dnr_env.types import FloatArray
 
