@@ -148,17 +148,6 @@ def test_a_label_does_not_depend_on_the_neurons_before_it(tmp_path: Path) -> Non
     assert labels[0] == labels[1][::-1]
 
 
-def test_a_label_does_not_depend_on_the_neurons_before_it(tmp_path: Path) -> None:
-    labels = []
-    for number, neurons in enumerate((NEURONS, NEURONS[::-1])):
-        session = begin(tmp_path / f"{number}.jsonl", neurons, mutator="random")
-        while not session.finished:
-            for event in ("mutate", "mutate", "mutate", "stop"):
-                session.apply(event)
-        labels.append(session.labels())
-    assert labels[0] == labels[1][::-1]
-
-
 # --- undo ------------------------------------------------------------------------------------------------------------
 
 
