@@ -103,7 +103,8 @@ def make_model(options: Options, seed: int) -> BaseAlgorithm:
     match options.algorithm:
         case "maskable-ppo" | "ppo":
             kind = MaskablePPO if options.algorithm == "maskable-ppo" else PPO
-            return kind("MlpPolicy", envs, n_steps=32, batch_size=512, n_epochs=6, ent_coef=options.entropy, **common)
+            batch = min(512, 32 * options.envs)
+            return kind("MlpPolicy", envs, n_steps=32, batch_size=batch, n_epochs=6, ent_coef=options.entropy, **common)
         case "a2c":
             return A2C("MlpPolicy", envs, n_steps=16, ent_coef=options.entropy, **common)
         case "dqn":

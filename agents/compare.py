@@ -127,7 +127,7 @@ def _planted(stack: Stack, episode: Episode) -> dict[str, float | None]:
 
 def optimal_values(stack: Stack, neurons: Sequence[str], rules: Rules) -> dict[str, float]:
     """The judge's value of each neuron's best concept, where brute force has found it."""
-    best = stack.optimum()
+    best = stack.optimum(rules.score)
     known = [neuron for neuron in neurons if neuron in best]
     verdicts = judge(stack, known, [best[neuron] for neuron in known], rules.score, rules.images_per_measure)
     return {neuron: verdict.value for neuron, verdict in zip(known, verdicts, strict=True)}
@@ -145,13 +145,13 @@ def write_outcome(results: Results, stack: Stack, which: str, rules: Rules, judg
     csv.writer(out).writerows([COLUMNS, *rows])
     write_atomically(folder / "summary.csv", out.getvalue().encode())
     plot_scores(results, folder / "scores.png")
-    plot_curves(results, rules.budget, folder / "images.png")
+    plot_curves(results, folder / "images.png")
     first = results.seeds[0]
     neurons = [
         {
             "neuron": neuron,
             "truth": stack.truth(neuron),
-            "optimum": stack.optimum().get(neuron),
+            "optimum": stack.optimum(rules.score).get(neuron),
             "optimum_value": results.optima.get(neuron, 0.0),
             "exemplars": exemplars(stack, neuron),
             "labels": [results.cells[a, results.members[a][0], neuron, first] for a in results.agents],

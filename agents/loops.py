@@ -81,8 +81,9 @@ class DnDAgent(Agent):
 class DnRAgent(Agent):
     """Describe-and-Refine's loop: mutate the best concepts, and go on while their mean score rises.
 
-    An iteration mutates each of the `top` best concepts; it is the last if the mean score of the best `top` of the
-    master list is not above what it was when the iteration began. The label is the best of the master list.
+    An iteration mutates the best concept, then the second best and so on to the `top`-th, each as ranked by then; it is
+    the last if the mean score of the best `top` of the master list is not above what it was when the iteration began.
+    The label is the best of the master list.
     """
 
     name = "dnr"

@@ -33,11 +33,11 @@ def plot_scores(results: Results, path: Path) -> None:
     _save(figure, path)
 
 
-def plot_curves(results: Results, budget: int, path: Path) -> None:
+def plot_curves(results: Results, path: Path) -> None:
     """Value gained on held-out images against images drawn, mean over episodes; a dot is where an agent ends."""
     figure = Figure((7, 4.2), layout="constrained")
     axes = figure.subplots()
-    grid = np.arange(0, budget + 1)
+    grid = np.arange(1 + max(r["added_images"] for r in results.cells.values()))
     for agent in results.agents:
         records = [r for key, r in results.cells.items() if key[0] == agent]
         curves = np.array([_held(r["curve"], grid) for r in records])

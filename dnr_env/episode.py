@@ -74,12 +74,17 @@ class Rules:
     @property
     def most_images(self) -> int:
         """Images of one concept at most."""
-        return self.images_per_measure * (1 + min(self.max_steps, self.budget // self.images_per_measure))
+        return self.images_per_measure * (1 + self._measurements)
 
     @property
     def all_images(self) -> int:
         """Images of one episode at most."""
-        return self.n_slots * self.images_per_measure + self.budget
+        return self.images_per_measure * (self.n_slots + self._measurements)
+
+    @property
+    def _measurements(self) -> int:
+        """Measurements after the initial ones at most."""
+        return min(self.max_steps, self.budget // self.images_per_measure)
 
 
 SCORE_COLUMNS = ("score", "standard_error", "images", "age", "from_user", "present", "similarity", "specificity")

@@ -48,8 +48,8 @@ class Stack:
     measure_probe: Callable[[Lab], Probe]
     truth: Callable[[str], str | None]
     """The formula of a planted neuron, by its name; for evaluation alone."""
-    optimum: Callable[[], dict[str, str]]
-    """Neuron to its best concept, where brute force has found it; for evaluation alone."""
+    optimum: Callable[[str], dict[str, str]]
+    """Score to each neuron's best concept under it, as far as brute force has found it; for evaluation alone."""
 
     @cached_property
     def probe(self) -> Probe:
@@ -114,7 +114,7 @@ def _shapes(name: str, width: int, infidelity: float = 0.0) -> Stack:
         vocabulary=lexicon.vocabulary,
         measure_probe=measure_probe,
         truth=reader.formula,
-        optimum=lambda: optimum(name),
+        optimum=lambda score: optimum(name, score),
     )
 
 

@@ -36,8 +36,10 @@ _FINAL_IMAGES = 60
 
 
 @cache
-def optimum(stack: str) -> dict[str, str]:
-    """Neuron to its best concept under `log_k`, from the shipped table of a stack."""
+def optimum(stack: str, score: str) -> dict[str, str]:
+    """Neuron to its best concept, from the shipped table of a stack; empty for a score other than `log_k`."""
+    if score != "log_k":
+        return {}
     table: dict[str, str] = json.loads((DATA / f"optimum-{stack}.json").read_text(encoding="utf-8"))
     return table
 
