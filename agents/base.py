@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,10 @@ class Agent:
     """Tells apart learned policies of one name; empty for those that are always the same."""
     state_size = 0
     """Numbers that it remembers of each episode."""
+
+    def start(self, seeds: Sequence[int]) -> State:
+        """The state to begin with where the agent's own dice are to depend on the episodes' seeds, one each."""
+        return (np.column_stack([np.zeros((len(seeds), self.state_size)), np.asarray(seeds, float)]),)
 
     def predict(
         self,
@@ -51,9 +55,9 @@ class Agent:
             observation = {key: value[None] for key, value in observation.items()}
             action_masks = None if action_masks is None else np.asarray(action_masks)[None]
         n = len(observation["progress"])
-        memory = np.zeros((n, self.state_size)) if state is None else state[0].copy()
+        memory = (self.start([0] * n) if state is None else state)[0].copy()
         if episode_start is not None:
-            memory[np.atleast_1d(episode_start)] = 0
+            memory[np.atleast_1d(episode_start), :-1] = 0
         actions = self.act(observation, memory, action_masks, deterministic)
         return (actions[0] if single else actions), (memory,)
 
@@ -62,7 +66,8 @@ class Agent:
     ) -> IntArray:
         """(n,) actions, or (n, 2) with slots.
 
-        `memory` (n, state_size) is changed in place; it is zero where an episode begins.
+        `memory` (n, state_size + 1) is changed in place; it is zero where an episode begins, but for the last column,
+        the seed of the agent's dice.
         """
         raise NotImplementedError
 
@@ -82,7 +87,7 @@ def progress(observation: Observation, name: str) -> FloatArray:
     return values
 
 
-def dice(observation: Observation, row: int) -> np.random.Generator:
-    """A random generator that depends on what is seen alone, so that an episode goes the same in any batch."""
-    seen = observation["scores"][row].tobytes() + observation["progress"][row].tobytes()
+def dice(observation: Observation, memory: FloatArray, row: int) -> np.random.Generator:
+    """A random generator that depends on the seed and on what is seen: an episode goes the same in any batch."""
+    seen = observation["scores"][row].tobytes() + observation["progress"][row].tobytes() + memory[row, -1].tobytes()
     return np.random.default_rng(zlib.crc32(seen))

@@ -95,7 +95,7 @@ def play(
 def _play_block(
     stack: Stack, player: Contestant, jobs: Sequence[Job], rules: Rules, user_concepts: Users
 ) -> list[Record]:
-    episodes = list(rollout(player.agent, jobs, stack=stack.name, user_concepts=user_concepts, **asdict(rules)))
+    episodes = list(rollout(player.agent, jobs, stack=stack, user_concepts=user_concepts, **asdict(rules)))
     verdicts = judge(
         stack, [e.neuron for e in episodes], [e.label for e in episodes], rules.score, rules.images_per_measure
     )

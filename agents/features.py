@@ -27,7 +27,8 @@ INCUMBENT_MOVES: tuple[tuple[int, int], ...] = tuple((action, 0) for action in A
 def move_masks(masks: BoolArray, moves: Sequence[tuple[int, int]]) -> BoolArray:
     """Masks (n, 4 + slots) of `DnR/RefineSlots-v0` to (n, moves)."""
     action, slot = np.array(moves).T
-    allowed: BoolArray = masks[:, action] & masks[:, len(Action) + slot]
+    slots = np.pad(masks[:, len(Action) :], ((0, 0), (0, SLOTS)))  # an environment may have fewer
+    allowed: BoolArray = masks[:, action] & slots[:, slot]
     return allowed
 
 
@@ -39,15 +40,19 @@ def features(observation: Observation) -> FloatArray:
     exemplars, the budget and the user's concepts left. Differences of a hundredth decide: gaps, errors and changes are
     magnified.
     """
-    score = column(observation, "score")[:, :SLOTS]
-    present = column(observation, "present")[:, :SLOTS]
+    lacking = max(0, SLOTS - observation["scores"].shape[1])
+
+    def best(name: str) -> FloatArray:
+        return np.pad(column(observation, name)[:, :SLOTS], ((0, 0), (0, lacking)))
+
+    score, present = best("score"), best("present")
     behind = np.where(present > 0, 10 * (score[:, :1] - score), 5.0)
     behind[:, 0] = 4 * score[:, 0] - 2
     parts = [
         behind,
-        10 * column(observation, "standard_error")[:, :SLOTS],
-        np.log1p(column(observation, "images")[:, :SLOTS]),
-        column(observation, "from_user")[:, :SLOTS],
+        10 * best("standard_error"),
+        np.log1p(best("images")),
+        best("from_user"),
         present,
         *(20 * progress(observation, f"gain_{i}")[:, None] for i in range(RECENT)),
         4 * progress(observation, "since_gain")[:, None],

@@ -22,7 +22,20 @@ from dnr_env.stacks import Stack
 from dnr_env.users import Users
 
 _BLOCK = 16  # neurons whose rows are committed together
-COLUMNS = ("neuron", "label", "value", "error", "auc", "mad", "simulation", "score", "images", "added_images", "steps")
+COLUMNS = (
+    "neuron",
+    "label",
+    "value",
+    "error",
+    "auc",
+    "mad",
+    "simulation",
+    "score",
+    "images",
+    "added_images",
+    "steps",
+    "alive",
+)
 
 
 def label(
@@ -31,13 +44,14 @@ def label(
     """Label neurons into a JSONL file, one line each in the order given; those already there are not done again."""
     env = {**asdict(rules), "reward": "none", "user_concepts": user_concepts}
     records = read_lines(path, ("neuron", *COLUMNS, "concepts", "curve"))
+    records = list({record["neuron"]: record for record in records}.values())  # two processes may have written one
     done = {record["neuron"] for record in records}
     left = [neuron for neuron in neurons if neuron not in done]
     with tqdm(total=len(neurons), initial=len(neurons) - len(left), unit="neuron", disable=not left) as bar:
         for start in range(0, len(left), _BLOCK):
             part = left[start : start + _BLOCK]
             jobs = [(neuron, seed) for neuron in part]
-            episodes = list(rollout(agent, jobs, stack=stack.name, **env))
+            episodes = list(rollout(agent, jobs, stack=stack, **env))
             verdicts = judge(stack, part, [e.label for e in episodes], rules.score, rules.images_per_measure)
             fresh = [
                 {

@@ -72,7 +72,7 @@ class LearnedAgent(Agent):
         if masks is not None:
             logits = np.where(move_masks(masks, self.moves.tolist()), logits, -np.inf)
         if not deterministic:
-            uniform = np.stack([dice(observation, row).random(len(self.moves)) for row in range(len(logits))])
+            uniform = np.stack([dice(observation, memory, row).random(len(self.moves)) for row in range(len(logits))])
             logits = logits - np.log(-np.log(uniform))  # Gumbel noise: its argmax is a draw from the softmax
         chosen: IntArray = self.moves[logits.argmax(axis=1)]
         return chosen

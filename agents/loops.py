@@ -37,7 +37,9 @@ class RandomAgent(Agent):
     ) -> IntArray:
         """A random unmasked action in every episode."""
         allowed = np.ones((len(memory), len(Action)), bool) if masks is None else masks
-        return np.array([dice(observation, row).choice(np.flatnonzero(mask)) for row, mask in enumerate(allowed)])
+        return np.array(
+            [dice(observation, memory, row).choice(np.flatnonzero(mask)) for row, mask in enumerate(allowed)]
+        )
 
 
 class DnDAgent(Agent):
@@ -98,16 +100,17 @@ class DnRAgent(Agent):
     ) -> IntArray:
         """MUTATE slot after slot; STOP when an iteration has gained nothing."""
         first = progress(observation, "steps_left") == 1
-        mean = column(observation, "score")[:, : self.top].mean(axis=1)
-        done = memory[:, 0] == self.top
+        present = column(observation, "present")[:, : self.top]
+        mean = column(observation, "score")[:, : self.top].sum(axis=1) / present.sum(axis=1)
+        done = memory[:, 0] == present.shape[1]
         stop = done & (mean <= memory[:, 1])
         begins = first | done
         memory[begins, 0] = 0
         memory[begins, 1] = mean[begins]
         slot = np.where(stop, 0, memory[:, 0]).astype(int)
         memory[:, 0] += 1
-        present = np.take_along_axis(column(observation, "present"), slot[:, None], axis=1)[:, 0] > 0
-        return np.column_stack([np.where(stop, Action.STOP, Action.MUTATE), np.where(present, slot, 0)])
+        filled = present[np.arange(len(slot)), slot] > 0
+        return np.column_stack([np.where(stop, Action.STOP, Action.MUTATE), np.where(filled, slot, 0)])
 
 
 class PatienceAgent(Agent):
@@ -158,6 +161,6 @@ class AnnealedAgent(Agent):
         worth = np.where(column(observation, "present") > 0, worth, -np.inf)
         chance = np.exp(worth - worth.max(axis=1, keepdims=True))
         chance /= chance.sum(axis=1, keepdims=True)
-        slot = np.array([dice(observation, row).choice(chance.shape[1], p=p) for row, p in enumerate(chance)])
+        slot = np.array([dice(observation, memory, row).choice(chance.shape[1], p=p) for row, p in enumerate(chance)])
         slot[impatient] = 0
         return np.column_stack([np.where(impatient, Action.STOP, Action.MUTATE), slot])

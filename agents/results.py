@@ -15,10 +15,7 @@ Record = Mapping[str, Any]
 
 
 class Results:
-    """The records of a comparison as tables (runs, neurons) for each agent.
-
-    A run is one (training seed, episode seed); agents without training seeds have one run an episode seed.
-    """
+    """The records of a comparison as tables (members, seeds, neurons) for each agent."""
 
     def __init__(self, records: Sequence[Record], optima: Mapping[str, float]) -> None:
         self.neurons = list(dict.fromkeys(r["neuron"] for r in records))
@@ -29,12 +26,11 @@ class Results:
         self.members = {a: list(dict.fromkeys(r["member"] for r in records if r["agent"] == a)) for a in self.agents}
 
     def table(self, agent: str, value: Callable[[Record], float]) -> FloatArray:
-        """(members x seeds, neurons)."""
+        """(members, seeds, neurons)."""
         return np.array(
             [
-                [value(self.cells[agent, member, neuron, seed]) for neuron in self.neurons]
+                [[value(self.cells[agent, member, neuron, seed]) for neuron in self.neurons] for seed in self.seeds]
                 for member in self.members[agent]
-                for seed in self.seeds
             ]
         )
 
@@ -56,14 +52,12 @@ class Results:
     def difference(self, agent: str, other: str, key: str) -> Interval:
         """Mean of agent less other, paired by neuron and episode seed; other's training seeds are averaged."""
         ours = self.table(agent, lambda r: r[key])
-        theirs = self.table(other, lambda r: r[key]).reshape(len(self.members[other]), len(self.seeds), -1).mean(axis=0)
-        return mean_interval(ours - np.tile(theirs, (len(self.members[agent]), 1)))
+        return mean_interval(ours - self.table(other, lambda r: r[key]).mean(axis=0))
 
     @property
     def reference(self) -> str:
-        """The agent of the highest mean return."""
-        means = {agent: float(self.table(agent, lambda r: r["return"]).mean()) for agent in self.agents}
-        return max(self.agents, key=means.__getitem__)
+        """The agent that the others are compared with: the last one named, since the best would be a lucky one."""
+        return self.agents[-1]
 
 
 COLUMNS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,6 @@ import gymnasium as gym
 import numpy as np
 
 from agents.base import Agent
-from dnr_env.stacks import load
 
 Job = tuple[str, int]
 """(neuron, seed)."""
@@ -52,18 +52,22 @@ def rollout(agent: Agent, jobs: Sequence[Job], *, batch: int = 64, **env: Any) -
         batch: episodes side by side.
         **env: arguments of `RefineEnv`.
     """
-    names = load(env.get("stack", "shapes")).lab.reader.neurons
     for start in range(0, len(jobs), batch):
-        yield from _block(agent, jobs[start : start + batch], names, env)
+        yield from _block(agent, jobs[start : start + batch], env)
 
 
-def _block(agent: Agent, jobs: Sequence[Job], names: Sequence[str], env: dict[str, Any]) -> list[Episode]:
+def _seed(neuron: str, seed: int) -> int:
+    """The seed of an episode: another for each neuron, whatever its place in the target."""
+    return int.from_bytes(hashlib.sha256(f"{neuron} {seed}".encode()).digest()[:6], "big")
+
+
+def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episode]:
     n = len(jobs)
     envs: Any = gym.make_vec(
         f"dnr_env:{agent.env_id}", num_envs=n, autoreset_mode="Disabled", **{**env, "neurons": "all"}
     )
     observation, infos = envs.reset(
-        seed=[(seed << 16) + names.index(neuron) for neuron, seed in jobs],
+        seed=[_seed(neuron, seed) for neuron, seed in jobs],
         options={"each": [{"neuron": neuron} for neuron, _ in jobs]},
     )
     rules = envs.unwrapped.refinement.rules
@@ -74,7 +78,8 @@ def _block(agent: Agent, jobs: Sequence[Job], names: Sequence[str], env: dict[st
         )
     ]
     first_images = infos["images"]
-    state, start, running = None, np.ones(n, bool), np.ones(n, bool)
+    state: Any = agent.start([seed for _, seed in jobs])
+    start, running = np.ones(n, bool), np.ones(n, bool)
     while running.any():
         agent.watch(infos)
         actions, state = agent.predict(observation, state, start, True, envs.unwrapped.action_masks())

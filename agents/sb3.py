@@ -46,7 +46,7 @@ class FeatureVecEnv(VecEnv):  # type: ignore[misc]
         self._chosen = self.moves[actions]
 
     def step_wait(self) -> tuple[FloatArray, FloatArray, BoolArray, list[dict[str, Any]]]:
-        """Features, rewards, dones and infos with SB3's `episode`, `terminal_observation` and `TimeLimit.truncated`."""
+        """Features, rewards, dones and infos with SB3's `episode` and `terminal_observation`."""
         observation, rewards, terminated, truncated, infos = self.envs.step(self._chosen)
         self._returns += rewards
         self._lengths += 1
@@ -56,7 +56,8 @@ class FeatureVecEnv(VecEnv):  # type: ignore[misc]
             final = {key: value[None] for key, value in infos["final_obs"][row].items()}
             out[row] = {
                 "terminal_observation": features(final)[0],
-                "TimeLimit.truncated": bool(truncated[row]),
+                # Steps and budget left are observed and the label is final: nothing follows whose value could be added.
+                "TimeLimit.truncated": False,
                 "episode": {"r": float(self._returns[row]), "l": int(self._lengths[row])},
             }
         self._returns[dones] = 0

@@ -1,12 +1,14 @@
 """Means with intervals, over neurons and seeds.
 
-A table of results is (runs, neurons): a run is one training seed of a policy with one seed of the episodes. Intervals
-are percentiles of a stratified bootstrap that draws neurons with replacement and, for each, runs with replacement: they
-are about unseen neurons, not about these. Interquartile mean: Agarwal et al. 2021.
+A table of results is (members, seeds, neurons): members are the policies of the training seeds (one for a fixed loop),
+seeds those of the episodes. Intervals are percentiles of a bootstrap that draws, each with replacement, members for
+the whole table, neurons, and for each neuron seeds: they are about unseen neurons and training runs, not these.
+Interquartile mean: Agarwal et al. 2021.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,9 +27,6 @@ class Interval:
     low: float
     high: float
 
-    def __str__(self) -> str:
-        return f"{self.estimate:.4f} [{self.low:.4f}, {self.high:.4f}]"
-
 
 def iqm(values: FloatArray) -> float:
     """Mean of the middle half."""
@@ -35,13 +34,13 @@ def iqm(values: FloatArray) -> float:
 
 
 def mean_interval(table: FloatArray, seed: int = 0) -> Interval:
-    """Mean of (runs, neurons) with its interval."""
-    samples = np.concatenate([part.mean(axis=(1, 2)) for part in _resampled(table, seed)])
+    """Mean of (members, seeds, neurons) with its interval."""
+    samples = np.concatenate([part.mean(axis=(1, 2, 3)) for part in _resampled(table, seed)])
     return _interval(float(table.mean()), samples)
 
 
 def iqm_interval(table: FloatArray, seed: int = 0) -> Interval:
-    """Interquartile mean of (runs, neurons) with its interval."""
+    """Interquartile mean of (members, seeds, neurons) with its interval."""
     samples = [trim_mean(part.reshape(len(part), -1), 0.25, axis=1) for part in _resampled(table, seed)]
     return _interval(iqm(table), np.concatenate(samples))
 
@@ -51,13 +50,12 @@ def _interval(estimate: float, samples: FloatArray) -> Interval:
     return Interval(estimate, float(low), float(high))
 
 
-def _resampled(table: FloatArray, seed: int, at_once: int = 100) -> list[FloatArray]:
-    """Bootstrap samples of a table: arrays (at_once, runs, neurons)."""
+def _resampled(table: FloatArray, seed: int, at_once: int = 100) -> Iterator[FloatArray]:
+    """Bootstrap samples of a table: arrays (at_once, members, seeds, neurons)."""
     rng = np.random.default_rng(seed)
-    runs, neurons = table.shape
-    parts = []
+    members, seeds, neurons = table.shape
     for _ in range(RESAMPLES // at_once):
-        which = rng.integers(neurons, size=(at_once, 1, neurons))
-        run = rng.integers(runs, size=(at_once, runs, neurons))
-        parts.append(table[run, which])
-    return parts
+        member = rng.integers(members, size=(at_once, members, 1, 1))
+        neuron = rng.integers(neurons, size=(at_once, 1, 1, neurons))
+        run = rng.integers(seeds, size=(at_once, 1, seeds, neurons))
+        yield table[member, run, neuron]

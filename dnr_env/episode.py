@@ -27,6 +27,13 @@ class Action(IntEnum):
     """End the episode; the concept is the label."""
 
 
+_LIMITS = {
+    "n_slots": (1, 64),
+    "images_per_measure": (1, 200),
+    "budget": (0, 10**9),
+    "max_steps": (1, 1000),
+    "reward_images": (1, 1000),
+}
 RewardMode = Literal["held_out", "observed", "none"]
 
 
@@ -52,13 +59,12 @@ class Rules:
     """Images that a concept's held-out value is taken on."""
 
     def __post_init__(self) -> None:
-        for option in ("n_slots", "images_per_measure", "max_steps", "reward_images"):
-            if getattr(self, option) < 1:
-                raise DnRError(f"{option}: {getattr(self, option)} is too few; 1 or more will do")
-        if self.budget < 0:
-            raise DnRError(f"budget: {self.budget} images cannot be drawn; 0 or more will do")
-        if not 0 <= self.image_cost <= 1:
-            raise DnRError(f"image_cost: {self.image_cost} is no price; a number from 0 to 1 will do")
+        for option, (least, most) in _LIMITS.items():
+            value = getattr(self, option)
+            if not isinstance(value, int) or not least <= value <= most:
+                raise DnRError(f"{option}: {value!r} cannot be used; a whole number from {least} to {most} will do")
+        if not isinstance(self.image_cost, (int, float)) or not 0 <= self.image_cost <= 1:
+            raise DnRError(f"image_cost: {self.image_cost!r} is no price; a number from 0 to 1 will do")
         if self.reward not in get_args(RewardMode):
             raise unknown("reward", self.reward, get_args(RewardMode))
         if self.reward_images < self.images_per_measure:

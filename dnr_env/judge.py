@@ -62,6 +62,5 @@ def judge(
     (value, error), (auc, _), (mad, _) = by(score_name), by("auc"), by("mad")
     # Row by row and contiguous: the last digits must not depend on who else is judged.
     similar = np.stack([probe.embeddings @ text for text in stack.embedder.embed_texts(labels)])
-    real = np.where(probe.alive[which, None], probe.activations.T[which], 0.0)
-    simulation = correlation(similar, np.ascontiguousarray(real))
+    simulation = correlation(similar, np.ascontiguousarray(probe.cleaned.T[which]))
     return [Verdict(*map(float, row)) for row in zip(value, error, auc, mad, simulation, strict=True)]

@@ -43,17 +43,17 @@ def select(names: Sequence[str], wanted: str) -> list[int]:
         elif which in SPLITS:
             chosen.update(i for i in inside if split_of(names[i]) == which)
         else:
-            chosen.update(_range(part, which, inside))
+            chosen.update(_range(part, which, {int(names[i].rpartition(":")[2]): i for i in inside}))
     if not chosen:
         raise DnRError(f"neurons: {wanted!r} names no neuron; a split (test), a layer (layer4) or layer4:0-9 will do")
     return sorted(chosen)
 
 
-def _range(part: str, which: str, inside: list[int]) -> list[int]:
+def _range(part: str, which: str, inside: dict[int, int]) -> list[int]:
     numbers = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", which)
     if not numbers:
         raise unknown("neurons", part, [*SPLITS, "an index", "a range such as 0-9"])
     start, stop = int(numbers[1]), int(numbers[2] or numbers[1])
-    if start > stop or stop >= len(inside):
-        raise DnRError(f"neurons: {part!r} is outside the layer, whose neurons are 0 to {len(inside) - 1}")
-    return inside[start : stop + 1]
+    if start > stop or not (start in inside and stop in inside):
+        raise DnRError(f"neurons: {part!r} is outside the layer, whose neurons are {min(inside)} to {max(inside)}")
+    return [place for number, place in inside.items() if start <= number <= stop]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,6 +76,9 @@ class Refinement:
         self, rows: Sequence[int], rngs: Sequence[np.random.Generator], options: Sequence[Mapping[str, Any]]
     ) -> None:
         """Begin an episode in each of some rows, with its generator and its reset options."""
+        for option in options:
+            if wrong := option.keys() - {"neuron", "concepts"}:
+                raise unknown("options", min(wrong), ["neuron", "concepts"])
         chosen = [
             self._neuron(option["neuron"])
             if option.get("neuron") is not None
@@ -91,7 +95,9 @@ class Refinement:
         self.state.exemplars[which] = self.stack.probe.exemplar_embeddings[chosen]
         self.state.controls[which] = self.stack.probe.controls[chosen]
         for row, rng, neuron, concepts in zip(rows, rngs, chosen, texts, strict=True):
-            self.queues[row] = [self.stack.normalise(text) for text in self.users(neuron, rng)] if self.users else []
+            self.queues[row] = list(self.users(neuron, rng)) if self.users else []
+            for text in self.queues[row]:
+                self.stack.normalise(text)  # here, not in the middle of the episode, is where it may be refused
             self.messages[row] = ""
             self.state.user_left[row] = len(self.queues[row])
             embeddings = self.stack.embedder.embed_texts(concepts)
@@ -110,7 +116,7 @@ class Refinement:
             ConceptError: it cannot be drawn.
         """
         concept = self.stack.normalise(text)
-        self.queues[row].insert(0, concept)
+        self.queues[row].insert(0, text)
         self.state.user_left[row] += 1
         return concept
 
@@ -122,7 +128,7 @@ class Refinement:
             return names.index(wanted)
         if not 0 <= wanted < len(names):
             raise DnRError(f"neuron: {wanted} is outside the target, whose neurons are 0 to {len(names) - 1}")
-        return int(wanted)
+        return operator.index(wanted)
 
     def _candidates(self, neuron: int, given: Sequence[str] | None) -> list[str]:
         if given is None:
@@ -198,7 +204,11 @@ class Refinement:
         """The rows that measure something now, and the places of what they measure; new concepts join."""
         keeping, mutating, adding = (np.flatnonzero(actions == a) for a in (Action.KEEP, Action.MUTATE, Action.ADD))
         mutated = self._mutated(mutating, places[mutating], rngs)
-        added = self._join(adding.tolist(), [self.queues[row].pop(0) for row in adding], user=True)
+        phrases = [self.queues[row].pop(0) for row in adding]
+        added = self._join(adding.tolist(), [self.stack.normalise(phrase) for phrase in phrases], user=True)
+        for row, phrase in zip(adding.tolist(), phrases, strict=True):
+            if words := self.stack.passed_over(phrase):
+                self.messages[row] += f"not read of {phrase[:80]!r}: {', '.join(words)}"
         self.state.user_left[adding] -= 1
         return [*keeping.tolist(), *mutating.tolist(), *adding.tolist()], [*places[keeping].tolist(), *mutated, *added]
 

@@ -18,10 +18,14 @@ from dnr_env.stacks import Stack
 from dnr_env.types import ImageArray
 
 _SHOWN = 10
+_HEIGHT = 96
 
 
 def strip(images: ImageArray) -> str:
-    """Images (n, height, width, 3) side by side, as a data URI."""
+    """Images (n, height, width, 3) side by side, at most _HEIGHT high, as a data URI."""
+    if images.shape[1] > _HEIGHT:
+        small = (images.shape[2] * _HEIGHT // images.shape[1], _HEIGHT)
+        images = np.stack([np.asarray(Image.fromarray(image).resize(small)) for image in images])
     gap = np.full((images.shape[1], 3, 3), 255, np.uint8)
     joined = np.concatenate([part for image in images for part in (image, gap)], axis=1)
     out = io.BytesIO()

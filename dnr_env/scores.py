@@ -47,7 +47,7 @@ def subset_weights(n: int, of_subset: tuple[float, ...]) -> FloatArray:
     for i in range(1, n + 1):
         for j, weight in enumerate(of_subset, 1):
             if weight:
-                weights[i - 1] += weight * comb(i - 1, j - 1) * comb(n - i, m - j) / comb(n, m)
+                weights[i - 1] += weight * (comb(i - 1, j - 1) * comb(n - i, m - j) / comb(n, m))
     return weights
 
 
@@ -117,12 +117,12 @@ def score(
             values - centre[..., None], spread[..., None], out=np.zeros_like(values), where=spread[..., None] > 0
         )
     elif name == "sq_mean":
-        values = np.square(values)
+        values = np.square(np.maximum(values, 0.0))  # a neuron that is held down is not excited
     # Empty places sort first, where the weights are zero.
     values = np.sort(np.where(filled, values, -np.inf), axis=-1)
     values = np.where(place >= length - counts[..., None], values, 0.0)
     if name == "topk_sq_mean":
-        values = np.square(values)
+        values = np.square(np.maximum(values, 0.0))
     elif name == "log_k":
         values = np.log1p(np.maximum(values, 0.0))
     weights = _weight_table(length, name, m)[counts]

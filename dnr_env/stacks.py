@@ -43,6 +43,8 @@ class Stack:
     """By name; the first is the default."""
     normalise: Callable[[str], str]
     """Any phrase to the text that is measured; raises ConceptError for one that cannot be drawn."""
+    passed_over: Callable[[str], tuple[str, ...]]
+    """The words of a phrase that `normalise` does not read: unknown ones and those that contradict earlier ones."""
     vocabulary: Callable[[], Sequence[str]]
     """The concepts there are to choose from, for brute force and for simulated users."""
     measure_probe: Callable[[Lab], Probe]
@@ -85,7 +87,7 @@ _PROBE_IMAGES = 2000
 def _shapes(name: str, width: int, infidelity: float = 0.0) -> Stack:
     from dnr_env.shapes import language, lexicon
     from dnr_env.shapes.optimum import optimum
-    from dnr_env.shapes.parse import normalise
+    from dnr_env.shapes.parse import normalise, passed_over
     from dnr_env.shapes.reader import ShapesReader
     from dnr_env.shapes.render import Renderer
 
@@ -111,6 +113,7 @@ def _shapes(name: str, width: int, infidelity: float = 0.0) -> Stack:
         embedder=language.LexiconEmbedder(),
         mutators={"evidence": language.EvidenceMutator(), "random": language.RandomMutator()},
         normalise=normalise,
+        passed_over=passed_over,
         vocabulary=lexicon.vocabulary,
         measure_probe=measure_probe,
         truth=reader.formula,

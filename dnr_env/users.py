@@ -33,13 +33,14 @@ def user_source(users: Users, stack: Stack) -> UserSource | None:
     if isinstance(users, str) and users.partition(":")[0] == "simulated":
         return SimulatedUser(stack, _quality(users))
     texts = _read(Path(users)) if isinstance(users, (str, Path)) else users
-    concepts = [_normalised(text, stack) for text in texts]
-    return lambda neuron, rng: concepts
+    for text in texts:
+        _check(text, stack)
+    return FixedUser(texts)
 
 
-def _normalised(text: str, stack: Stack) -> str:
+def _check(text: str, stack: Stack) -> None:
     try:
-        return stack.normalise(text)
+        stack.normalise(text)
     except ConceptError as error:
         raise DnRError(f"user_concepts: {error}") from None
 
@@ -59,6 +60,8 @@ def _read(path: Path) -> list[str]:
     """One concept a line; empty lines and lines that begin with # are passed over."""
     try:
         size = path.stat().st_size
+        if not path.is_file():
+            raise DnRError(f"user_concepts: {path} is no file; a text file, one concept a line, will do")
         if size > _MOST_BYTES:
             raise DnRError(f"user_concepts: {path} has {size:,} bytes; a text file of at most {_MOST_BYTES:,} will do")
         text = path.read_text(encoding="utf-8-sig")
@@ -73,6 +76,17 @@ def _read(path: Path) -> list[str]:
     if not concepts:
         raise DnRError(f"user_concepts: {path} holds no concept; one a line will do")
     return concepts
+
+
+class FixedUser:
+    """The same concepts in every episode."""
+
+    def __init__(self, concepts: Sequence[str]) -> None:
+        self.concepts = list(concepts)
+
+    def __call__(self, neuron: int, rng: np.random.Generator) -> list[str]:
+        """The concepts of one episode."""
+        return self.concepts
 
 
 class SimulatedUser:
@@ -104,6 +118,6 @@ class SimulatedUser:
         vocabulary, probe = self._stack.vocabulary(), self._stack.probe
         texts: list[str] = [vocabulary[i] for i in rng.integers(len(vocabulary), size=considered).tolist()]
         similarity = self._stack.embedder.embed_texts(texts) @ probe.embeddings.T
-        activations = np.nan_to_num(np.broadcast_to(probe.activations[:, neuron], similarity.shape))
+        activations = np.broadcast_to(probe.cleaned[:, neuron], similarity.shape)
         best = int(correlation(similarity, activations).argmax())
         return texts[best]

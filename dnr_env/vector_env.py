@@ -83,15 +83,20 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
                 mapping a row.
         """
         options = dict(options or {})
-        seeds = (
-            [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed or [None] * self.num_envs)
-        )
+        if seed is None:
+            seeds: list[int | None] = [None] * self.num_envs
+        elif isinstance(seed, (int, np.integer)):
+            seeds = [int(seed) + i for i in range(self.num_envs)]
+        else:
+            seeds = [None if one is None else int(one) for one in seed]
         mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, bool)))
         each = list(options.pop("each", [options] * self.num_envs))
         for name, given in (("seed", seeds), ("reset_mask", mask), ("each", each)):
             if len(given) != self.num_envs:
                 raise DnRError(f"{name}: {len(given)} were given; {self.num_envs}, one for each episode, will do")
         if not self._rngs:
+            if not mask.all():
+                raise gym.error.ResetNeeded("reset: the first one begins all episodes; leave reset_mask out")
             self._rngs = [seeding.np_random(s)[0] for s in seeds]
         rows = np.flatnonzero(mask).tolist()
         for row in rows:
@@ -107,7 +112,7 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
             gymnasium.error.ResetNeeded: before the first reset.
             DnRError: there is no such action; the episodes are as they were.
         """
-        if not self._rngs:
+        if not self._rngs or (self._autoreset and self.refinement.ended.any()):
             raise gym.error.ResetNeeded("step: no episode is running; call reset() first")
         chosen, slots = read_actions(actions, self.refinement.rules, self._slots)
         if len(chosen) != self.num_envs:

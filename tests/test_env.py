@@ -326,6 +326,8 @@ def test_suggest_and_add() -> None:
     assert again["master"] == info["master"]
     assert "again" in again["message"]
     assert observation["scores"][:, SCORE_COLUMNS.index("from_user")].sum() >= 1
+    assert env.unwrapped.suggest("red flurb star, not blue") == "red star"
+    assert "flurb, not, blue" in env.step(Action.ADD)[4]["message"]
     with pytest.raises(dnr_env.ConceptError, match="zork"):
         env.unwrapped.suggest("zork blurp")
     with pytest.raises(dnr_env.ConceptError, match="says nothing"):

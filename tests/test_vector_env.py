@@ -141,7 +141,7 @@ def test_stable_baselines_sees_what_it_expects() -> None:
     shim.step(np.full(3, Action.MUTATE))
     observation, rewards, dones, infos = shim.step(np.array([Action.MUTATE, Action.STOP, Action.MUTATE]))
     assert dones.all()
-    assert [info["TimeLimit.truncated"] for info in infos] == [True, False, True]
+    assert not any(info["TimeLimit.truncated"] for info in infos)  # no value is to be added for what cannot follow
     assert [info["episode"]["l"] for info in infos] == [2, 2, 2]
     assert rewards.dtype == np.float32
     assert not (infos[0]["terminal_observation"] == observation[0]).all()

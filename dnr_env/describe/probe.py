@@ -36,13 +36,13 @@ class Probe:
         self.activations = activations
         self.embeddings = embeddings
         self.images = images
-        # A NaN neuron has no strongest images: it counts as constant.
-        self._ordered = np.where(np.isfinite(activations).all(axis=0), activations, 0.0)
+        self.cleaned: FloatArray = np.where(np.isfinite(activations).all(axis=0), activations.astype(np.float64), 0.0)
+        """(images, neurons) float64; a neuron that is not finite everywhere has no strongest images and counts as 0."""
 
     @cached_property
     def exemplars(self) -> IntArray:
         """(neurons, EXEMPLARS) indices of the images that excite each neuron most, strongest first."""
-        return np.argsort(-self._ordered, axis=0, kind="stable")[:EXEMPLARS].T
+        return np.argsort(-self.cleaned, axis=0, kind="stable")[:EXEMPLARS].T
 
     @cached_property
     def control(self) -> IntArray:
@@ -52,10 +52,11 @@ class Probe:
 
     @cached_property
     def _scale(self) -> tuple[FloatArray, FloatArray]:
-        offset = np.median(self._ordered[self.control], axis=0)
-        strongest = np.take_along_axis(self._ordered, self.exemplars.T, axis=0).mean(axis=0)
+        offset = np.median(self.cleaned[self.control], axis=0)
+        strongest = np.take_along_axis(self.cleaned, self.exemplars.T, axis=0).mean(axis=0)
         unit = strongest - offset
-        return offset, np.where(unit > 1e-6, unit, np.inf)
+        rounding = 1e-6 * np.maximum(np.abs(offset), np.abs(strongest))
+        return offset, np.where(unit > rounding, unit, np.inf)
 
     @cached_property
     def alive(self) -> BoolArray:
@@ -82,7 +83,9 @@ class Probe:
 
     @cached_property
     def exemplar_embeddings(self) -> FloatArray:
-        """(neurons, dim) float32 of length one: the mean embedding of each neuron's exemplars."""
-        mean = self.embeddings[self.exemplars].mean(axis=1)
-        unit: FloatArray = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-        return unit.astype(np.float32)
+        """(neurons, dim) float32, the mean embedding of each neuron's exemplars.
+
+        Its product with an image's embedding is the mean cosine with the exemplars.
+        """
+        mean: FloatArray = self.embeddings[self.exemplars].mean(axis=1).astype(np.float32)
+        return mean

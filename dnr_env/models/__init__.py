@@ -48,12 +48,16 @@ class Embedder(Protocol):
 class Captioner(Protocol):
     """Image to text."""
 
+    fingerprint: str
+
     def caption(self, images: ImageArray) -> list[str]:
         """One text an image."""
 
 
 class Writer(Protocol):
     """Captions to concepts."""
+
+    fingerprint: str
 
     def summarise(self, captions: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
         """Up to `count` distinct concepts that say what the captions share."""

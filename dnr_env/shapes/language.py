@@ -40,6 +40,8 @@ class LexiconEmbedder:
 class LexiconWriter:
     """Summarises captions by the attributes that they share more often than chance."""
 
+    fingerprint = "lexicon-writer-1"
+
     def summarise(self, captions: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
         """Up to `count` distinct concepts of one or two attributes, each from a bootstrap sample of the captions."""
         values: IntArray = np.array([parse(caption).values for caption in captions])

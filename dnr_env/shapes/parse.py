@@ -100,3 +100,9 @@ def values_of(text: str) -> Values:
 def normalise(text: str) -> str:
     """The canonical text of a phrase; raises ConceptError like `values_of`."""
     return lexicon.text_of(values_of(text))
+
+
+def passed_over(text: str) -> tuple[str, ...]:
+    """The words of a phrase that `normalise` does not read: unknown ones and those that contradict earlier ones."""
+    parsed = parse(text)
+    return (*parsed.unknown, *parsed.ignored)

@@ -38,8 +38,8 @@ class ShapesReader:
         self.width = width
         self._weights = DATA / f"target-{width}.safetensors"
         digest = hashlib.sha256(self._weights.read_bytes())
-        digest.update("\n".join(planted.FORMULAS).encode())
-        self.fingerprint = f"shapes-reader-1 {digest.hexdigest()[:16]}"
+        digest.update("\n".join([*WORDS, *planted.FORMULAS]).encode())
+        self.fingerprint = f"shapes-reader-2 {digest.hexdigest()[:16]}"
         self.neurons = (
             *(f"layer{layer + 1}:{i}" for layer in range(4) for i in range(width << layer)),
             *(f"planted:{i}" for i in range(len(planted.FORMULAS))),
