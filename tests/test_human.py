@@ -408,7 +408,7 @@ def test_an_impossible_log_is_refused(path: Path, whole: tuple[bytes, Any], move
         ({"seed": -1}, "seed: -1 is no seed"),
         ({"stack": "shape"}, "stack: 'shape' is not known; known are shapes"),
         ({"budgets": 1}, "option: 'budgets' is not known; known are budget"),
-        ({"budget": -1}, "budget: -1 images"),
+        ({"budget": -1}, "budget: -1 cannot be used"),
     ],
 )
 def test_an_argument_that_cannot_be_used_begins_no_log(path: Path, changes: dict[str, Any], message: str) -> None:

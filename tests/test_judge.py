@@ -174,7 +174,7 @@ def test_a_dead_neuron_costs_its_bill_and_gains_nothing(sick: Stack) -> None:
     assert [env.step(1)[1] for _ in range(3)] == [-0.0025] * 3
     assert sick.probe.alive[sick.lab.reader.neurons.index("layer4:0")] == np.False_
     (verdict,) = judge(sick, ["layer4:0"], ["red thing"], "log_k", 5)
-    assert (verdict.value, verdict.auc, verdict.mad, verdict.simulation) == (0.0, 0.5, 0.0, 0.0)
+    assert (verdict.value, verdict.auc, verdict.mad, verdict.simulation) == pytest.approx((0.0, 0.5, 0.0, 0.0))
 
 
 def test_the_report_says_that_a_neuron_is_dead(sick: Stack, tmp_path: Path) -> None:

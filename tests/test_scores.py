@@ -76,9 +76,9 @@ def plain(name: str, activations: list[float], similarities: list[float], contro
     if name == "median":
         return float(np.median(activations))
     if name == "sq_mean":
-        return sum(a * a for a in activations) / m
+        return sum(max(a, 0) ** 2 for a in activations) / m
     if name == "topk_sq_mean":
-        return sum(a * a for a in best) / len(best)
+        return sum(max(a, 0) ** 2 for a in best) / len(best)
     if name == "log_k":
         return sum(log1p(max(a, 0)) for a in best) / len(best)
     if name == "semantic_k":
