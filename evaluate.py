@@ -10,6 +10,7 @@ Every command resumes: run it again and it goes on where it was stopped.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ import numpy as np
 from agents import Agent, make_agent
 from agents.extras import extra
 from agents.labelling import label, write_label_report, write_table
-from dnr_env import DnRError, Rules, load_stack
+from dnr_env import DnRError, Rules, __version__, load_stack
 from dnr_env.files import make_folder, write_atomically
 from dnr_env.judge import IMAGES
 from dnr_env.neurons import select
@@ -128,7 +129,12 @@ def usable(option: str, seeds: Sequence[int]) -> tuple[int, ...]:
 def settle(folder: Path, settings: dict[str, Any]) -> None:
     """Note what a folder's results were made with; refuse to mix them with others."""
     make_folder(folder)
-    text = (json.dumps(settings, indent=2, default=str) + "\n").encode()
+    users = settings.get("user_concepts")
+    if users and Path(users).is_file():  # its content counts, not its name
+        settings = {**settings, "user_concepts": hashlib.sha256(Path(users).read_bytes()).hexdigest()}
+    lab = load_stack(settings["stack"]).lab
+    models = {"version": __version__, "generator": lab.generator.fingerprint, "reader": lab.reader.fingerprint}
+    text = (json.dumps({**settings, **models}, indent=2, default=str) + "\n").encode()
     noted = folder / "settings.json"
     if noted.exists() and noted.read_bytes() != text:
         raise DnRError(f"out: {folder} holds results of other settings (see its settings.json); another folder will do")

@@ -1,6 +1,6 @@
 """Train a policy on the environment with Stable-Baselines3.
 
-    python train.py --out runs/ppo                      # five seeds of MaskablePPO, ten minutes on two cores
+    python train.py --out runs/ppo                      # five seeds of MaskablePPO, five minutes on two cores
     python train.py --out runs/dqn --algorithm dqn --seeds 0
 
 Writes for each seed a folder with the best policy by the validation split (safetensors and JSON), its learning curve

@@ -1,4 +1,4 @@
-"""Draws docs/episode.png, the picture of the README: eight turns of one episode.
+"""Draws docs/episode.png, the picture of the README: seven turns of one episode.
 
 python docs/episode.py
 """

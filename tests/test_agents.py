@@ -282,7 +282,7 @@ def test_more_patience_costs_more_images() -> None:
 
 
 def test_annealed_leaves_the_incumbent_ever_less() -> None:
-    """On one and the same candidates, the less often the fewer steps are left; the dice depend on the episode's seed."""
+    """On the same candidates, the less often the fewer steps are left; the dice depend on the episode's seed."""
     agent = make_agent("annealed")
     scores, progress = np.zeros((300, 8, len(SCORE_COLUMNS)), np.float32), np.zeros((300, len(PROGRESS)), np.float32)
     scores[..., SCORE_COLUMNS.index("score")] = 0.6 - 0.02 * np.arange(8)

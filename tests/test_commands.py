@@ -412,7 +412,7 @@ USERS = [
 RULES = [
     (["--stack", "shape"], "stack: 'shape' is not known; known are shapes"),
     (["--score", "log"], "score: 'log' is not known; known are log_k"),
-    (["--budget", "-5"], "budget: -5 images"),
+    (["--budget", "-5"], "budget: -5 cannot be used"),
     (["--image-cost", "-1"], "image_cost: -1"),
     (["--image-cost", "nan"], "image_cost: nan"),
 ]
