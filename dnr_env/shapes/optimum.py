@@ -62,7 +62,7 @@ def search(stack: Stack, images_per_measure: int = 5) -> dict[str, str]:
     """The best concept of every neuron.
 
     One pool of pictures with all attributes at random stands for every concept: those of its pictures that the concept
-    is true of are what a faithful generator would have drawn. The finalists are drawn anew and compared on those images.
+    is true of are what a faithful generator would have drawn. The finalists are drawn anew and compared on these.
     """
     lab = Lab(stack.lab.generator, stack.lab.reader)
     seeds = SeedBlock.ORACLE.seeds(0, _POOL)
