@@ -57,13 +57,13 @@ class Options:
     """Steps of the environment for each seed."""
     envs: int = 64
     """Episodes side by side."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """At the beginning; it falls linearly to zero."""
-    moves: Literal["incumbent", "slots"] = "incumbent"
-    """Whether the policy acts on the best candidate alone or on any of the four best."""
+    moves: Literal["incumbent", "slots"] = "slots"
+    """Whether the policy may act on each of the four best candidates or on the best alone."""
     gamma: float = 0.99
     """Discount."""
-    entropy: float = 0.002
+    entropy: float = 0.005
     """Weight of the entropy bonus; not for DQN."""
     stack: str = "shapes"
     """Models: shapes, shapes-transfer, shapes-unfaithful."""
