@@ -43,7 +43,8 @@ def features(observation: Observation) -> FloatArray:
     lacking = max(0, SLOTS - observation["scores"].shape[1])
 
     def best(name: str) -> FloatArray:
-        return np.pad(column(observation, name)[:, :SLOTS], ((0, 0), (0, lacking)))
+        values = column(observation, name)[:, :SLOTS]
+        return np.pad(values, ((0, 0), (0, lacking))) if lacking else values
 
     score, present = best("score"), best("present")
     behind = np.where(present > 0, 10 * (score[:, :1] - score), 5.0)
