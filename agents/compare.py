@@ -68,7 +68,10 @@ def play(
     rules: Rules,
     user_concepts: Users = None,
 ) -> list[Record]:
-    """Play and judge agents x neurons x seeds into a JSONL file; what is there already is not played again."""
+    """Play and judge agents x neurons x seeds into a JSONL file; what is there already is not played again.
+
+    Returns the records in the order of players, seeds and neurons, whatever their order in the file.
+    """
     # A policy that was trained on since is another one: its episodes are played anew.
     records: list[Record] = list(read_lines(path, ("agent", "member", "policy", "neuron", "seed", "value", "return")))
     done = {(r["agent"], r["member"], r["policy"], r["neuron"], r["seed"]) for r in records}
@@ -84,12 +87,8 @@ def play(
                 records += fresh
                 bar.update(len(fresh))
                 bar.set_postfix_str(f"{player.name}; {stack.lab.counters}")
-    keys = {player.key for player in players}
-    return [
-        r
-        for r in records
-        if (r["agent"], r["member"], r["policy"]) in keys and r["neuron"] in set(neurons) and r["seed"] in set(seeds)
-    ]
+    found = {(r["agent"], r["member"], r["policy"], r["neuron"], r["seed"]): r for r in records}
+    return [found[(*player.key, *job)] for player, jobs in wanted for job in jobs]
 
 
 def _play_block(

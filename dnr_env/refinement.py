@@ -208,7 +208,8 @@ class Refinement:
         added = self._join(adding.tolist(), [self.stack.normalise(phrase) for phrase in phrases], user=True)
         for row, phrase in zip(adding.tolist(), phrases, strict=True):
             if words := self.stack.passed_over(phrase):
-                self.messages[row] += f"not read of {phrase[:80]!r}: {', '.join(words)}"
+                unread = f"not read of {phrase[:80]!r}: {', '.join(words)}"
+                self.messages[row] = "; ".join(filter(None, [self.messages[row], unread]))
         self.state.user_left[adding] -= 1
         return [*keeping.tolist(), *mutating.tolist(), *adding.tolist()], [*places[keeping].tolist(), *mutated, *added]
 

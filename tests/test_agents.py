@@ -24,11 +24,13 @@ import train
 from agents import make_agent
 from agents.base import Agent
 from agents.checkpoints import load_checkpoint, network_of, save_checkpoint
+from agents.compare import contestants, play
 from agents.features import COUNT, INCUMBENT_MOVES, MOVES, features
 from agents.learned import LearnedAgent, Network
 from agents.loops import DnDAgent
+from agents.results import Results
 from agents.rollout import Episode, Job, rollout
-from dnr_env import Action, DnRError
+from dnr_env import Action, DnRError, Rules, load_stack
 from dnr_env.episode import PROGRESS, SCORE_COLUMNS
 from dnr_env.stacks import Stack
 
@@ -592,3 +594,14 @@ def test_a_policy_learns_to_beat_chance(tmp_path: Path) -> None:
 def test_episodes_are_plain_data() -> None:
     (episode,) = rollout(make_agent("patience:1"), JOBS[:1])
     assert json.loads(json.dumps(dataclasses.asdict(episode)))["label"] == episode.label
+
+
+def test_the_reference_is_the_last_agent_named_whatever_was_played_first(tmp_path: Path) -> None:
+    def compare(*names: str) -> Results:
+        path = tmp_path / "results.jsonl"
+        return Results(play(load_stack("shapes"), contestants(names), LAYER4[:2], [1], path, Rules()), {})
+
+    assert compare("stop", "patience:1").reference == "patience:1"
+    again = compare("random", "patience:1", "stop")  # two of them are in the file already, in another order
+    assert again.agents == ["random", "patience:1", "stop"]
+    assert again.reference == "stop"
