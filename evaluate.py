@@ -4,6 +4,8 @@
     python evaluate.py label --agent runs/ppo/seed-0 --neurons layer4:0-31 --out results/layer4
     python evaluate.py rank --layer layer4 --out results/rank
     python evaluate.py play --neurons layer4:7 --out results/me.jsonl
+    python evaluate.py plan --stack "turbo probe.images=photos" --neurons layer4:0-63
+    python evaluate.py doctor --stack "turbo probe.images=photos"
 
 Every command resumes: run it again and it goes on where it was stopped.
 """
@@ -21,8 +23,10 @@ from typing import Annotated, Any
 import numpy as np
 
 from agents import Agent, make_agent
+from agents.doctor import examine
 from agents.extras import extra
 from agents.labelling import label, write_label_report, write_table
+from agents.plan import plan
 from dnr_env import DnRError, Rules, __version__, load_stack
 from dnr_env.files import make_folder, write_atomically
 from dnr_env.judge import IMAGES
@@ -40,12 +44,11 @@ with extra("train"):
 
 @dataclass(frozen=True)
 class Common:
-    """Options of every command."""
+    """Options of every command that measures."""
 
-    out: Path
-    """Folder of the results (for play: the session's file)."""
     stack: str = "shapes"
-    """Models: shapes, shapes-transfer, shapes-unfaithful."""
+    """Models: shapes, shapes-transfer, shapes-unfaithful, turbo, sd15, or a YAML file; then settings, as in
+    "turbo probe.images=photos target.layers=layer3"."""
     score: str = "log_k"
     """Score of a concept."""
     budget: int = 100
@@ -54,12 +57,20 @@ class Common:
     """Price of an image."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kept(Common):
+    """Options of every command that writes."""
+
+    out: Path
+    """Folder of the results (for play: the session's file)."""
+
+
 @dataclass(frozen=True)
-class Compare(Common):
+class Compare(Kept):
     """Agents x neurons x seeds: a table with intervals, paired differences, plots and a report."""
 
     agents: tuple[str, ...] = ("stop", "random", "dnd", "dnr", "annealed", "patience:6")
-    """stop, random, dnd, dnr, annealed, patience:N, or the folder of a run of train.py."""
+    """stop, random, dnd, dnr, annealed, patience:N, clip-dissect, linear, or the folder of a run of train.py."""
     neurons: str = "test"
     """A split, a layer, or neurons such as layer4:0-9,planted:test."""
     seeds: tuple[int, ...] = (1, 2)
@@ -69,8 +80,8 @@ class Compare(Common):
 
 
 @dataclass(frozen=True)
-class Label(Common):
-    """Any agent on any neurons: labels.jsonl, labels.csv and report.html."""
+class Labelling(Common):
+    """Who labels what."""
 
     agent: str = "dnr"
     """Who labels."""
@@ -83,7 +94,12 @@ class Label(Common):
 
 
 @dataclass(frozen=True)
-class Rank(Common):
+class Label(Labelling, Kept):
+    """Any agent on any neurons: labels.jsonl, labels.csv and report.html."""
+
+
+@dataclass(frozen=True)
+class Rank(Kept):
     """The six scoring methods x every neuron of a layer: score and rank of its label (Table 1 of the DnR report)."""
 
     layer: str = "layer4"
@@ -95,13 +111,28 @@ class Rank(Common):
 
 
 @dataclass(frozen=True)
-class Play(Common):
+class Play(Kept):
     """You are the agent."""
 
     neurons: str = "layer4:test"
     """Neurons to label, one after the other."""
     seed: int = 0
     """Seed of the episodes."""
+
+
+@dataclass(frozen=True)
+class Plan(Labelling):
+    """What `label` with the same options would take at most: captions, calls, images, GPU time, dollars."""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Is everything there that a stack needs? Exit code 1 if not."""
+
+    stack: str = "shapes"
+    """As in the other commands."""
+    load: bool = False
+    """Load every model, which downloads what is not there."""
 
 
 def rules_of(options: Common) -> Rules:
@@ -132,8 +163,7 @@ def settle(folder: Path, settings: dict[str, Any]) -> None:
     users = settings.get("user_concepts")
     if users and Path(users).is_file():  # its content counts, not its name
         settings = {**settings, "user_concepts": hashlib.sha256(Path(users).read_bytes()).hexdigest()}
-    lab = load_stack(settings["stack"]).lab
-    models = {"version": __version__, "generator": lab.generator.fingerprint, "reader": lab.reader.fingerprint}
+    models = {"version": __version__, **load_stack(settings["stack"]).fingerprints()}
     text = (json.dumps({**settings, **models}, indent=2, default=str) + "\n").encode()
     noted = folder / "settings.json"
     if noted.exists() and noted.read_bytes() != text:
@@ -141,7 +171,7 @@ def settle(folder: Path, settings: dict[str, Any]) -> None:
     write_atomically(noted, text)
 
 
-def label_settings(options: Common, agent: Agent) -> dict[str, Any]:
+def label_settings(options: Kept, agent: Agent) -> dict[str, Any]:
     """What labels depend on."""
     return {**{key: value for key, value in asdict(options).items() if key != "out"}, "policy": agent.fingerprint}
 
@@ -169,7 +199,7 @@ def label_command(options: Label) -> None:
     settle(options.out, label_settings(options, agent))
     records = label(stack, agent, neurons, seed, options.out / "labels.jsonl", rules, options.user_concepts)
     write_table(records, options.out / "labels.csv")
-    write_label_report(stack, options.agent, records, options.score, options.out / "report.html")
+    write_label_report(stack, options.agent, records, options.score, rules.n_slots, options.out / "report.html")
     print(f"{len(records)} labels, mean value {np.mean([r['value'] for r in records]):.3f}; {stack.lab.counters}")
     print(f"report: {options.out / 'report.html'}")
 
@@ -197,13 +227,31 @@ def play_command(options: Play) -> None:
     play_in_terminal(Session.open(options.out, neurons=neurons, stack=options.stack, seed=options.seed, **rules))
 
 
+def plan_command(options: Plan) -> None:
+    """Say what would be done; load the target at most."""
+    make_agent(options.agent)
+    print("\n".join(plan(options.stack, options.agent, options.neurons, rules_of(options)).lines()))
+
+
+def doctor_command(options: Doctor) -> None:
+    """Print the findings as they come."""
+    fine = True
+    for finding in examine(options.stack, options.load):
+        print(finding, flush=True)
+        fine &= finding.fine
+    if not fine:
+        sys.exit(1)
+
+
 def main() -> None:
     """The command line."""
     command = tyro.cli(
         Annotated[Compare, tyro.conf.subcommand("compare")]
         | Annotated[Label, tyro.conf.subcommand("label")]
         | Annotated[Rank, tyro.conf.subcommand("rank")]
-        | Annotated[Play, tyro.conf.subcommand("play")],
+        | Annotated[Play, tyro.conf.subcommand("play")]
+        | Annotated[Plan, tyro.conf.subcommand("plan")]
+        | Annotated[Doctor, tyro.conf.subcommand("doctor")],
         description=__doc__,
     )
     try:
@@ -216,13 +264,17 @@ def main() -> None:
                 rank_command(command)
             case Play():
                 play_command(command)
+            case Plan():
+                plan_command(command)
+            case Doctor():
+                doctor_command(command)
     except DnRError as error:
         sys.exit(f"evaluate.py: {error}")
     except KeyboardInterrupt:
-        print(
-            f"\nevaluate.py: stopped; what was finished is in {command.out}, and the same command goes on",
-            file=sys.stderr,
+        kept = (
+            f"; what was finished is in {command.out}, and the same command goes on" if hasattr(command, "out") else ""
         )
+        print(f"\nevaluate.py: stopped{kept}", file=sys.stderr)
         sys.exit(130)
 
 

@@ -5,10 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from agents.base import Agent as Agent
+from agents.dissect import ClipDissectAgent, LinearAgent
 from agents.loops import AnnealedAgent, DnDAgent, DnRAgent, PatienceAgent, RandomAgent, StopAgent
 from dnr_env.errors import DnRError, unknown
 
-NAMES = ("stop", "random", "dnd", "dnr", "patience:3", "annealed", "a folder that train.py wrote")
+NAMES = (
+    "stop",
+    "random",
+    "dnd",
+    "dnr",
+    "patience:3",
+    "annealed",
+    "clip-dissect",
+    "linear",
+    "a folder that train.py wrote",
+)
 
 
 def make_agent(spec: str) -> Agent:
@@ -18,7 +29,15 @@ def make_agent(spec: str) -> Agent:
         DnRError: there is no such agent, or the folder holds no policy.
     """
     name, _, argument = spec.partition(":")
-    fixed = {"stop": StopAgent, "random": RandomAgent, "dnd": DnDAgent, "dnr": DnRAgent, "annealed": AnnealedAgent}
+    fixed: dict[str, type[Agent]] = {
+        "stop": StopAgent,
+        "random": RandomAgent,
+        "dnd": DnDAgent,
+        "dnr": DnRAgent,
+        "annealed": AnnealedAgent,
+        "clip-dissect": ClipDissectAgent,
+        "linear": LinearAgent,
+    }
     if spec in fixed:
         return fixed[spec]()
     if name == "patience":

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dnr_env.episode import PROGRESS, SCORE_COLUMNS
+from dnr_env.stacks import Stack
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
 Observation = Mapping[str, FloatArray]
@@ -73,6 +74,21 @@ class Agent:
 
     def watch(self, infos: Mapping[str, Any]) -> None:
         """See the information of the step before `predict` is asked; only loops that select by images need it."""
+
+    def ranking(self, row: int, concepts: Sequence[tuple[str, float]], label: str) -> list[str]:
+        """The concepts of an episode that has ended, the label first.
+
+        Args:
+            row: of the batch.
+            concepts: the master list, texts with scores.
+            label: what the episode ended with.
+        """
+        by_score = sorted(concepts, key=lambda concept: (concept[0] != label, -concept[1]))
+        return [text for text, _ in by_score]
+
+    def labels(self, stack: Stack, neurons: Sequence[str]) -> list[list[str]] | None:
+        """Each neuron's label and further choices, by an agent that needs no episode; None for one that plays."""
+        return None
 
 
 def column(observation: Observation, name: str) -> FloatArray:

@@ -17,7 +17,8 @@ from agents.rollout import rollout
 from dnr_env.episode import Rules
 from dnr_env.files import append_lines, read_lines, write_atomically
 from dnr_env.judge import IMAGES, judge
-from dnr_env.report import drawings, exemplars, sparkline, write_report
+from dnr_env.models import Usage
+from dnr_env.report import crops, drawings, exemplars, sparkline, write_report
 from dnr_env.stacks import Stack
 from dnr_env.users import Users
 
@@ -34,6 +35,8 @@ COLUMNS = (
     "images",
     "added_images",
     "steps",
+    "calls",
+    "cost",
     "alive",
 )
 
@@ -57,6 +60,7 @@ def label(
                 {
                     **asdict(episode),
                     **asdict(verdict),
+                    "cost": stack.cost(Usage(episode.calls, episode.input_tokens, episode.output_tokens)),
                     "alive": bool(stack.probe.alive[stack.lab.reader.neurons.index(episode.neuron)]),
                 }
                 for episode, verdict in zip(episodes, verdicts, strict=True)
@@ -82,12 +86,15 @@ def cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
 
 
-def write_label_report(stack: Stack, agent: str, records: Sequence[dict[str, Any]], score: str, path: Path) -> None:
+def write_label_report(
+    stack: Stack, agent: str, records: Sequence[dict[str, Any]], score: str, n_slots: int, path: Path
+) -> None:
     """One static page: every label with its evidence."""
     shown = [
         {
             **record,
             "exemplars": exemplars(stack, record["neuron"]),
+            "crops": crops(stack, record["neuron"], n_slots) if record["images"] else None,
             "drawings": drawings(stack, record["label"]),
             "line": sparkline([(images, score) for images, _, score in record["curve"]]),
         }
@@ -95,4 +102,5 @@ def write_label_report(stack: Stack, agent: str, records: Sequence[dict[str, Any
     ]
     full = math.log(2) if score == "log_k" else 1.0
     values = {"title": "Neuron labels", "records": shown, "stack": stack.name, "agent": agent, "score": score}
-    write_report(path, "label.html", {**values, "full": full, "judge_images": IMAGES})
+    bill = {name: sum(record[name] for record in records) for name in ("images", "calls", "cost")}
+    write_report(path, "label.html", {**values, **bill, "full": full, "judge_images": IMAGES})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,9 +54,13 @@ class DnDAgent(Agent):
 
     def __init__(self) -> None:
         self._seen: tuple[FloatArray, FloatArray] = (np.zeros((0, 0, 0)), np.zeros((0, 0, 0)))
+        self._texts: Sequence[Sequence[str]] = ()
+        self._ranked: dict[int, list[str]] = {}
 
     def watch(self, infos: Mapping[str, Any]) -> None:
-        """Keep the images' activations and similarities, each (n, slots, images), for the selection rule."""
+        """Keep the texts, and the images' activations and similarities (n, slots, images), for the selection rule."""
+        concepts = infos["concepts"]
+        self._texts = list(concepts) if isinstance(concepts, np.ndarray) else [concepts]
         one, other = (infos[key].reshape(-1, *infos[key].shape[-2:]) for key in ("activations", "similarities"))
         self._seen = (one, other)
 
@@ -77,7 +81,13 @@ class DnDAgent(Agent):
             used = min(self.images, int(measured[row, which].min()))
             chosen = dnd_selection(activations[row, which, :used], similarities[row, which, :used])
             slot[row] = which[chosen.argmax()]
+            self._ranked[row] = [self._texts[row][which[i]] for i in np.argsort(-chosen, kind="stable")]
         return np.column_stack([action, slot])
+
+    def ranking(self, row: int, concepts: Sequence[tuple[str, float]], label: str) -> list[str]:
+        """The concepts by the selection rule; by score where the budget ended the episode before it was asked."""
+        ranked = self._ranked.pop(row, [])
+        return ranked if ranked[:1] == [label] else super().ranking(row, concepts, label)
 
 
 class DnRAgent(Agent):

@@ -29,7 +29,8 @@ def rank(stack: Stack, neurons: Sequence[str], labels: Mapping[str, str], images
     """
     which = np.array([stack.lab.reader.neurons.index(neuron) for neuron in neurons])
     texts = [labels[neuron] for neuron in neurons]
-    seen = stack.measure(texts, which, np.tile(SeedBlock.JUDGE.seeds(0, IMAGES), (len(texts), 1)))
+    seeds = np.tile(SeedBlock.JUDGE.seeds(0, IMAGES), (len(texts), 1))
+    seen = stack.measure(texts, which, seeds, stack.judge_lab)
     counts = np.full(len(which), IMAGES)
     scores = {name: score(name, seen.activations, counts, images_per_measure, seen.similarities)[0] for name in RANKED}
     ranks = {name: rankdata(-values, method="min") for name, values in scores.items()}

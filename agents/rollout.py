@@ -12,6 +12,8 @@ import numpy as np
 
 from agents.base import Agent
 
+_CHOICES = 3  # labels of an episode, as Describe-and-Dissect gives them
+
 Job = tuple[str, int]
 """(neuron, seed)."""
 
@@ -39,6 +41,14 @@ class Episode:
     incumbent's score by the agent's own images."""
     concepts: list[tuple[str, float]] = field(default_factory=list)
     """The master list: texts with their scores, in the order of measurement."""
+    labels: list[str] = field(default_factory=list)
+    """The label and the agent's second and third choice."""
+    calls: int = 0
+    """Answers of a language model that the episode rests on."""
+    input_tokens: int = 0
+    """What it read for them."""
+    output_tokens: int = 0
+    """What it wrote."""
 
 
 def rollout(agent: Agent, jobs: Sequence[Job], *, batch: int = 64, **env: Any) -> Iterator[Episode]:
@@ -56,6 +66,12 @@ def rollout(agent: Agent, jobs: Sequence[Job], *, batch: int = 64, **env: Any) -
         yield from _block(agent, jobs[start : start + batch], env)
 
 
+def _unplayed(job: Job, labels: list[str]) -> Episode:
+    """What was found without an episode, and without an image."""
+    label = labels[0]
+    return Episode(*job, label, label, 0.0, 0, 0, 0.0, 0, False, [(0, 0.0, 0.0)], [(label, 0.0)], labels[:_CHOICES])
+
+
 def _seed(neuron: str, seed: int) -> int:
     """The seed of an episode: another for each neuron, whatever its place in the target."""
     return int.from_bytes(hashlib.sha256(f"{neuron} {seed}".encode()).digest()[:6], "big")
@@ -66,6 +82,9 @@ def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episo
     envs: Any = gym.make_vec(
         f"dnr_env:{agent.env_id}", num_envs=n, autoreset_mode="Disabled", **{**env, "neurons": "all"}
     )
+    named = agent.labels(envs.unwrapped.refinement.stack, [neuron for neuron, _ in jobs])
+    if named is not None:
+        return [_unplayed(job, labels) for job, labels in zip(jobs, named, strict=True)]
     observation, infos = envs.reset(
         seed=[_seed(neuron, seed) for neuron, seed in jobs],
         options={"each": [{"neuron": neuron} for neuron, _ in jobs]},
@@ -100,6 +119,8 @@ def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episo
         episode.label = infos["label"][row]
         episode.concepts = list(zip(infos["master"][row], infos["master_scores"][row].tolist(), strict=False))
         episode.score = dict(episode.concepts)[episode.label]
+        episode.labels = agent.ranking(row, episode.concepts, episode.label)[:_CHOICES]
+        episode.calls, episode.input_tokens, episode.output_tokens = infos["usage"][row].tolist()
     envs.close()
     return episodes
 

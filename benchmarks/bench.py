@@ -133,7 +133,8 @@ def dnd_loop(neurons: Sequence[int], share_probe: bool) -> list[str]:
     for neuron in neurons:
         probe = probe if share_probe else measure_probe()
         captions = reader.caption(probe.images(probe.exemplars[neuron]))
-        concepts = [normalise(c) for c in writer.summarise(captions, 8, np.random.default_rng(neuron))]
+        (summary,) = writer.summarise([captions], 8, [np.random.default_rng(neuron)])
+        concepts = [normalise(concept) for concept in summary.concepts]
         activations, similarities = [], []
         for concept in concepts:
             read = reader.read(generator.generate([concept] * 10, range(10)))

@@ -41,7 +41,7 @@ def read_actions(actions: Any, rules: Rules, slots: bool) -> tuple[IntArray, Int
 
 
 def make_refinement(
-    n: int, stack: str | Stack, neurons: str, mutator: str, user_concepts: Users, rules: dict[str, Any]
+    n: int, stack: str | Stack, neurons: str, mutator: str | None, user_concepts: Users, rules: dict[str, Any]
 ) -> Refinement:
     """The episodes that the arguments of an environment describe."""
     for option in rules:
@@ -126,7 +126,7 @@ class RefineEnv(gym.Env[Observation, Any]):
     |----------|---------|---------|
     | `stack` | `"shapes"` | the set of models; also `"shapes-transfer"`, `"shapes-unfaithful"` |
     | `neurons` | `"train"` | a split, a layer, or neurons such as `"layer4:0-9,planted:test"` |
-    | `mutator` | `"evidence"` | `"evidence"` or `"random"` |
+    | `mutator` | `None` | a mutator of the stack by its name, as `"random"`; `None` is the first it has |
     | `user_concepts` | `None` | a list, a file, a callable, or `"simulated:0.5"` (a user whose concepts are good with that probability) |
     | `render_mode` | `None` | `"rgb_array"`, `"ansi"` or `"human"` (text on the terminal) |
     | `n_slots` | 8 | candidates in view |
@@ -149,7 +149,7 @@ class RefineEnv(gym.Env[Observation, Any]):
         self,
         stack: str | Stack = "shapes",
         neurons: str = "train",
-        mutator: str = "evidence",
+        mutator: str | None = None,
         user_concepts: Users = None,
         render_mode: str | None = None,
         slots: bool = False,

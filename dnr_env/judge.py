@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dnr_env.describe.probe import Probe
 from dnr_env.scores import correlation, score
 from dnr_env.seeds import SeedBlock
 from dnr_env.stacks import Stack
-from dnr_env.types import FloatArray
+from dnr_env.types import FloatArray, IntArray
 
 IMAGES = 50
 
@@ -29,6 +30,8 @@ class Verdict:
     """(mean over the label's images - mean over the control set) / its standard deviation (CoSy)."""
     simulation: float
     """Correlation over the probe set of label-image similarity with the neuron's activation; punishes narrow labels."""
+    corrupted: dict[str, float]
+    """The same where the probe images are corrupted, by the corruption's name: does the label survive?"""
 
 
 def judge(
@@ -53,14 +56,32 @@ def judge(
         return []
     probe, names = stack.probe, stack.lab.reader.neurons
     which = np.array([names.index(neuron) for neuron in neurons])
-    seen = stack.measure(labels, which, np.tile(SeedBlock.JUDGE.seeds(0, images), (len(labels), 1)))
+    seeds = np.tile(SeedBlock.JUDGE.seeds(0, images), (len(labels), 1))
+    seen = stack.measure(labels, which, seeds, stack.judge_lab)
 
     def by(name: str) -> tuple[FloatArray, FloatArray]:
         counts = np.full(len(which), images)
         return score(name, seen.activations, counts, images_per_measure, seen.similarities, probe.controls[which])
 
     (value, error), (auc, _), (mad, _) = by(score_name), by("auc"), by("mad")
-    # Row by row and contiguous: the last digits must not depend on who else is judged.
-    similar = np.stack([probe.embeddings @ text for text in stack.embedder.embed_texts(labels)])
-    simulation = correlation(similar, np.ascontiguousarray(probe.cleaned.T[which]))
-    return [Verdict(*map(float, row)) for row in zip(value, error, auc, mad, simulation, strict=True)]
+    texts = stack.embedder.embed_texts(labels)
+    simulation = _simulate(probe, texts, which)
+    corrupted = {name: _simulate(stack.corrupted(name), texts, which) for name in stack.corruptions}
+    return [
+        Verdict(
+            value=float(value[i]),
+            error=float(error[i]),
+            auc=float(auc[i]),
+            mad=float(mad[i]),
+            simulation=float(simulation[i]),
+            corrupted={name: float(values[i]) for name, values in corrupted.items()},
+        )
+        for i in range(len(which))
+    ]
+
+
+def _simulate(probe: Probe, texts: FloatArray, neurons: IntArray) -> FloatArray:
+    """(n,) correlations of text i (n, dim) with neuron i (n,) over the probe set."""
+    # Row by row: the last digits must not depend on who else is judged.
+    similar = np.stack([probe.embeddings @ text for text in texts])
+    return correlation(similar, probe.real(neurons))

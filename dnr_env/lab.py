@@ -12,11 +12,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from dnr_env.models import Generator, Reader
+from dnr_env.rows import pack, unpack
 from dnr_env.store import Store, address
 from dnr_env.types import FloatArray, ImageArray, IntArray
 
 _CHUNK = 256  # images drawn, read and committed together
-_SHOW_PROGRESS = 2000  # images from which on a measurement shows its progress
+_DEAR_CHUNK = 32  # the same, where an image costs so much that the store keeps it
+_SHOWN_CHUNKS = 8  # chunks from which on a measurement shows its progress
 _FRONT_BYTES = 1 << 30
 
 Request = tuple[str, int]
@@ -27,7 +29,7 @@ class Evidence(NamedTuple):
     """What was measured on b concepts with s seeds each."""
 
     activations: FloatArray
-    """(b, s, neurons) float32, as the target gives them."""
+    """(b, s, neurons) float32, as the target gives them; (b, s) where each concept was measured for one neuron."""
     embeddings: FloatArray
     """(b, s, dim) float32 of length one."""
 
@@ -64,12 +66,13 @@ class Lab:
         self.counters = Counters()
         self._forget()
 
-    def measure(self, concepts: Sequence[str], seeds: IntArray) -> Evidence:
+    def measure(self, concepts: Sequence[str], seeds: IntArray, neurons: IntArray | None = None) -> Evidence:
         """Measure `seeds[i]` of `concepts[i]`, each distinct image once.
 
         Args:
             concepts: b texts, as `Stack.normalise` returns them.
             seeds: (b, s) image seeds.
+            neurons: (b,) the neuron that concept i is measured for; all neurons for None.
         """
         requests = [(text, seed) for text, row in zip(concepts, seeds.tolist(), strict=True) for seed in row]
         rows = [self._rows.get(request, -1) for request in requests]
@@ -83,7 +86,8 @@ class Lab:
             self.counters.remembered -= len(missing)
         self.counters.remembered += len(requests)
         place = np.array(rows, np.intp).reshape(seeds.shape)
-        return Evidence(self._activations[place], self._embeddings[place])
+        columns = slice(None) if neurons is None else neurons[:, None]
+        return Evidence(self._activations[place, columns], self._embeddings[place])
 
     def images(self, concepts: Sequence[str], seeds: Sequence[int]) -> ImageArray:
         """Image `seeds[i]` of `concepts[i]`, from the store where it is kept: (n, height, width, 3) uint8."""
@@ -116,16 +120,16 @@ class Lab:
         self.counters.stored += len(kept)
         self._remember([r for r in missing if keys.get(r) in kept], [kept[k] for k in keys.values() if k in kept])
         absent = [request for request in missing if keys.get(request) not in kept]
-        with tqdm(
-            total=len(absent), unit="image", desc="measuring", leave=False, disable=len(absent) < _SHOW_PROGRESS
-        ) as bar:
-            for start in range(0, len(absent), _CHUNK):
-                part = absent[start : start + _CHUNK]
+        chunk = _DEAR_CHUNK if self.generator.keeps_images else _CHUNK
+        shown = len(absent) >= chunk * (1 if self.generator.keeps_images else _SHOWN_CHUNKS)
+        with tqdm(total=len(absent), unit="image", desc="measuring", leave=False, disable=not shown) as bar:
+            for start in range(0, len(absent), chunk):
+                part = absent[start : start + chunk]
                 activations, embeddings = self.reader.read(
                     self.images([text for text, _ in part], [seed for _, seed in part])
                 )
-                rows = np.concatenate([activations, embeddings], axis=1).astype("<f4")
-                values = [row.tobytes() for row in rows]
+                rows = np.concatenate([activations, embeddings], axis=1)
+                values = [pack(row) for row in rows]
                 if self.store:
                     self.store.put_many({keys[request]: value for request, value in zip(part, values, strict=True)})
                 self.counters.drawn += len(part)
@@ -134,7 +138,7 @@ class Lab:
 
     def _key(self, request: Request) -> bytes:
         return address(
-            kind="evidence",
+            kind="evidence-2",
             generator=self.generator.fingerprint,
             reader=self.reader.fingerprint,
             concept=request[0],
@@ -148,7 +152,8 @@ class Lab:
             self._activations = _resized(self._activations, space)
             self._embeddings = _resized(self._embeddings, space)
         if values:
-            rows = np.frombuffer(b"".join(values), "<f4").reshape(len(values), -1)
+            width = len(self.reader.neurons) + self.reader.dim
+            rows = np.stack([unpack(value, width) for value in values])
             self._activations[first:needed], self._embeddings[first:needed] = np.split(
                 rows, [len(self.reader.neurons)], axis=1
             )

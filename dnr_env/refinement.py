@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from dnr_env.episode import PROGRESS, SCORE_COLUMNS, Action, Rules, State
 from dnr_env.errors import DnRError, unknown
-from dnr_env.models import MutationBatch
+from dnr_env.models import MutationBatch, Trial, Usage
 from dnr_env.scores import score
 from dnr_env.seeds import SeedBlock
 from dnr_env.stacks import Stack
@@ -45,13 +45,14 @@ class Refinement:
         stack: the models.
         rules: budget, price and score.
         neurons: indices of the neurons that `begin` draws from.
-        mutator: name of the stack's mutator.
+        mutator: name of the stack's mutator; None is its first.
         users: source of user concepts.
     """
 
     def __init__(
-        self, n: int, stack: Stack, rules: Rules, neurons: Sequence[int], mutator: str, users: UserSource | None
+        self, n: int, stack: Stack, rules: Rules, neurons: Sequence[int], mutator: str | None, users: UserSource | None
     ) -> None:
+        mutator = mutator or next(iter(stack.mutators))
         if mutator not in stack.mutators:
             raise unknown("mutator", mutator, stack.mutators)
         self.stack = stack
@@ -66,6 +67,8 @@ class Refinement:
         self.queues: list[list[str]] = [[] for _ in range(n)]
         """The user's concepts that are still to come."""
         self.messages = [""] * n
+        self.usage = [Usage()] * n
+        """What each episode's texts have cost at a language model."""
         self.ended = np.ones(n, bool)
         self._labels = np.zeros(n, np.intp)  # places of the labels in the master lists
         self._values = np.zeros(n)  # of the labels
@@ -85,16 +88,15 @@ class Refinement:
             else self.neurons[rng.integers(len(self.neurons))]
             for rng, option in zip(rngs, options, strict=True)
         ]
-        texts = [
-            self._candidates(neuron, option.get("concepts")) for neuron, option in zip(chosen, options, strict=True)
-        ]
+        texts, usages = self._candidates(chosen, [option.get("concepts") for option in options])
         which = np.array(rows, np.intp)
         self.ended[which] = True  # until everything has succeeded
         self.state.clear(which)
         self.neuron[which] = chosen
         self.state.exemplars[which] = self.stack.probe.exemplar_embeddings[chosen]
         self.state.controls[which] = self.stack.probe.controls[chosen]
-        for row, rng, neuron, concepts in zip(rows, rngs, chosen, texts, strict=True):
+        for row, rng, neuron, concepts, usage in zip(rows, rngs, chosen, texts, usages, strict=True):
+            self.usage[row] = usage
             self.queues[row] = list(self.users(neuron, rng)) if self.users else []
             for text in self.queues[row]:
                 self.stack.normalise(text)  # here, not in the middle of the episode, is where it may be refused
@@ -130,9 +132,22 @@ class Refinement:
             raise DnRError(f"neuron: {wanted} is outside the target, whose neurons are 0 to {len(names) - 1}")
         return operator.index(wanted)
 
-    def _candidates(self, neuron: int, given: Sequence[str] | None) -> list[str]:
-        if given is None:
-            return self.stack.propose(neuron, self.rules.n_slots)
+    def _candidates(
+        self, neurons: Sequence[int], given: Sequence[Sequence[str] | None]
+    ) -> tuple[list[list[str]], list[Usage]]:
+        """The concepts that episodes begin with, all proposals in one batch."""
+        asked = [neuron for neuron, texts in zip(neurons, given, strict=True) if texts is None]
+        proposals = dict(zip(asked, self.stack.propose(asked, self.rules.n_slots), strict=True))
+        concepts = [
+            proposals[neuron].concepts if texts is None else self._checked(texts)
+            for neuron, texts in zip(neurons, given, strict=True)
+        ]
+        usage = [
+            proposals[neuron].usage if texts is None else Usage() for neuron, texts in zip(neurons, given, strict=True)
+        ]
+        return concepts, usage
+
+    def _checked(self, given: Sequence[str]) -> list[str]:
         texts = list(dict.fromkeys(self.stack.normalise(text) for text in given))
         if not 1 <= len(texts) <= self.rules.n_slots:
             raise DnRError(f"concepts: {len(texts)} distinct ones were given; 1 to {self.rules.n_slots} will do")
@@ -225,8 +240,25 @@ class Refinement:
             activations=state.image_activations[rows],
             seen=np.arange(self.rules.all_images) < state.image_count[rows][:, None],
             rngs=[rngs[row] for row in rows],
+            history=lambda i: self.history(int(rows[i])),
         )
-        return self._join(rows.tolist(), self._mutator.mutate(batch))
+        suggestions = self._mutator.mutate(batch)
+        for row, suggestion in zip(rows.tolist(), suggestions, strict=True):
+            self.usage[row] = self.usage[row].plus(suggestion.usage)
+        return self._join(rows.tolist(), [suggestion.concept for suggestion in suggestions])
+
+    def history(self, row: int) -> list[Trial]:
+        """Every concept of an episode's master list, with what its images came to."""
+        state = self.state
+        return [
+            Trial(
+                text,
+                float(state.scores[row, place]),
+                float(state.errors[row, place]),
+                state.activations[row, place, : state.counts[row, place]].copy(),
+            )
+            for place, text in enumerate(self.texts[row])
+        ]
 
     def _join(self, rows: Sequence[int], texts: Sequence[str], user: bool = False) -> list[int]:
         """The places of concepts in distinct rows' master lists, each at the end if it is new there."""
@@ -293,6 +325,7 @@ class Refinement:
             "activations": np.where(filled, state.activations[row, slots], np.float32(0)),
             "similarities": np.where(filled, state.similarities[row, slots], np.float32(0)),
             "images": state.image_count[rows],
+            "usage": np.array([self.usage[r] for r, _ in episodes]).reshape(-1, len(Usage())),
             "message": _objects([self.messages[r] for r, _ in episodes]),
         }
 

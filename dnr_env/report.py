@@ -12,25 +12,30 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from dnr_env.describe.propose import pictures
 from dnr_env.files import write_atomically
 from dnr_env.seeds import SeedBlock
 from dnr_env.stacks import Stack
-from dnr_env.types import ImageArray
+from dnr_env.types import ImageArray, Images
 
 _SHOWN = 10
 _HEIGHT = 96
 
 
-def strip(images: ImageArray) -> str:
-    """Images (n, height, width, 3) side by side, at most _HEIGHT high, as a data URI."""
-    if images.shape[1] > _HEIGHT:
-        small = (images.shape[2] * _HEIGHT // images.shape[1], _HEIGHT)
-        images = np.stack([np.asarray(Image.fromarray(image).resize(small)) for image in images])
-    gap = np.full((images.shape[1], 3, 3), 255, np.uint8)
-    joined = np.concatenate([part for image in images for part in (image, gap)], axis=1)
+def strip(images: Images) -> str:
+    """Images (height, width, 3) side by side, as high as the highest but at most _HEIGHT, as a data URI."""
+    height = min(_HEIGHT, max(len(image) for image in images))
+    gap = np.full((height, 3, 3), 255, np.uint8)
+    joined = np.concatenate([part for image in images for part in (_scaled(image, height), gap)], axis=1)
     out = io.BytesIO()
     Image.fromarray(joined).save(out, "WEBP", quality=85)
     return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _scaled(image: ImageArray, height: int) -> ImageArray:
+    if len(image) == height:
+        return image
+    return np.asarray(Image.fromarray(image).resize((max(1, image.shape[1] * height // len(image)), height)))
 
 
 def png(path: Path) -> str:
@@ -44,9 +49,16 @@ def exemplars(stack: Stack, neuron: str) -> str:
     return strip(stack.probe.images(stack.probe.exemplars[index][:_SHOWN]))
 
 
+def crops(stack: Stack, neuron: str, count: int) -> str | None:
+    """The attention crops among what a neuron's candidates were made from, as a data URI; None where there is none."""
+    index = stack.lab.reader.neurons.index(neuron)
+    parts = [excerpt for excerpt in stack.propose([index], count)[0].excerpts if excerpt.box]
+    return strip(pictures(stack, index, parts)) if parts else None
+
+
 def drawings(stack: Stack, label: str) -> str:
     """The images of a label that the judge measured first, as a data URI."""
-    return strip(stack.lab.images([label] * _SHOWN, SeedBlock.JUDGE.seeds(0, _SHOWN).tolist()))
+    return strip(stack.judge_lab.images([label] * _SHOWN, SeedBlock.JUDGE.seeds(0, _SHOWN).tolist()))
 
 
 def sparkline(points: Sequence[tuple[float, float]], width: int = 150, height: int = 36) -> list[tuple[float, float]]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from dnr_env.describe.caption import caption
+from dnr_env.describe.crops import Heat
 from dnr_env.describe.probe import Probe
-from dnr_env.describe.propose import propose
+from dnr_env.describe.propose import Proposal, propose
 from dnr_env.errors import unknown
 from dnr_env.lab import Lab
-from dnr_env.models import Captioner, Embedder, Mutator, Writer
+from dnr_env.models import Captioner, Embedder, Mutator, Usage, Writer
 from dnr_env.seeds import SeedBlock
-from dnr_env.store import Store, cache_dir
-from dnr_env.types import FloatArray, IntArray
+from dnr_env.types import FloatArray, Images, IntArray
 
 
 class Seen(NamedTuple):
@@ -30,12 +30,16 @@ class Seen(NamedTuple):
     """(b, s, dim) unit embeddings of the images."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stack:
     """Everything that an episode needs of models. Get one by its name from `load`."""
 
     name: str
+    """What `load` makes it from."""
     lab: Lab
+    """Search and reward."""
+    judge_lab: Lab
+    """The judge: the same reader, where there is a choice on another template or generator."""
     captioner: Captioner
     writer: Writer
     embedder: Embedder
@@ -43,95 +47,109 @@ class Stack:
     """By name; the first is the default."""
     normalise: Callable[[str], str]
     """Any phrase to the text that is measured; raises ConceptError for one that cannot be drawn."""
-    passed_over: Callable[[str], tuple[str, ...]]
-    """The words of a phrase that `normalise` does not read: unknown ones and those that contradict earlier ones."""
     vocabulary: Callable[[], Sequence[str]]
     """The concepts there are to choose from, for brute force and for simulated users."""
-    measure_probe: Callable[[Lab], Probe]
-    truth: Callable[[str], str | None]
+    measure_probe: Callable[[Lab, str | None], Probe]
+    """The probe set as it is, or under a corruption."""
+    passed_over: Callable[[str], tuple[str, ...]] = lambda text: ()
+    """The words of a phrase that `normalise` does not read: unknown ones and those that contradict earlier ones."""
+    heat: Callable[[Images, str], list[Heat] | None] | None = None
+    """Maps of a neuron on images, for attention crops; None where exemplars are captioned whole."""
+    corruptions: tuple[str, ...] = ()
+    """Names of the probe's corruptions that the judge looks at."""
+    most_candidates: int | None = None
+    """Concepts that a neuron begins with at most."""
+    prices: tuple[float, float] = (0.0, 0.0)
+    """US dollars for a million tokens that a language model reads, and writes."""
+    truth: Callable[[str], str | None] = lambda neuron: None
     """The formula of a planted neuron, by its name; for evaluation alone."""
-    optimum: Callable[[str], dict[str, str]]
+    optimum: Callable[[str], dict[str, str]] = lambda score: {}
     """Score to each neuron's best concept under it, as far as brute force has found it; for evaluation alone."""
 
     @cached_property
     def probe(self) -> Probe:
         """The probe set, measured at its first use."""
-        return self.measure_probe(self.lab)
+        return self.measure_probe(self.lab, None)
 
     @cached_property
-    def _proposals(self) -> dict[tuple[int, int], list[str]]:
+    def _corrupted(self) -> dict[str, Probe]:
         return {}
 
-    def measure(self, concepts: Sequence[str], neurons: IntArray, seeds: IntArray) -> Seen:
-        """Show `seeds[i]` (s of them) of `concepts[i]` to neuron `neurons[i]`."""
-        evidence = self.lab.measure(concepts, seeds)
-        raw = evidence.activations[np.arange(len(neurons)), :, neurons]
+    def corrupted(self, corruption: str) -> Probe:
+        """The probe set under a corruption, measured at its first use."""
+        if corruption not in self._corrupted:
+            self._corrupted[corruption] = self.measure_probe(self.lab, corruption)
+        return self._corrupted[corruption]
+
+    @cached_property
+    def _proposals(self) -> dict[tuple[int, int], Proposal]:
+        return {}
+
+    def measure(self, concepts: Sequence[str], neurons: IntArray, seeds: IntArray, lab: Lab | None = None) -> Seen:
+        """Show `seeds[i]` (s of them) of `concepts[i]` to neuron `neurons[i]`, drawn by the search's lab or another."""
+        evidence = (lab or self.lab).measure(concepts, seeds, neurons)
         exemplars = self.probe.exemplar_embeddings[neurons]
         similarities = (evidence.embeddings * exemplars[:, None]).sum(axis=2)
-        return Seen(self.probe.normalise(raw, neurons), similarities, evidence.embeddings)
+        return Seen(self.probe.normalise(evidence.activations, neurons), similarities, evidence.embeddings)
 
-    def propose(self, neuron: int, count: int) -> list[str]:
-        """Up to `count` candidate concepts of a neuron, the same at every call."""
-        if (neuron, count) not in self._proposals:
-            self._proposals[neuron, count] = propose(self, neuron, count)
-        return self._proposals[neuron, count]
+    def propose(self, neurons: Sequence[int], count: int) -> list[Proposal]:
+        """Up to `count` candidate concepts of each neuron, the same at every call."""
+        count = min(count, self.most_candidates or count)
+        absent = [neuron for neuron in dict.fromkeys(neurons) if (neuron, count) not in self._proposals]
+        if absent:
+            made = propose(self, absent, count)
+            self._proposals.update(((neuron, count), one) for neuron, one in zip(absent, made, strict=True))
+        return [self._proposals[neuron, count] for neuron in neurons]
+
+    def caption_drawings(self, pairs: Sequence[tuple[str, int]]) -> list[str]:
+        """What the captioner says of image `i` of a concept's search images, for each (concept, i)."""
+        seeds = [int(SeedBlock.SEARCH.seeds(index, 1)[0]) for _, index in pairs]
+        drawn = self.lab.images([text for text, _ in pairs], seeds)
+        return caption(self.captioner, list(drawn), self.lab.store)
+
+    def fingerprints(self) -> dict[str, str]:
+        """What results depend on, by the part it belongs to."""
+        return {
+            "generator": self.lab.generator.fingerprint,
+            "judge": self.judge_lab.generator.fingerprint,
+            "reader": self.lab.reader.fingerprint,
+            "captioner": self.captioner.fingerprint,
+            "writer": self.writer.fingerprint,
+        }
+
+    def cost(self, usage: Usage) -> float:
+        """US dollars for what was asked of a language model."""
+        return (usage.input_tokens * self.prices[0] + usage.output_tokens * self.prices[1]) / 1e6
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A process that unpickles a stack loads its own.
         return load, (self.name,)
 
 
-_PROBE_IMAGES = 2000
-
-
-def _shapes(name: str, width: int, infidelity: float = 0.0) -> Stack:
-    from dnr_env.shapes import language, lexicon
-    from dnr_env.shapes.optimum import optimum
-    from dnr_env.shapes.parse import normalise, passed_over
-    from dnr_env.shapes.reader import ShapesReader
-    from dnr_env.shapes.render import Renderer
-
-    reader = ShapesReader(width)
-    faithful = Renderer()
-
-    def measure_probe(lab: Lab) -> Probe:
-        seeds = SeedBlock.PROBE.seeds(0, _PROBE_IMAGES)
-        evidence = Lab(faithful, reader, lab.store).measure([lexicon.ANYTHING], seeds[None])
-        fingerprint = f"{faithful.fingerprint} {reader.fingerprint} {_PROBE_IMAGES}"
-        return Probe(
-            fingerprint,
-            evidence.activations[0],
-            evidence.embeddings[0],
-            lambda indices: faithful.generate([lexicon.ANYTHING] * len(indices), seeds[indices].tolist()),
-        )
-
-    return Stack(
-        name=name,
-        lab=Lab(Renderer(infidelity), reader, Store(cache_dir() / "store.sqlite")),
-        captioner=reader,
-        writer=language.LexiconWriter(),
-        embedder=language.LexiconEmbedder(),
-        mutators={"evidence": language.EvidenceMutator(), "random": language.RandomMutator()},
-        normalise=normalise,
-        passed_over=passed_over,
-        vocabulary=lexicon.vocabulary,
-        measure_probe=measure_probe,
-        truth=reader.formula,
-        optimum=lambda score: optimum(name, score),
-    )
-
-
-STACKS: dict[str, Callable[[str], Stack]] = {
-    "shapes": lambda name: _shapes(name, width=16),
-    "shapes-transfer": lambda name: _shapes(name, width=12),
-    "shapes-unfaithful": lambda name: _shapes(name, width=16, infidelity=0.2),
-}
-"""Each name's maker. `shapes-transfer` is another target; `shapes-unfaithful` draws one attribute in five otherwise."""
+EMBEDDED = ("shapes", "shapes-transfer", "shapes-unfaithful")
+"""Stacks that need no download. `shapes-transfer` is another target; `shapes-unfaithful` draws one attribute in five
+otherwise."""
+SHIPPED = tuple(sorted(path.stem for path in (Path(__file__).parent / "configs").glob("*.yaml")))
+"""Stacks of real models whose configurations come with the package."""
 
 
 @cache
-def load(name: str) -> Stack:
-    """The stack of that name; one object in a process, so that everybody in it shares what was measured."""
-    if name not in STACKS:
-        raise unknown("stack", name, STACKS)
-    return STACKS[name](name)
+def load(spec: str) -> Stack:
+    """The stack that a text names; one object in a process, so that everybody in it shares what was measured.
+
+    Args:
+        spec: the name of a stack or a YAML file, and after it settings that replace those of the file, as in
+            `"turbo probe.images=photos target.layers=layer3"`.
+    """
+    if spec in EMBEDDED:
+        from dnr_env.shapes.stack import shapes_stack
+
+        return shapes_stack(spec)
+    name = spec.split()[0] if spec.split() else ""
+    if name in EMBEDDED or not (name in SHIPPED or name.endswith((".yaml", ".yml"))):
+        known = (*EMBEDDED, *SHIPPED, "a file such as stack.yaml")
+        raise unknown("stack", spec, known)
+    from dnr_env.config import read_config
+    from dnr_env.models.stack import model_stack
+
+    return model_stack(spec, read_config(spec))

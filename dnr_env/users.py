@@ -118,6 +118,6 @@ class SimulatedUser:
         vocabulary, probe = self._stack.vocabulary(), self._stack.probe
         texts: list[str] = [vocabulary[i] for i in rng.integers(len(vocabulary), size=considered).tolist()]
         similarity = self._stack.embedder.embed_texts(texts) @ probe.embeddings.T
-        activations = np.broadcast_to(probe.cleaned[:, neuron], similarity.shape)
+        activations = np.broadcast_to(probe.real(np.array([neuron])), similarity.shape)
         best = int(correlation(similarity, activations).argmax())
         return texts[best]

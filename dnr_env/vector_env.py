@@ -47,7 +47,7 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
         stack: str | Stack = "shapes",
         neurons: str = "train",
-        mutator: str = "evidence",
+        mutator: str | None = None,
         user_concepts: Users = None,
         render_mode: str | None = None,
         slots: bool = False,

@@ -7,10 +7,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from dnr_env.seeds import SeedBlock
-from dnr_env.types import FloatArray, ImageArray
+from dnr_env.types import FloatArray, ImageArray, Images
 
 if TYPE_CHECKING:
     from dnr_env.refinement import Refinement
@@ -36,7 +36,7 @@ class View:
     neuron: str
     score_name: str
     candidates: list[Candidate]
-    exemplars: ImageArray  # (m, height, width, 3)
+    exemplars: Images  # m of them
     steps: int
     max_steps: int
     spent: int
@@ -125,7 +125,7 @@ def picture(view: View) -> ImageArray:
 
 
 def _tile(image: ImageArray) -> Image.Image:
-    return Image.fromarray(image).resize((_TILE, _TILE))
+    return ImageOps.fit(Image.fromarray(image), (_TILE, _TILE))
 
 
 def _gauge(pen: ImageDraw.ImageDraw, x: int, y: int, name: str, used: int, most: int) -> None:

@@ -256,9 +256,9 @@ def test_search_reward_and_judge_never_share_an_image(stack: Stack, monkeypatch:
     asked: list[int] = []
     measure = stack.lab.measure
 
-    def spy(concepts: Any, seeds: Any) -> Any:
+    def spy(concepts: Any, seeds: Any, neurons: Any) -> Any:
         asked.extend(seeds.ravel().tolist())
-        return measure(concepts, seeds)
+        return measure(concepts, seeds, neurons)
 
     monkeypatch.setattr(stack.lab, "measure", spy)
     env = make(reward="none")
@@ -289,10 +289,10 @@ def test_nothing_of_truth_or_of_reward_images_reaches_the_agent(stack: Stack, mo
     before = episode()
     measure = stack.lab.measure
 
-    def changed(concepts: Any, seeds: Any) -> Any:
-        evidence = measure(concepts, seeds)
+    def changed(concepts: Any, seeds: Any, neurons: Any) -> Any:
+        evidence = measure(concepts, seeds, neurons)
         elsewhere = (seeds >= SeedBlock.REWARD) & (seeds < SeedBlock.PROBE)
-        activations = np.where(elsewhere[..., None], -7.0, evidence.activations).astype(np.float32)
+        activations = np.where(elsewhere, -7.0, evidence.activations).astype(np.float32)
         return evidence._replace(activations=activations)
 
     monkeypatch.setattr(stack.lab, "measure", changed)

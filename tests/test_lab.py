@@ -249,14 +249,16 @@ def test_the_probe_set_of_the_stack(stack: Stack) -> None:
 
 def test_proposals_are_distinct_drawable_and_the_same_at_every_call(stack: Stack) -> None:
     without_store = replace(
-        stack, lab=Lab(stack.lab.generator, stack.lab.reader), measure_probe=lambda lab: stack.probe
+        stack, lab=Lab(stack.lab.generator, stack.lab.reader), measure_probe=lambda lab, corruption: stack.probe
     )
     for neuron in (0, 100, len(stack.lab.reader.neurons) - 1):
-        proposals = stack.propose(neuron, 6)
+        (proposal,) = stack.propose([neuron], 6)
+        proposals = proposal.concepts
         assert 1 <= len(set(proposals)) == len(proposals) <= 6
         assert [stack.normalise(text) for text in proposals] == proposals
-        assert propose(stack, neuron, 6) == proposals
-        assert propose(without_store, neuron, 6) == proposals
+        assert [excerpt.exemplar for excerpt in proposal.excerpts] == list(range(10))
+        assert propose(stack, [neuron], 6) == [proposal]
+        assert propose(without_store, [neuron], 6) == [proposal]
 
 
 def test_a_pickled_stack_is_the_stack_of_the_process(stack: Stack) -> None:

@@ -493,6 +493,11 @@ def test_captions_are_phrases_about_the_picture_alone(reader: ShapesReader) -> N
     assert 0.8 < right / mentioned < 0.98
 
 
+def summary(captions: list[str], count: int) -> list[str]:
+    (found,) = LexiconWriter().summarise([captions], count, [np.random.default_rng(0)])
+    return found.concepts
+
+
 def test_the_writer_says_what_captions_share() -> None:
     rng = np.random.default_rng(4)
     codes = random_codes(40, seed=5)
@@ -501,21 +506,21 @@ def test_the_writer_says_what_captions_share() -> None:
     of_red_stars = [f"a {size} red {texture} star on {ground}" for size, _, texture, _, ground in words]
     of_warm = [f"a {size} {warm[i % 5]} {shape} on {ground}" for i, (size, _, _, shape, ground) in enumerate(words)]
     for captions, shared in ((of_red_stars, "red star"), (of_warm, "warm thing")):
-        concepts = LexiconWriter().summarise(captions, 6, np.random.default_rng(0))
-        assert concepts == LexiconWriter().summarise(captions, 6, np.random.default_rng(0))
+        concepts = summary(captions, 6)
+        assert concepts == summary(captions, 6)
         assert 1 <= len(set(concepts)) == len(concepts) <= 6
         assert shared in concepts
         for concept in concepts:
             assert normalise(concept) == concept
             assert 1 <= sum(value != OPEN for value in values_of(concept)) <= 2
-    assert LexiconWriter().summarise(["a thing"] * 10, 3, rng)
+    assert LexiconWriter().summarise([["a thing"] * 10], 3, [rng])[0].concepts
 
 
 def test_the_writer_is_not_taken_in_by_what_is_common_anyway() -> None:
     """Three in four pictures are patterned by chance, but only one in four is tiny."""
     sizes = ["tiny"] * 24 + ["small"] * 5 + ["large"] * 5 + ["huge"] * 6
     captions = [f"a {size} {FAMILIES[lexicon.TEXTURE].words[i % 8]} thing" for i, size in enumerate(sizes)]
-    assert LexiconWriter().summarise(captions, 1, np.random.default_rng(0)) == ["tiny thing"]
+    assert summary(captions, 1) == ["tiny thing"]
 
 
 # --- mutators ------------------------------------------------------------------------------------
@@ -533,7 +538,11 @@ def batch_of(
         activations.append(np.random.default_rng(seed).normal(size=pad).astype(np.float32))
     seen = np.arange(pad) < np.full((len(concepts), 1), images)
     rngs = [np.random.default_rng(seed) for seed in seeds]
-    return MutationBatch(concepts, tried, np.array(embeddings), np.array(activations), seen, rngs)
+    return MutationBatch(concepts, tried, np.array(embeddings), np.array(activations), seen, rngs, lambda i: [])
+
+
+def mutants(mutator: EvidenceMutator | RandomMutator, batch: MutationBatch) -> list[str]:
+    return [suggestion.concept for suggestion in mutator.mutate(batch)]
 
 
 def neighbours(concept: str) -> set[str]:
@@ -560,38 +569,38 @@ def test_mutants_are_one_edit_away_untried_and_nobody_elses_affair(
         order = np.random.default_rng(seed).permutation(sorted(neighbours(text))).tolist()
         tried.append({text, *order[left:]})
     seeds = [seed + i for i in range(len(texts))]
-    answers = mutator.mutate(batch_of(texts, tried, seeds))
+    answers = mutants(mutator, batch_of(texts, tried, seeds))
     for text, known, answer in zip(texts, tried, answers, strict=True):
         assert answer in neighbours(text) - known
     for i in range(len(texts)):
         one = slice(i, i + 1)
-        assert mutator.mutate(batch_of(texts[one], tried[one], seeds[one])) == answers[one]
+        assert mutants(mutator, batch_of(texts[one], tried[one], seeds[one])) == answers[one]
 
 
 @pytest.mark.parametrize("mutator", MUTATORS)
 def test_the_same_text_comes_back_where_all_is_tried(mutator: EvidenceMutator | RandomMutator) -> None:
-    assert mutator.mutate(batch_of(["red star"], [neighbours("red star")], [0])) == ["red star"]
+    assert mutants(mutator, batch_of(["red star"], [neighbours("red star")], [0])) == ["red star"]
 
 
 @pytest.mark.parametrize("mutator", MUTATORS)
 def test_a_concept_that_is_too_long_gets_shorter(mutator: EvidenceMutator | RandomMutator) -> None:
     for text, named in (("small red striped star on black", 4), ("small red striped star", 3)):
         for seed in range(20):
-            (answer,) = mutator.mutate(batch_of([text], [{text}], [seed]))
+            (answer,) = mutants(mutator, batch_of([text], [{text}], [seed]))
             assert sum(value != OPEN for value in values_of(answer)) == named
 
 
 def test_images_that_were_not_seen_do_not_matter() -> None:
     batch = batch_of(["red star"] * 8, [set()] * 8, list(range(8)))
-    answers = EvidenceMutator().mutate(batch)
+    answers = mutants(EvidenceMutator(), batch)
     other = batch_of(["red star"] * 8, [set()] * 8, list(range(8)))
     other.embeddings[:, 30:] = 0
     other.activations[:, 30:] = 1e6
-    assert EvidenceMutator().mutate(other) == answers
+    assert mutants(EvidenceMutator(), other) == answers
 
 
 def test_without_evidence_every_attribute_may_change() -> None:
-    answers = EvidenceMutator().mutate(batch_of(["red star"] * 200, [set()] * 200, list(range(200)), images=0))
+    answers = mutants(EvidenceMutator(), batch_of(["red star"] * 200, [set()] * 200, list(range(200)), images=0))
     changed = [
         {f for f, pair in enumerate(zip(values_of("red star"), values_of(t), strict=True)) if len(set(pair)) == 2}
         for t in answers
@@ -612,7 +621,9 @@ def test_evidence_finds_the_attribute_that_excites() -> None:
         rngs = [np.random.default_rng(i) for i in range(episodes)]
         seen = np.ones((episodes, 30), bool)
         tried = [{"red thing"}] * episodes
-        answers = mutator.mutate(MutationBatch(["red thing"] * episodes, tried, embeddings, activations, seen, rngs))
+        concepts = ["red thing"] * episodes
+        batch = MutationBatch(concepts, tried, embeddings, activations, seen, rngs, lambda i: [])
+        answers = mutants(mutator, batch)
         return np.mean([striped in asked_for(answer).get(lexicon.TEXTURE, []) for answer in answers])
 
     assert share(EvidenceMutator()) > 0.5

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import numpy as np
 
-from dnr_env.types import BoolArray, FloatArray, ImageArray, IntArray
+from dnr_env.types import BoolArray, FloatArray, Images, IntArray
 
 EXEMPLARS = 10
 CONTROLS = 500
 CLIP = 10.0
 """Normalised activations are kept between -CLIP and CLIP."""
+_BLOCK_BYTES = 1 << 28  # of float64 activations that are in memory at a time
 
 
 class Probe:
@@ -20,9 +21,9 @@ class Probe:
 
     Args:
         fingerprint: names the images and the reader.
-        activations: (images, neurons) raw activations.
+        activations: (images, neurons) raw activations; may be a memory-mapped file, of which blocks are read.
         embeddings: (images, dim) unit embeddings.
-        images: gives the images of some indices, (n, height, width, 3) uint8.
+        images: gives the images of some indices.
     """
 
     def __init__(
@@ -30,38 +31,58 @@ class Probe:
         fingerprint: str,
         activations: FloatArray,
         embeddings: FloatArray,
-        images: Callable[[IntArray], ImageArray],
+        images: Callable[[IntArray], Images],
     ) -> None:
         self.fingerprint = fingerprint
         self.activations = activations
         self.embeddings = embeddings
         self.images = images
-        self.cleaned: FloatArray = np.where(np.isfinite(activations).all(axis=0), activations.astype(np.float64), 0.0)
-        """(images, neurons) float64; a neuron that is not finite everywhere has no strongest images and counts as 0."""
+
+    def real(self, neurons: IntArray) -> FloatArray:
+        """(b, images) float64 activations of some neurons on the real images.
+
+        A neuron that is not finite everywhere has no strongest images and counts as 0.
+        """
+        rows = np.ascontiguousarray(self.activations[:, neurons].T, np.float64)
+        return np.where(np.isfinite(rows).all(axis=1, keepdims=True), rows, 0.0)
+
+    def _blocks(self) -> Iterator[IntArray]:
+        """The neurons, as many at a time as fit into memory."""
+        images, neurons = self.activations.shape
+        size = max(1, _BLOCK_BYTES // (8 * images))
+        for start in range(0, neurons, size):
+            yield np.arange(start, min(start + size, neurons))
 
     @cached_property
+    def _statistics(self) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Each neuron's exemplars (neurons, EXEMPLARS), offset and unit (neurons,)."""
+        parts = []
+        for neurons in self._blocks():
+            real = self.real(neurons)
+            exemplars = np.argsort(-real, axis=1, kind="stable")[:, :EXEMPLARS]
+            offset = np.median(real[:, self.control], axis=1)
+            strongest = np.take_along_axis(real, exemplars, axis=1).mean(axis=1)
+            unit = strongest - offset
+            rounding = 1e-6 * np.maximum(np.abs(offset), np.abs(strongest))
+            parts.append((exemplars, offset, np.where(unit > rounding, unit, np.inf)))
+        exemplars, offsets, units = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return exemplars, offsets, units
+
+    @property
     def exemplars(self) -> IntArray:
         """(neurons, EXEMPLARS) indices of the images that excite each neuron most, strongest first."""
-        return np.argsort(-self.cleaned, axis=0, kind="stable")[:EXEMPLARS].T
+        return self._statistics[0]
 
     @cached_property
     def control(self) -> IntArray:
-        """(CONTROLS,) indices of the control set, a fixed random part of the images."""
+        """(CONTROLS,) indices of the control set, a fixed random part of the images; all where there are fewer."""
         chosen: IntArray = np.sort(np.random.default_rng(0).permutation(len(self.activations))[:CONTROLS])
         return chosen
 
     @cached_property
-    def _scale(self) -> tuple[FloatArray, FloatArray]:
-        offset = np.median(self.cleaned[self.control], axis=0)
-        strongest = np.take_along_axis(self.cleaned, self.exemplars.T, axis=0).mean(axis=0)
-        unit = strongest - offset
-        rounding = 1e-6 * np.maximum(np.abs(offset), np.abs(strongest))
-        return offset, np.where(unit > rounding, unit, np.inf)
-
-    @cached_property
     def alive(self) -> BoolArray:
         """(neurons,) bool: False for dead, constant and NaN neurons, whose normalised activations are all 0."""
-        return np.isfinite(self._scale[1])
+        return np.isfinite(self._statistics[2])
 
     def normalise(self, activations: FloatArray, neurons: IntArray) -> FloatArray:
         """A ↦ (a - median of the control set) / (mean of the exemplars - that median), float32.
@@ -71,7 +92,7 @@ class Probe:
             neurons: (b,) indices.
         """
         shape = (-1,) + (1,) * (activations.ndim - 1)
-        offset, unit = (part[neurons].reshape(shape) for part in self._scale)
+        offset, unit = (part[neurons].reshape(shape) for part in self._statistics[1:])
         with np.errstate(invalid="ignore", over="ignore"):  # infinite activations, and those of dead neurons
             scaled = np.nan_to_num((activations - offset) / unit, nan=0.0)
         return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
@@ -79,7 +100,8 @@ class Probe:
     @cached_property
     def controls(self) -> FloatArray:
         """(neurons, CONTROLS) normalised activations of the control set, sorted."""
-        return np.sort(self.normalise(self.activations[self.control].T, np.arange(self.activations.shape[1])), axis=1)
+        parts = [self.normalise(self.activations[np.ix_(self.control, part)].T, part) for part in self._blocks()]
+        return np.sort(np.concatenate(parts), axis=1)
 
     @cached_property
     def exemplar_embeddings(self) -> FloatArray:
@@ -87,5 +109,5 @@ class Probe:
 
         Its product with an image's embedding is the mean cosine with the exemplars.
         """
-        mean: FloatArray = self.embeddings[self.exemplars].mean(axis=1).astype(np.float32)
-        return mean
+        parts = [self.embeddings[self.exemplars[part]].mean(axis=1).astype(np.float32) for part in self._blocks()]
+        return np.concatenate(parts)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from dnr_env.types import BoolArray, FloatArray, ImageArray
+from dnr_env.types import BoolArray, FloatArray, ImageArray, Images
 
 
 class Generator(Protocol):
@@ -31,8 +31,8 @@ class Reader(Protocol):
     dim: int
     """Length of an image embedding."""
 
-    def read(self, images: ImageArray) -> tuple[FloatArray, FloatArray]:
-        """(n, height, width, 3) uint8 to activations (n, neurons) and unit embeddings (n, dim), float32.
+    def read(self, images: Images) -> tuple[FloatArray, FloatArray]:
+        """N images, (height, width, 3) uint8 each, to activations (n, neurons) and unit embeddings (n, dim), float32.
 
         A row does not depend on the other rows.
         """
@@ -50,8 +50,34 @@ class Captioner(Protocol):
 
     fingerprint: str
 
-    def caption(self, images: ImageArray) -> list[str]:
+    def caption(self, images: Images) -> list[str]:
         """One text an image."""
+
+
+class Usage(NamedTuple):
+    """What a text has cost at a language model, whether it was asked for now or is remembered."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def plus(self, other: Usage) -> Usage:
+        """Both together."""
+        return Usage(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Summary(NamedTuple):
+    """The concepts that a writer finds in one neuron's captions."""
+
+    concepts: list[str]
+    usage: Usage = Usage()
+
+
+class Suggestion(NamedTuple):
+    """A mutator's answer to one request."""
+
+    concept: str
+    usage: Usage = Usage()
 
 
 class Writer(Protocol):
@@ -59,8 +85,23 @@ class Writer(Protocol):
 
     fingerprint: str
 
-    def summarise(self, captions: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
-        """Up to `count` distinct concepts that say what the captions share."""
+    def summarise(
+        self, captions: Sequence[Sequence[str]], count: int, rngs: Sequence[np.random.Generator]
+    ) -> list[Summary]:
+        """For each of b neurons, by its captions, up to `count` distinct concepts that say what these share.
+
+        An answer does not depend on the other neurons.
+        """
+
+
+class Trial(NamedTuple):
+    """A concept of a master list, and what its images came to."""
+
+    concept: str
+    score: float
+    error: float
+    activations: FloatArray
+    """(images,) normalised; image i has seed i of the search."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +120,14 @@ class MutationBatch:
     """(b, images) which of them are images."""
     rngs: list[np.random.Generator]
     """(b) the episodes' random generators."""
+    history: Callable[[int], list[Trial]]
+    """The trials of a request's episode, in the order of measurement."""
 
 
 class Mutator(Protocol):
     """Concept and evidence to a new concept."""
 
-    def mutate(self, batch: MutationBatch) -> list[str]:
+    def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """(b) concepts, none of which its episode has tried.
 
         A request's answer does not depend on the other requests. The same text comes back where nothing is untried.

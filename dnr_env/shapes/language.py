@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from dnr_env.models import MutationBatch
+from dnr_env.models import MutationBatch, Suggestion, Summary
 from dnr_env.shapes import lexicon
 from dnr_env.shapes.lexicon import FAMILIES, FAMILY_SLICES, MAX_NAMED, MEMBERS, OPEN, VALUE_FAMILY, VALUES, Values
 from dnr_env.shapes.parse import parse, values_of
@@ -42,21 +42,27 @@ class LexiconWriter:
 
     fingerprint = "lexicon-writer-1"
 
-    def summarise(self, captions: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
+    def summarise(
+        self, captions: Sequence[Sequence[str]], count: int, rngs: Sequence[np.random.Generator]
+    ) -> list[Summary]:
         """Up to `count` distinct concepts of one or two attributes, each from a bootstrap sample of the captions."""
-        values: IntArray = np.array([parse(caption).values for caption in captions])
-        named: BoolArray = np.not_equal(values[:, VALUE_FAMILY], OPEN)
-        says = named & _COVERS[values[:, VALUE_FAMILY], np.arange(len(VALUES))]
-        found: dict[str, None] = {}
-        for attempt in range(20 * count):
-            sample = rng.integers(len(captions), size=len(captions))
-            mentions = named[sample].sum(axis=0)
-            # How many standard deviations more often than chance would have it, among the captions that speak of it.
-            surprise = (says[sample].sum(axis=0) - _SHARE * mentions) / np.sqrt(_SHARE * (1 - _SHARE) * (mentions + 1))
-            found.setdefault(lexicon.text_of(_strongest(surprise, 1 + attempt % 2)))
-            if len(found) == count:
-                break
-        return list(found)
+        return [Summary(_summary(texts, count, rng)) for texts, rng in zip(captions, rngs, strict=True)]
+
+
+def _summary(captions: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
+    values: IntArray = np.array([parse(caption).values for caption in captions])
+    named: BoolArray = np.not_equal(values[:, VALUE_FAMILY], OPEN)
+    says = named & _COVERS[values[:, VALUE_FAMILY], np.arange(len(VALUES))]
+    found: dict[str, None] = {}
+    for attempt in range(20 * count):
+        sample = rng.integers(len(captions), size=len(captions))
+        mentions = named[sample].sum(axis=0)
+        # How many standard deviations more often than chance would have it, among the captions that speak of it.
+        surprise = (says[sample].sum(axis=0) - _SHARE * mentions) / np.sqrt(_SHARE * (1 - _SHARE) * (mentions + 1))
+        found.setdefault(lexicon.text_of(_strongest(surprise, 1 + attempt % 2)))
+        if len(found) == count:
+            break
+    return list(found)
 
 
 def _strongest(strength: FloatArray, count: int) -> Values:
@@ -88,7 +94,7 @@ def _allowed_edits(values: IntArray) -> BoolArray:
 class RandomMutator:
     """Changes one attribute of the concept at random."""
 
-    def mutate(self, batch: MutationBatch) -> list[str]:
+    def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """(b) concepts one random edit away, none of them tried."""
         utility = np.stack([rng.random(len(_EDIT_FAMILY)) for rng in batch.rngs])
         return _best_untried(batch, utility)
@@ -108,7 +114,7 @@ class EvidenceMutator:
     def __init__(self, prior: float = 3.0) -> None:
         self.prior = prior
 
-    def mutate(self, batch: MutationBatch) -> list[str]:
+    def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """(b) concepts one edit away, none of them tried."""
         seen = batch.seen.astype(np.float32)
         count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
@@ -130,14 +136,14 @@ class EvidenceMutator:
         return _best_untried(batch, effect[rows, _EDIT_VALUE] - current)
 
 
-def _best_untried(batch: MutationBatch, utility: FloatArray) -> list[str]:
+def _best_untried(batch: MutationBatch, utility: FloatArray) -> list[Suggestion]:
     values = np.array([values_of(concept) for concept in batch.concepts])
     order = np.argsort(np.where(_allowed_edits(values), -utility, np.inf), axis=1, kind="stable")
     allowed = _allowed_edits(values).sum(axis=1)
     answers = []
     for row, concept in enumerate(batch.concepts):
         edits = _edits(tuple(values[row].tolist()), order[row, : allowed[row]])
-        answers.append(next((text for text in edits if text not in batch.tried[row]), concept))
+        answers.append(Suggestion(next((text for text in edits if text not in batch.tried[row]), concept)))
     return answers
 
 

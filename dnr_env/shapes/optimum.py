@@ -92,10 +92,10 @@ def search(stack: Stack, images_per_measure: int = 5) -> dict[str, str]:
 
 def main() -> None:
     """The command."""
-    from dnr_env.stacks import STACKS, load
+    from dnr_env.stacks import EMBEDDED, load
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stack", choices=sorted(STACKS), default="shapes")
+    parser.add_argument("--stack", choices=EMBEDDED, default="shapes")
     stack = parser.parse_args().stack
     table = json.dumps(search(load(stack)), indent=0)
     (DATA / f"optimum-{stack}.json").write_text(table + "\n", encoding="utf-8")

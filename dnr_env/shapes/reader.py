@@ -14,7 +14,7 @@ import numpy as np
 
 from dnr_env.shapes import planted
 from dnr_env.shapes.lexicon import FAMILY_SLICES, WORDS, embed_words, word_probabilities
-from dnr_env.types import FloatArray, ImageArray
+from dnr_env.types import FloatArray, Images
 
 if TYPE_CHECKING:
     from dnr_env.shapes.network import ShapesNet
@@ -59,8 +59,9 @@ class ShapesReader:
             parameter.requires_grad_(False)
         return network.eval().to(memory_format=torch.channels_last)
 
-    def read(self, images: ImageArray) -> tuple[FloatArray, FloatArray]:
+    def read(self, images: Images) -> tuple[FloatArray, FloatArray]:
         """(n, 64, 64, 3) uint8 to activations (n, neurons) and unit embeddings (n, words + 1)."""
+        images = np.asarray(images)
         import torch
 
         from dnr_env.shapes.network import to_input
@@ -80,7 +81,7 @@ class ShapesReader:
             probabilities[start : start + len(part)] = words[: len(part)]
         return activations, embed_words(probabilities)
 
-    def caption(self, images: ImageArray) -> list[str]:
+    def caption(self, images: Images) -> list[str]:
         """What a captioner notices: some of the five attributes, now and then wrongly, as in "a red star".
 
         Each attribute is mentioned with the probability in `_NOTICED`, and one mention in ten is a random word of the

@@ -1,0 +1,57 @@
+"""Labels from real images and a vocabulary alone: no generator, no language model, no episode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+
+from agents.base import Agent
+from dnr_env.describe.dissect import clip_dissect, linear_explanation
+from dnr_env.stacks import Stack
+from dnr_env.types import FloatArray
+
+
+class ClipDissectAgent(Agent):
+    """The words whose similarities with the probe images best fit a neuron's strongest images, by soft WPMI.
+
+    Source: Oikarinen and Weng 2023, "CLIP-Dissect".
+    """
+
+    name = "clip-dissect"
+
+    def labels(self, stack: Stack, neurons: Sequence[str]) -> list[list[str]]:
+        """The best words of each neuron, best first."""
+        best = self._best(stack)
+        return [best[neuron] for neuron in neurons]
+
+    @cache  # noqa: B019 (an agent lives as long as its run)
+    def _best(self, stack: Stack) -> dict[str, list[str]]:
+        # All neurons at once: how common a word is, which is taken off, is a mean over them.
+        words, names = list(stack.vocabulary()), stack.lab.reader.neurons
+        scores = clip_dissect(_real(stack, names), stack.probe.embeddings, stack.embedder.embed_texts(words))
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :3]
+        return {name: [words[i] for i in row] for name, row in zip(names, best.tolist(), strict=True)}
+
+
+class LinearAgent(Agent):
+    """The words whose weighted similarities explain a neuron's activations on all probe images, heaviest first.
+
+    Source: Oikarinen and Weng 2024, "Linear Explanations for Individual Neurons".
+    """
+
+    name = "linear"
+
+    def labels(self, stack: Stack, neurons: Sequence[str]) -> list[list[str]]:
+        """The words of each neuron's explanation; for a neuron that none fits, the vocabulary's first."""
+        words = list(stack.vocabulary())
+        texts = stack.embedder.embed_texts(words)
+        explained = linear_explanation(_real(stack, neurons), stack.probe.embeddings, texts, words)
+        return [[word for word, _ in terms] or words[:1] for terms in explained]
+
+
+def _real(stack: Stack, neurons: Sequence[str]) -> FloatArray:
+    """(images, n) activations on the probe set."""
+    names = stack.lab.reader.neurons
+    return stack.probe.real(np.array([names.index(neuron) for neuron in neurons])).T

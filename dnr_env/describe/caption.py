@@ -1,0 +1,25 @@
+"""What the captioner says of images, each image captioned once and kept in the store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from dnr_env.models import Captioner
+from dnr_env.store import Store, address
+from dnr_env.types import ImageArray
+
+
+def caption(captioner: Captioner, images: Sequence[ImageArray], store: Store | None) -> list[str]:
+    """One text an image (height, width, 3) uint8; equal images are captioned once."""
+    digests = [hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest() for image in images]
+    keys = {digest: address(kind="caption", captioner=captioner.fingerprint, image=digest) for digest in digests}
+    kept = store.get_many(keys.values()) if store else {}
+    said = {digest: kept[key].decode() for digest, key in keys.items() if key in kept}
+    absent = {digest: image for digest, image in zip(digests, images, strict=True) if digest not in said}
+    if absent:
+        fresh = dict(zip(absent, captioner.caption(list(absent.values())), strict=True))
+        if store:
+            store.put_many({keys[digest]: text.encode() for digest, text in fresh.items()})
+        said.update(fresh)
+    return [said[digest] for digest in digests]

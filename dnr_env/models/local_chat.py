@@ -1,0 +1,130 @@
+"""Asks a language model that runs here, with weights of the Hugging Face hub or of a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import Any
+
+from dnr_env.errors import DnRError
+from dnr_env.models import Usage
+from dnr_env.models.chat import Asker, CutShort, Question
+from dnr_env.models.hub import device_of, dtype_of, find, loading, needed
+from dnr_env.store import Store
+
+_OPTION = "language model"
+
+
+class LocalChat(Asker):
+    """A causal language model of transformers; weights are read from safetensors alone, and no code comes with them.
+
+    Questions are answered one by one, so that an answer does not depend on the others. Sample 0 is greedy; the others
+    are drawn with a seed that is a function of the question.
+
+    Args:
+        model: a hub id or a folder.
+        revision: a commit, branch or tag of a hub id; its commit is part of the fingerprint.
+        temperature: of sampling, for samples other than 0.
+        max_tokens: the longest answer, in tokens.
+        device: "auto", or a device of torch.
+        dtype: "auto", or float32, float16, bfloat16.
+        store: where answers are kept; in memory alone if None.
+
+    Raises:
+        DnRError: there is no such model, device or dtype.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        temperature: float = 0.3,
+        max_tokens: int = 200,
+        device: str = "auto",
+        dtype: str = "auto",
+        store: Store | None = None,
+    ) -> None:
+        self.source = find(_OPTION, model, revision)
+        self.device = device_of(device)
+        self.dtype = dtype_of(dtype, self.device)
+        self.temperature = temperature
+        fingerprint = f"{self.source.fingerprint}|{self.dtype}|temperature {temperature:g}"
+        super().__init__(fingerprint, max_tokens, store)
+
+    def check(self) -> str:
+        """One line about the model; reads its configuration, not its weights.
+
+        Raises:
+            DnRError: it is not there, or transformers does not know its kind.
+        """
+        with needed(), loading(_OPTION, self.source.id):
+            from transformers import AutoConfig
+
+            config = AutoConfig.from_pretrained(self.source.id, revision=self.source.commit)
+        return f"{self.source.id} ({config.model_type}) on {self.device}"
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        """Tokenizer and model."""
+        with needed(), loading(_OPTION, self.source.id):
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(self.source.id, revision=self.source.commit)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                self.source.id, revision=self.source.commit, use_safetensors=True, dtype=self.dtype
+            )
+            return tokenizer, model.to(self.device).eval()
+
+    def _answer(self, questions: list[Question]) -> None:
+        for question in questions:
+            self._settle(question, self._reply)
+
+    def _reply(self, question: Question, limit: int) -> tuple[str, Usage]:
+        import torch
+        from transformers import GenerationConfig
+
+        tokenizer, model = self._loaded
+        self.counters.add(made=1)
+        ids = tokenizer(
+            _prompt(tokenizer, question), return_tensors="pt", add_special_tokens=not tokenizer.chat_template
+        )
+        tokens = ids["input_ids"].to(self.device)
+        room = getattr(model.config, "max_position_embeddings", None)
+        if room and tokens.shape[1] + self.max_tokens > room:
+            raise DnRError(
+                f"{_OPTION}: a question of {tokens.shape[1]} tokens and an answer of {self.max_tokens} do not fit the "
+                f"{room} that {self.source.id!r} takes; lower max_tokens or the captions, or name another model"
+            )
+        limit = min(limit, room - tokens.shape[1]) if room else limit
+        ends = model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
+        ends = sorted(end for end in ends if end is not None)
+        sampled = question.sample != 0
+        config = GenerationConfig(
+            max_new_tokens=limit,
+            do_sample=sampled,
+            temperature=self.temperature if sampled else 1.0,
+            eos_token_id=ends or None,
+            pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (ends or [0])[0],
+        )
+        # generate takes no generator: the global one is seeded, and then put back.
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []), torch.inference_mode():
+            torch.manual_seed(int.from_bytes(hashlib.sha256(repr(tuple(question)).encode()).digest()[:7], "big"))
+            output = model.generate(tokens, attention_mask=torch.ones_like(tokens), generation_config=config)
+        new = output[0, tokens.shape[1] :].tolist()
+        text = tokenizer.decode(new, skip_special_tokens=True)
+        usage = Usage(1, tokens.shape[1], len(new))
+        if len(new) >= limit and new[-1] not in ends:
+            raise CutShort("length", usage, text)
+        return text, usage
+
+
+def _prompt(tokenizer: Any, question: Question) -> str:
+    """One message of the user: some templates know no other role."""
+    text = f"{question.system}\n\n{question.user}"
+    if not tokenizer.chat_template:
+        return f"{text}\n\nAnswer: "
+    message = [{"role": "user", "content": text}]
+    rendered = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    return str(rendered)

@@ -1,0 +1,97 @@
+"""The encoder of a sparse autoencoder: a layer's channels to features."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dnr_env.errors import DnRError
+from dnr_env.models.hub import file_digest, loading
+
+if TYPE_CHECKING:
+    import torch
+
+_WILL_DO = "W_enc (inputs, features) and b_enc, or encoder.weight (features, inputs) and encoder.bias, will do"
+
+
+@dataclass(frozen=True)
+class SparseAutoencoder:
+    """Features relu(weight @ x + bias), zero up to the threshold where there is one (JumpReLU)."""
+
+    weight: torch.Tensor
+    """(features, inputs) float32."""
+    bias: torch.Tensor
+    """(features) float32; what is subtracted from the input is in it."""
+    threshold: torch.Tensor | None
+    """(features) float32."""
+    digest: str
+    """Hash of what was read."""
+
+    @classmethod
+    def load(cls, path: str | Path) -> SparseAutoencoder:
+        """From a safetensors file with `W_enc` and `b_enc`, or `encoder.weight` and `encoder.bias`.
+
+        A vector `b_dec`, `pre_bias` or `bias` is subtracted from the input, unless a `cfg.json` beside the file says
+        `"apply_b_dec_to_input": false`. A vector `threshold` makes it a JumpReLU.
+
+        Raises:
+            DnRError: there is no such file, its tensors are others, or it keeps only the k largest features, which
+                no feature can know alone.
+        """
+        import torch
+        from safetensors.torch import load_file
+
+        path = Path(path)
+        if not path.is_file():
+            raise DnRError(
+                f"target.sae: {str(path)!r} is not a file; a safetensors file of a sparse autoencoder will do"
+            )
+        with loading("target.sae", str(path)):
+            tensors = load_file(path)
+            beside = path.with_name("cfg.json")
+            settings = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        kind = " ".join(str(settings.get(key, "")) for key in ("architecture", "activation_fn", "activation_fn_str"))
+        if "k" in tensors or "topk" in kind.lower():
+            raise DnRError(f"target.sae: {str(path)!r} keeps the k largest features; one with ReLU or JumpReLU will do")
+        if "W_enc" in tensors and "b_enc" in tensors:
+            weight, bias = tensors["W_enc"].T, tensors["b_enc"]
+        elif "encoder.weight" in tensors and "encoder.bias" in tensors:
+            weight, bias = tensors["encoder.weight"], tensors["encoder.bias"]
+        else:
+            raise DnRError(f"target.sae: {str(path)!r} holds {', '.join(sorted(tensors)[:12])}; {_WILL_DO}")
+        threshold = tensors.get("threshold")
+        if weight.ndim != 2 or any(v is not None and v.shape != weight.shape[:1] for v in (bias, threshold)):
+            shapes = {name: tuple(tensor.shape) for name, tensor in sorted(tensors.items())}
+            raise DnRError(f"target.sae: the shapes in {str(path)!r} do not match: {shapes}; {_WILL_DO}")
+        weight, bias = weight.to(torch.float32).contiguous(), bias.to(torch.float32)
+        centre = next((tensors[name] for name in ("b_dec", "pre_bias", "bias") if name in tensors), None)
+        subtracts = settings.get("apply_b_dec_to_input", True)
+        if centre is not None and subtracts:
+            bias = bias - weight @ centre.to(torch.float32)
+        digest = file_digest(path).hex()[:32] + ("" if subtracts else "-uncentred")
+        return cls(weight, bias, None if threshold is None else threshold.to(torch.float32), digest)
+
+    @property
+    def inputs(self) -> int:
+        """Channels of the layer that it reads."""
+        return self.weight.shape[1]
+
+    @property
+    def features(self) -> int:
+        """How many features it has."""
+        return self.weight.shape[0]
+
+    def to(self, device: torch.device) -> SparseAutoencoder:
+        """The same on a device."""
+        threshold = None if self.threshold is None else self.threshold.to(device)
+        return replace(self, weight=self.weight.to(device), bias=self.bias.to(device), threshold=threshold)
+
+    def encode(self, channels: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """(..., inputs) to the features (..., len(features)) of those indices, float32; NaN stays NaN."""
+        import torch
+
+        before = torch.nn.functional.linear(channels.float(), self.weight[features], self.bias[features])
+        after = before.relu()
+        return after if self.threshold is None else after * (before > self.threshold[features])

@@ -1,0 +1,100 @@
+"""Captions to concepts by a language model, in the steps of Describe-and-Dissect (Bai et al., arXiv 2403.13771)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from dnr_env.errors import ConceptError
+from dnr_env.models import Summary, Usage, prompts
+from dnr_env.models.chat import Answer, Asker, Question
+from dnr_env.models.phrases import clean, plain
+
+
+class LanguageWriter:
+    """Simplifies each caption, summarises the captions several times in random order, condenses lists to one concept.
+
+    Each step asks for all neurons at once.
+
+    Args:
+        chat: the language model.
+        captions_limit: distinct captions of a neuron that are used, the first ones.
+    """
+
+    def __init__(self, chat: Asker, captions_limit: int = 30) -> None:
+        self.chat = chat
+        self.captions_limit = captions_limit
+        self.fingerprint = f"language-writer|{prompts.VERSION}|captions {captions_limit}|{chat.fingerprint}"
+
+    def summarise(
+        self, captions: Sequence[Sequence[str]], count: int, rngs: Sequence[np.random.Generator]
+    ) -> list[Summary]:
+        """For each of b neurons, up to `count` distinct clean concepts, and the cost of what they rest on.
+
+        A summary is empty where the model has said nothing usable. A question that several neurons share counts for
+        each of them.
+
+        Raises:
+            DnRError: the language model cannot be used.
+        """
+        given = [self._distinct(texts) for texts in captions]
+        simplified = self._ask(prompts.simplify(text) for texts in given for text in texts)
+
+        drawn: list[list[Question]] = []
+        for texts, rng in zip(given, rngs, strict=True):
+            short = [_first(simplified[prompts.simplify(text)]) or text for text in texts]
+            orders = [rng.permutation(len(short)) for _ in range(count)]
+            drawn.append([prompts.summarise([short[i] for i in order], k) for k, order in enumerate(orders) if short])
+        summaries = self._ask(question for questions in drawn for question in questions)
+
+        long = {q: prompts.condense(things, q.sample) for q, a in summaries.items() if len(things := _things(a)) > 1}
+        condensed = self._ask(long.values())
+
+        results = []
+        for texts, questions in zip(given, drawn, strict=True):
+            second = [long[question] for question in questions if question in long]
+            last = [condensed[long[q]] if q in long else summaries[q] for q in questions]
+            answers = [simplified[prompts.simplify(text)] for text in texts]
+            answers += [summaries[q] for q in dict.fromkeys(questions)]
+            answers += [condensed[q] for q in dict.fromkeys(second)]
+            results.append(Summary(_concepts(last), _total(answer.usage for answer in answers)))
+        return results
+
+    def _distinct(self, captions: Sequence[str]) -> list[str]:
+        kept = dict.fromkeys(plain(caption) for caption in captions)
+        kept.pop("", None)
+        return list(kept)[: self.captions_limit]
+
+    def _ask(self, questions: Iterable[Question]) -> dict[Question, Answer]:
+        distinct = list(dict.fromkeys(questions))
+        return dict(zip(distinct, self.chat.ask(distinct), strict=True)) if distinct else {}
+
+
+def _first(answer: Answer) -> str:
+    return answer.phrases[0] if answer.phrases else ""
+
+
+def _things(answer: Answer) -> list[str]:
+    """The parts of an answer that names several things."""
+    return [part.strip() for phrase in answer.phrases for part in phrase.split(",") if part.strip()]
+
+
+def _concepts(answers: Sequence[Answer]) -> list[str]:
+    """The distinct concepts, of an answer that still lists several things the first one."""
+    kept: dict[str, None] = {}
+    for answer in answers:
+        for thing in _things(answer):
+            try:
+                kept.setdefault(clean(thing))
+                break
+            except ConceptError:
+                continue
+    return list(kept)
+
+
+def _total(usages: Iterable[Usage]) -> Usage:
+    total = Usage()
+    for usage in usages:
+        total = total.plus(usage)
+    return total

@@ -1,0 +1,45 @@
+"""A row of activations as bytes, and back, bit for bit. Rows that are mostly zero take space for the rest alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dnr_env.types import FloatArray
+
+_DENSE, _SPARSE = b"d", b"s"
+_PLACE, _VALUE = np.dtype("<u4"), np.dtype("<f4")
+
+
+def pack(row: FloatArray) -> bytes:
+    """The bytes of a row (length,) of float32; the shorter of all values, and of the non-zero ones with their places.
+
+    Raises:
+        ValueError: the row is not one row of float32, which other types would not come back as.
+    """
+    if row.ndim != 1 or row.dtype != np.float32:
+        raise ValueError(f"a row of float32 can be packed, not {row.dtype} of shape {row.shape}")
+    values = np.ascontiguousarray(row, dtype=_VALUE)
+    places = np.flatnonzero(values.view(_PLACE))  # by the bits: -0.0 and NaN are not zeros
+    if 4 + 8 * len(places) >= values.nbytes:
+        return _DENSE + values.tobytes()
+    length = len(values).to_bytes(4, "little")
+    return _SPARSE + length + places.astype(_PLACE).tobytes() + values[places].tobytes()
+
+
+def unpack(data: bytes, length: int) -> FloatArray:
+    """The row (length,) float32 that `pack` was given.
+
+    Raises:
+        ValueError: the bytes are not those of a row of this length.
+    """
+    kind, body = data[:1], data[1:]
+    if kind == _DENSE and len(body) == length * _VALUE.itemsize:
+        return np.frombuffer(body, _VALUE).astype(np.float32)
+    if kind == _SPARSE and len(body) % 8 == 4:
+        numbers = np.frombuffer(body, _PLACE)
+        places, values = np.split(numbers[1:], 2)
+        if numbers[0] == length and (places < length).all():
+            row = np.zeros(length, np.float32)
+            row[places] = values.view(_VALUE)
+            return row
+    raise ValueError(f"these {len(data)} bytes are not a row of {length} values")

@@ -1,0 +1,53 @@
+"""A stack of real classes with small random checkpoints, a folder of images, and a language model on the loopback."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from fake_openai import FakeOpenAI, Reply, phrases
+from PIL import Image
+from small_clip import write_clip
+from small_models import small_captioner, small_diffusion
+
+from dnr_env.shapes.render import Renderer
+
+_WORDS = ("red star", "striped thing", "blue ring", "dotted cross", "yellow heart", "green square", "black dog")
+
+
+def small_world(folder: Path, images: int = 50) -> Path:
+    """Write checkpoints and images, and the configuration that names them: the path of a YAML file."""
+    (folder / "photos" / "deeper").mkdir(parents=True)
+    drawn = Renderer().generate(["thing"] * images, range(images))
+    for i, image in enumerate(drawn):
+        place = folder / "photos" / ("deeper" if i % 2 else "") / f"{i:03}.png"
+        Image.fromarray(image).resize((80 + i, 100)).save(place)
+    config: dict[str, Any] = {
+        "target": {"network": "torchvision:resnet18", "weights": "none", "layers": "layer3", "batch": 8},
+        "probe": {"images": "photos"},
+        "captioner": {"model": str(small_captioner(folder / "captioner"))},
+        "writer": {"model": "small", "candidates": 3, "input_price": 1.0, "output_price": 2.0},
+        "generator": {"model": str(small_diffusion(folder / "diffusion")), "size": 32, "batch": 8},
+        "embedder": {"model": str(write_clip(folder / "clip")), "pretrained": None, "batch": 8},
+        "vocabulary": "words.txt",
+        "device": "cpu",
+    }
+    (folder / "words.txt").write_text("\n".join(_WORDS))
+    path = folder / "stack.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def answer(body: dict[str, Any]) -> Reply:
+    """A language model that gives words of a short list, always the same to the same question."""
+    asked = json.dumps(body["messages"])
+    first = zlib.crc32(f"{asked} {body.get('seed')}".encode()) % len(_WORDS)
+    return phrases(*(_WORDS[(first + i) % len(_WORDS)] for i in range(5)))
+
+
+def language_model() -> FakeOpenAI:
+    """The server; use it in a with statement."""
+    return FakeOpenAI(answer=answer)
