@@ -116,10 +116,16 @@ class Lab:
     def _fetch(self, missing: list[Request]) -> None:
         """Bring images into memory, from the store or else by drawing and reading them."""
         keys = {request: self._key(request) for request in missing} if self.store else {}
-        kept = self.store.get_many(keys.values()) if self.store else {}
+        found = self.store.get_many(keys.values()) if self.store else {}
+        width = len(self.reader.neurons) + self.reader.dim
+        kept = {
+            request: row
+            for request, key in keys.items()
+            if key in found and (row := unpack(found[key], width)) is not None
+        }
         self.counters.stored += len(kept)
-        self._remember([r for r in missing if keys.get(r) in kept], [kept[k] for k in keys.values() if k in kept])
-        absent = [request for request in missing if keys.get(request) not in kept]
+        self._remember(kept)
+        absent = [request for request in missing if request not in kept]
         chunk = _DEAR_CHUNK if self.generator.keeps_images else _CHUNK
         shown = len(absent) >= chunk * (1 if self.generator.keeps_images else _SHOWN_CHUNKS)
         with tqdm(total=len(absent), unit="image", desc="measuring", leave=False, disable=not shown) as bar:
@@ -128,12 +134,11 @@ class Lab:
                 activations, embeddings = self.reader.read(
                     self.images([text for text, _ in part], [seed for _, seed in part])
                 )
-                rows = np.concatenate([activations, embeddings], axis=1)
-                values = [pack(row) for row in rows]
+                rows = dict(zip(part, np.concatenate([activations, embeddings], axis=1), strict=True))
                 if self.store:
-                    self.store.put_many({keys[request]: value for request, value in zip(part, values, strict=True)})
+                    self.store.put_many({keys[request]: pack(row) for request, row in rows.items()})
                 self.counters.drawn += len(part)
-                self._remember(part, values)
+                self._remember(rows)
                 bar.update(len(part))
 
     def _key(self, request: Request) -> bytes:
@@ -145,19 +150,17 @@ class Lab:
             seed=request[1],
         )
 
-    def _remember(self, requests: list[Request], values: list[bytes]) -> None:
-        first, needed = len(self._rows), len(self._rows) + len(requests)
+    def _remember(self, rows: dict[Request, FloatArray]) -> None:
+        first, needed = len(self._rows), len(self._rows) + len(rows)
         if needed > len(self._activations):
             space = max(needed, min(2 * len(self._activations), self._limit), 1024)
             self._activations = _resized(self._activations, space)
             self._embeddings = _resized(self._embeddings, space)
-        if values:
-            width = len(self.reader.neurons) + self.reader.dim
-            rows = np.stack([unpack(value, width) for value in values])
+        if rows:
             self._activations[first:needed], self._embeddings[first:needed] = np.split(
-                rows, [len(self.reader.neurons)], axis=1
+                np.stack(list(rows.values())), [len(self.reader.neurons)], axis=1
             )
-        self._rows.update((request, first + i) for i, request in enumerate(requests))
+        self._rows.update((request, first + i) for i, request in enumerate(rows))
 
 
 def _resized(array: FloatArray, rows: int) -> FloatArray:

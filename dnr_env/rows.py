@@ -26,12 +26,8 @@ def pack(row: FloatArray) -> bytes:
     return _SPARSE + length + places.astype(_PLACE).tobytes() + values[places].tobytes()
 
 
-def unpack(data: bytes, length: int) -> FloatArray:
-    """The row (length,) float32 that `pack` was given.
-
-    Raises:
-        ValueError: the bytes are not those of a row of this length.
-    """
+def unpack(data: bytes, length: int) -> FloatArray | None:
+    """The row (length,) float32 that `pack` was given; None where the bytes are not those of a row of this length."""
     kind, body = data[:1], data[1:]
     if kind == _DENSE and len(body) == length * _VALUE.itemsize:
         return np.frombuffer(body, _VALUE).astype(np.float32)
@@ -42,4 +38,4 @@ def unpack(data: bytes, length: int) -> FloatArray:
             row = np.zeros(length, np.float32)
             row[places] = values.view(_VALUE)
             return row
-    raise ValueError(f"these {len(data)} bytes are not a row of {length} values")
+    return None

@@ -193,6 +193,7 @@ ROWS = hnp.arrays(
 def test_rows_come_back_bit_for_bit(row: FloatArray) -> None:
     data = pack(row)
     back = unpack(data, len(row))
+    assert back is not None
     assert back.dtype == np.float32
     np.testing.assert_array_equal(back.view(np.uint32), row.view(np.uint32))
     assert len(data) <= 1 + row.nbytes
@@ -217,8 +218,7 @@ def test_what_is_no_row_is_refused() -> None:
         (pack(row)[:-1], 10),
         (b"d123", 1),
     ):
-        with pytest.raises(ValueError, match="not a row of"):
-            unpack(data, length)
+        assert unpack(data, length) is None
     for bad in (row.astype(np.float64), row[None]):
         with pytest.raises(ValueError, match="a row of float32 can be packed"):
             pack(bad)

@@ -41,7 +41,7 @@ def by_hand(stack: Stack, neuron: str, label: str, images: int) -> Verdict:
     mad = (np.mean(drawn) - np.mean(real)) / np.std(real, ddof=1)
     similarity = [float(stack.embedder.embed_texts([label])[0] @ row) for row in stack.probe.embeddings]
     simulation = np.corrcoef(similarity, probe)[0, 1]
-    return Verdict(float(np.mean(subsets)), 0.0, float(auc), float(mad), float(simulation))
+    return Verdict(float(np.mean(subsets)), 0.0, float(auc), float(mad), float(simulation), {})
 
 
 def test_the_judge_by_hand(stack: Stack) -> None:
@@ -182,7 +182,8 @@ def test_the_report_says_that_a_neuron_is_dead(sick: Stack, tmp_path: Path) -> N
     (verdict,) = judge(sick, ["layer4:0"], ["red thing"], "log_k", 5)
     record = {
         "neuron": "layer4:0", "label": "red thing", "images": 40, "steps": 1, "alive": False,
-        "curve": [(0, 0.0, 0.0)], "concepts": [("red thing", 0.0)], **dataclasses.asdict(verdict),
+        "curve": [(0, 0.0, 0.0)], "calls": 0, "cost": 0.0, "labels": ["red thing"],
+        "concepts": [("red thing", 0.0)], **dataclasses.asdict(verdict),
     }  # fmt: skip
-    write_label_report(sick, "dnr", [record], "log_k", tmp_path / "report.html")
+    write_label_report(sick, "dnr", [record], "log_k", 8, tmp_path / "report.html")
     assert "constant or not finite" in (tmp_path / "report.html").read_text(encoding="utf-8")

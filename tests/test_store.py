@@ -508,7 +508,7 @@ def test_damage_in_a_read_only_folder_stays_where_it_is(
 # --- no pickle -----------------------------------------------------------------------------------
 
 
-TRAP = b"cos\nabort\n)R.".ljust(4 * 7, b"\0")
+TRAP = b"cos\nabort\n)R.".ljust(1 + 4 * 7, b"\0")
 """A pickle as long as the evidence of one image. Loading it ends the process."""
 
 
@@ -517,9 +517,10 @@ def test_planted_pickles_are_bytes_like_any_other(opened: Callable[..., Store], 
     assert loading.returncode != 0
     store = opened()
     make_lab(store).measure(["red thing"], np.arange(3)[None])
-    key = address(kind="evidence", generator="noise", reader="fake", concept="red thing", seed=1)
+    key = address(kind="evidence-2", generator="noise", reader="fake", concept="red thing", seed=1)
     assert len(store.get_many([key])[key]) == len(TRAP)
     store.put_many({key: TRAP})
     assert opened().get_many([key]) == {key: TRAP}
     activations, embeddings = make_lab(store).measure(["red thing"], np.arange(3)[None])
-    assert activations[0, 1].tobytes() + embeddings[0, 1].tobytes() == TRAP
+    assert activations.shape[:2] == embeddings.shape[:2] == (1, 3)  # what is no row is measured again
+    assert opened().get_many([key])[key] != TRAP

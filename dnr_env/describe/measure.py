@@ -149,9 +149,10 @@ class _Work:
         rows = {}
         size = 4 * self.reader.dim
         for place, key in keys.items():
-            with contextlib.suppress(KeyError, ValueError):  # ValueError: not a row of this length, so measured again
-                activations = unpack(kept[key][size:], len(self.reader.neurons))
-                rows[place] = _Row(place, activations, np.frombuffer(kept[key][:size], "<f4").astype(np.float32))
+            data = kept.get(key, b"")
+            activations = unpack(data[size:], len(self.reader.neurons))
+            if activations is not None:
+                rows[place] = _Row(place, activations, np.frombuffer(data[:size], "<f4").astype(np.float32))
         return rows
 
     def _finished(
