@@ -200,7 +200,7 @@ def label_command(options: Label) -> None:
     records = label(stack, agent, neurons, seed, options.out / "labels.jsonl", rules, options.user_concepts)
     write_table(records, options.out / "labels.csv")
     write_label_report(stack, options.agent, records, options.score, rules.n_slots, options.out / "report.html")
-    print(f"{len(records)} labels, mean value {np.mean([r['value'] for r in records]):.3f}; {stack.lab.counters}")
+    print(f"{len(records)} labels, mean value {np.mean([r['value'] for r in records]):.3f}; {stack.tally()}")
     print(f"report: {options.out / 'report.html'}")
 
 

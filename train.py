@@ -66,7 +66,8 @@ class Options:
     entropy: float = 0.005
     """Weight of the entropy bonus; not for DQN."""
     stack: str = "shapes"
-    """Models: shapes, shapes-transfer, shapes-unfaithful."""
+    """Models: shapes, shapes-transfer, shapes-unfaithful, turbo, sd15, or a YAML file; then settings, as in
+    "turbo probe.images=photos target.layers=layer3"."""
     neurons: str = "train"
     """Neurons to train on."""
     validation: str = "validation"

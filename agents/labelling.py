@@ -18,7 +18,7 @@ from dnr_env.episode import Rules
 from dnr_env.files import append_lines, read_lines, write_atomically
 from dnr_env.judge import IMAGES, judge
 from dnr_env.models import Usage
-from dnr_env.report import crops, drawings, exemplars, sparkline, write_report
+from dnr_env.report import drawings, exemplars, origin, sparkline, write_report
 from dnr_env.stacks import Stack
 from dnr_env.users import Users
 
@@ -94,7 +94,7 @@ def write_label_report(
         {
             **record,
             "exemplars": exemplars(stack, record["neuron"]),
-            "crops": crops(stack, record["neuron"], n_slots) if record["images"] else None,
+            **(origin(stack, record["neuron"], n_slots) if record["images"] else {"captions": [], "crops": None}),
             "drawings": drawings(stack, record["label"]),
             "line": sparkline([(images, score) for images, _, score in record["curve"]]),
         }

@@ -118,13 +118,14 @@ class RefineEnv(gym.Env[Observation, Any]):
 
     `neuron`, `label`, `concepts` (texts of the slots), `master` (texts of all concepts measured) and
     `master_scores`, `activations` and `similarities` (n_slots, images; zero where not measured), `images` seen so far,
-    `action_mask`, and `message`, which says why an action had no effect.
+    `usage` (calls of a language model that the texts rest on, tokens read and written), `action_mask`, and `message`,
+    which says why an action had no effect.
 
     ## Arguments
 
     | Argument | Default | Meaning |
     |----------|---------|---------|
-    | `stack` | `"shapes"` | the set of models; also `"shapes-transfer"`, `"shapes-unfaithful"` |
+    | `stack` | `"shapes"` | the set of models; also `"shapes-transfer"`, `"shapes-unfaithful"`, `"turbo"` and `"sd15"` (real models), a YAML file, or either with settings, as `"turbo probe.images=photos"` |
     | `neurons` | `"train"` | a split, a layer, or neurons such as `"layer4:0-9,planted:test"` |
     | `mutator` | `None` | a mutator of the stack by its name, as `"random"`; `None` is the first it has |
     | `user_concepts` | `None` | a list, a file, a callable, or `"simulated:0.5"` (a user whose concepts are good with that probability) |

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from dnr_env.errors import DnRError
 from dnr_env.models import Generator, Reader
 from dnr_env.rows import pack, unpack
 from dnr_env.store import Store, address
@@ -36,18 +37,20 @@ class Evidence(NamedTuple):
 
 @dataclass
 class Counters:
-    """Where the images came from that a lab was asked for."""
+    """Where a lab's images and measurements came from."""
 
     drawn: int = 0
-    """Generated and measured now."""
+    """Images generated now, to be measured or to be shown."""
+    measured: int = 0
+    """Measurements made now."""
     stored: int = 0
-    """Read from the store."""
+    """Measurements read from the store."""
     remembered: int = 0
-    """Found in memory."""
+    """Measurements found in memory."""
 
     def __str__(self) -> str:
-        total = max(self.drawn + self.stored + self.remembered, 1)
-        return f"{self.drawn:,} images drawn, {1 - self.drawn / total:.1%} of {total:,} requests from the cache"
+        total = max(self.measured + self.stored + self.remembered, 1)
+        return f"{self.drawn:,} images drawn, {1 - self.measured / total:.1%} of {total:,} measurements from the cache"
 
 
 class Lab:
@@ -92,7 +95,7 @@ class Lab:
     def images(self, concepts: Sequence[str], seeds: Sequence[int]) -> ImageArray:
         """Image `seeds[i]` of `concepts[i]`, from the store where it is kept: (n, height, width, 3) uint8."""
         if self.store is None or not self.generator.keeps_images:
-            return self.generator.generate(concepts, seeds)
+            return self._draw(concepts, seeds)
         keys = [
             address(kind="image", generator=self.generator.fingerprint, concept=text, seed=int(seed))
             for text, seed in zip(concepts, seeds, strict=True)
@@ -100,11 +103,20 @@ class Lab:
         kept = self.store.get_many(keys)
         absent = [i for i, key in enumerate(keys) if key not in kept]
         if absent:
-            drawn = self.generator.generate([concepts[i] for i in absent], [int(seeds[i]) for i in absent])
+            drawn = self._draw([concepts[i] for i in absent], [int(seeds[i]) for i in absent])
             fresh = {keys[i]: _to_png(image) for i, image in zip(absent, drawn, strict=True)}
             self.store.put_many(fresh)
             kept.update(fresh)
         return np.stack([_from_png(kept[key]) for key in keys])
+
+    def _draw(self, concepts: Sequence[str], seeds: Sequence[int]) -> ImageArray:
+        images = self.generator.generate(concepts, seeds)
+        if len(images) != len(concepts):  # which are missing, nobody can tell
+            raise DnRError(
+                f"generator: {len(images)} images came where {len(concepts)} were asked for; another will do"
+            )
+        self.counters.drawn += len(images)
+        return images
 
     def _forget(self) -> None:
         width = len(self.reader.neurons) + self.reader.dim
@@ -137,7 +149,7 @@ class Lab:
                 rows = dict(zip(part, np.concatenate([activations, embeddings], axis=1), strict=True))
                 if self.store:
                     self.store.put_many({keys[request]: pack(row) for request, row in rows.items()})
-                self.counters.drawn += len(part)
+                self.counters.measured += len(part)
                 self._remember(rows)
                 bar.update(len(part))
 

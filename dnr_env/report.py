@@ -49,11 +49,13 @@ def exemplars(stack: Stack, neuron: str) -> str:
     return strip(stack.probe.images(stack.probe.exemplars[index][:_SHOWN]))
 
 
-def crops(stack: Stack, neuron: str, count: int) -> str | None:
-    """The attention crops among what a neuron's candidates were made from, as a data URI; None where there is none."""
+def origin(stack: Stack, neuron: str, count: int) -> dict[str, Any]:
+    """What a neuron's candidates were made from: `captions`, and `crops` as a data URI or None where there is none."""
     index = stack.lab.reader.neurons.index(neuron)
-    parts = [excerpt for excerpt in stack.propose([index], count)[0].excerpts if excerpt.box]
-    return strip(pictures(stack, index, parts)) if parts else None
+    excerpts = stack.propose([index], count)[0].excerpts
+    parts = [excerpt for excerpt in excerpts if excerpt.box]
+    captions = list(dict.fromkeys(excerpt.caption for excerpt in excerpts))
+    return {"captions": captions, "crops": strip(pictures(stack, index, parts)) if parts else None}
 
 
 def drawings(stack: Stack, label: str) -> str:

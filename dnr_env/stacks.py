@@ -61,6 +61,10 @@ class Stack:
     """Concepts that a neuron begins with at most."""
     prices: tuple[float, float] = (0.0, 0.0)
     """US dollars for a million tokens that a language model reads, and writes."""
+    preflight: Callable[[], None] = lambda: None
+    """Raises DnRError where the language model cannot be used; called before models are loaded to ask it something."""
+    asked: Callable[[], str] = lambda: ""
+    """What has been asked of a language model so far, for people to read; empty where there is none."""
     truth: Callable[[str], str | None] = lambda neuron: None
     """The formula of a planted neuron, by its name; for evaluation alone."""
     optimum: Callable[[str], dict[str, str]] = lambda score: {}
@@ -116,6 +120,13 @@ class Stack:
             "captioner": self.captioner.fingerprint,
             "writer": self.writer.fingerprint,
         }
+
+    def tally(self) -> str:
+        """What has been drawn, measured and asked so far, for people to read."""
+        labs = [str(self.lab.counters)]
+        if self.judge_lab is not self.lab:
+            labs = [f"search: {self.lab.counters}", f"judge: {self.judge_lab.counters}"]
+        return "; ".join(filter(None, [*labs, self.asked()]))
 
     def cost(self, usage: Usage) -> float:
         """US dollars for what was asked of a language model."""

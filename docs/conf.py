@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dnr_env import config
 from dnr_env.env import RefineEnv
 from dnr_env.neurons import split_of
 from dnr_env.shapes import lexicon, planted
@@ -68,6 +71,45 @@ def formulas() -> Iterator[str]:
         yield "| `{}` | {} |".format(kind.replace("|", "\\|"), listed)
 
 
+def settings() -> Iterator[str]:
+    """The settings of a stack of real models, a table for each section and one for the rest."""
+    said = {
+        kind.name: {
+            one.target.id: ast.literal_eval(following.value)
+            for one, following in zip(kind.body, kind.body[1:], strict=False)
+            if isinstance(one, ast.AnnAssign) and isinstance(following, ast.Expr)
+        }
+        for kind in ast.parse(inspect.getsource(config)).body
+        if isinstance(kind, ast.ClassDef)
+    }
+    rest: dict[str, str] = {}
+    for name, field in config.StackConfig.model_fields.items():
+        text = said["StackConfig"].get(name, "")
+        kind = next(
+            (k for k in vars(config).values() if inspect.isclass(k) and k.__name__ == f"{name.title()}Config"), None
+        )
+        if kind is None:
+            rest[name] = f"| `{name}` | {shown(field.default)} | {text} |"
+            continue
+        yield f"**`{name}`**: {f'{inspect.getdoc(kind)} {text[:1].upper()}{text[1:]}'.strip()}"
+        yield ""
+        yield "| Setting | Default | Meaning |"
+        yield "|---------|---------|---------|"
+        for key, part in kind.model_fields.items():
+            yield f"| `{name}.{key}` | {shown(part.default)} | {' '.join(said[kind.__name__][key].split())} |"
+        yield ""
+    yield "**The rest**"
+    yield ""
+    yield "| Setting | Default | Meaning |"
+    yield "|---------|---------|---------|"
+    yield from rest.values()
+
+
+def shown(value: Any) -> str:
+    """A default as YAML has it."""
+    return f"`{value}`" if isinstance(value, str) and value else f"`{json.dumps(value)}`"
+
+
 def write(name: str, text: str) -> None:
     """Write a generated page, unless it is there: an unchanged one is not built again."""
     path = GENERATED / name
@@ -81,6 +123,7 @@ def generate(app: Sphinx) -> None:
     write("environment.md", inspect.getdoc(RefineEnv) + "\n")
     write("words.md", "\n".join(words()) + "\n")
     write("formulas.md", "\n".join(formulas()) + "\n")
+    write("settings.md", "\n".join(settings()) + "\n")
 
 
 _COLON = "\N{OBJECT REPLACEMENT CHARACTER}"

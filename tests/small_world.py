@@ -28,10 +28,10 @@ def small_world(folder: Path, images: int = 50) -> Path:
     config: dict[str, Any] = {
         "target": {"network": "torchvision:resnet18", "weights": "none", "layers": "layer3", "batch": 8},
         "probe": {"images": "photos"},
-        "captioner": {"model": str(small_captioner(folder / "captioner"))},
+        "captioner": {"model": small_captioner(folder / "captioner").name},
         "writer": {"model": "small", "candidates": 3, "input_price": 1.0, "output_price": 2.0},
-        "generator": {"model": str(small_diffusion(folder / "diffusion")), "size": 32, "batch": 8},
-        "embedder": {"model": str(write_clip(folder / "clip")), "pretrained": None, "batch": 8},
+        "generator": {"model": small_diffusion(folder / "diffusion").name, "size": 32, "batch": 8},
+        "embedder": {"model": write_clip(folder / "clip").name, "pretrained": None, "batch": 8},
         "vocabulary": "words.txt",
         "device": "cpu",
     }
@@ -50,4 +50,6 @@ def answer(body: dict[str, Any]) -> Reply:
 
 def language_model() -> FakeOpenAI:
     """The server; use it in a with statement."""
-    return FakeOpenAI(answer=answer)
+    server = FakeOpenAI(answer=answer)
+    server.models = ("small",)
+    return server

@@ -65,7 +65,7 @@ def test_each_distinct_image_is_drawn_once_by_anybody(
     assert (lab.counters.drawn, lab.counters.stored, lab.counters.remembered) == (len(DISTINCT), 0, 32 - len(DISTINCT))
     assert (another.counters.drawn, another.counters.stored) == (0, len(DISTINCT))
     assert another.counters.remembered == 16 - len(DISTINCT)
-    assert "100.0% of 16 requests" in str(another.counters)
+    assert "100.0% of 16 measurements" in str(another.counters)
 
 
 def test_evidence_is_what_the_reader_says_of_the_generators_images(make_lab: Callable[..., Lab]) -> None:
@@ -147,7 +147,7 @@ def test_images_that_are_kept_serve_another_reader(store: Store, make_lab: Calla
     lab.measure(CONCEPTS, SEEDS)
     another = make_lab(store, keeps_images=True, reader="another")
     another.measure(CONCEPTS, SEEDS)
-    assert another.counters.drawn == len(DISTINCT)
+    assert (another.counters.drawn, another.counters.measured) == (0, len(DISTINCT))
     assert not another.generator.drawn
     np.testing.assert_array_equal(
         another.images(CONCEPTS, SEEDS[:, 3].tolist()), lab.generator.generate(CONCEPTS, SEEDS[:, 3].tolist())

@@ -46,7 +46,7 @@ def propose(stack: Stack, neurons: Sequence[int], count: int) -> list[Proposal]:
     Answers that cannot be drawn are passed over; where none is left, the captions themselves stand for them.
 
     Raises:
-        DnRError: a neuron is left with none.
+        DnRError: a neuron is left with none, or the language model cannot be used.
 
     Source: Bai et al. 2025, "Describe-and-Dissect", steps 1 and 2.
     """
@@ -55,6 +55,7 @@ def propose(stack: Stack, neurons: Sequence[int], count: int) -> list[Proposal]:
     found = {neuron: _read(kept[key]) for neuron, key in keys.items() if key in kept}
     absent = [neuron for neuron in keys if neuron not in found]
     if absent:
+        stack.preflight()
         excerpts = _excerpts(stack, absent)
         captions = [[excerpt.caption for excerpt in part] for part in excerpts]
         summaries = stack.writer.summarise(captions, count, [_rng(stack, neuron) for neuron in absent])

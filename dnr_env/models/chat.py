@@ -143,6 +143,14 @@ class Asker(ABC):
             DnRError: it cannot be used.
         """
 
+    def ready(self) -> None:
+        """Find out, before anything else is loaded, whether questions will be answered.
+
+        Raises:
+            DnRError: they will not.
+        """
+        self.check()
+
     @abstractmethod
     def _answer(self, questions: list[Question]) -> None:
         """Call `_settle` on each of these distinct questions."""
@@ -255,16 +263,43 @@ class Chat(Asker):
             DnRError: the key is missing or refused, the endpoint is not there, or it does not list the model.
         """
         with self._client() as client:
-            try:
-                listed = getattr(self._explained(client.models.list), "data", None)
-            except _NotOffered:
-                listed = []
+            names = self._listed(client)
+        if names and self.model not in names:
+            raise unknown("model", self.model, names)
+        return f"{self.model} at {self.url}" + ("" if names else ", which lists no models: not checked")
+
+    def ready(self) -> None:
+        """Find out whether questions will be answered.
+
+        The list of models costs nothing and can leave a doubt: some servers answer to names that they do not list, and
+        some keys may ask questions but not list models. Only then a short question is asked.
+
+        Raises:
+            DnRError: the key is missing or refused, the endpoint is not there, or it does not know the model.
+        """
+        problem: DnRError | None = None
+        with self._client() as client:
+            names = self._listed(client)
+            if self.model not in names:
+                try:
+                    self._reply(client, Question("Answer with one word.", "Is the sky blue?", 0), self.max_tokens)
+                except Unusable:  # it has answered
+                    pass
+                except _NotOffered as error:
+                    problem = unknown("model", self.model, names) if names else error
+        if problem:
+            raise problem
+
+    def _listed(self, client: openai.OpenAI) -> list[str]:
+        """The models that the endpoint lists, also by the names that people write; none where it lists none."""
+        try:
+            listed = getattr(self._explained(client.models.list), "data", None)
+        except (_NotOffered, _NotAllowed):
+            return []
         if not isinstance(listed, list):
             raise self._incompatible()
         names = [plain(_scrubbed(str(getattr(item, "id", "")))) for item in listed]
-        if names and self.model not in names and self.model not in map(_short, names):
-            raise unknown("model", self.model, map(_short, names))
-        return f"{self.model} at {self.url}" + ("" if names else ", which lists no models: not checked")
+        return list(dict.fromkeys([*map(_short, names), *names]))
 
     def _answer(self, questions: list[Question]) -> None:
         with self._client() as client:
@@ -379,10 +414,10 @@ class Chat(Asker):
         said = plain(_scrubbed(str(body.get("message", body) if isinstance(body, dict) else body)))
         if status == 402 or "insufficient_quota" in str(body):
             return DnRError(f"{self.url} says that the account's quota is used up; top it up, then run again")
-        if status == 401:
+        if status == 401 and "Missing scopes" not in said:  # which is what OpenAI says of a key with fewer rights
             return DnRError(f"{self.url} refuses the key; set OPENAI_API_KEY to one that it knows")
-        if status == 403:
-            return DnRError(
+        if status in (401, 403):
+            return _NotAllowed(
                 f"{self.url} does not allow {self.model!r} to the key in OPENAI_API_KEY; name another model"
             )
         if status in (404, 405):
@@ -401,6 +436,10 @@ class Chat(Asker):
 
 class _NotOffered(DnRError):
     """The address or the model is not there."""
+
+
+class _NotAllowed(DnRError):
+    """The key is known, but not for this."""
 
 
 class _Refused(DnRError):

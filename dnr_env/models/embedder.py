@@ -224,7 +224,9 @@ class OpenClipEmbedder:
     def _loaded(self) -> _Loaded:
         device = device_of(self._device)
         dtype = dtype_of(self._dtype, device)
-        model: Any = self._clip.build().to(device, dtype)
+        model: Any = self._clip.build()
+        with loading(self._clip.option, self._clip.model):
+            model = model.to(device, dtype)
         return _Loaded(model, of_open_clip(model.visual.preprocess_cfg), self._clip.tokenizer(), device, dtype)
 
     def embed_images(self, images: Images) -> FloatArray:

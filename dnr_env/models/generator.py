@@ -185,6 +185,11 @@ class DiffusionGenerator:
         }
         with torch.no_grad():
             pixels = self._pipeline(**{k: v for k, v in arguments.items() if k in self._accepted}).images
+            if len(pixels) != len(jobs):
+                raise DnRError(
+                    f"generator.model: {self.source.id!r} gives {len(pixels)} images for {len(jobs)} prompts; another "
+                    "model will do"
+                )
             broken = ~pixels.isfinite().flatten(1).all(dim=1)
             pixels[broken] = 0
             rounded = (pixels.float() * 255).round().to(torch.uint8)

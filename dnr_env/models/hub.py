@@ -91,6 +91,8 @@ def _hint(error: Exception) -> str:
         return "it is not in the hub's cache and the hub cannot be reached: load it once while online, or name a folder"
     if names & {"RepositoryNotFoundError", "RevisionNotFoundError"} or "is not a local folder" in text:
         return "the hub has no such model or revision, or it is private: check the name, or set HF_TOKEN"
+    if "OutOfMemoryError" in names:
+        return "it does not fit into the device's memory: free some, name a smaller model, or take device cpu"
     if "safetensors" in text:
         return "it has no safetensors, and other weight files can run code: name a revision that has them"
     if "trust_remote_code" in text or "custom code" in text:
@@ -168,10 +170,16 @@ class FixedBatches:
         while len(done) < len(items):
             part = list(items[len(done) : len(done) + self.size])
             try:
-                done += work(part + part[-1:] * (self.size - len(part)))[: len(part)]
+                results = work(part + part[-1:] * (self.size - len(part)))
             except torch.OutOfMemoryError:
                 if self.size == 1:
                     raise DnRError(f"{self.option}: one image does not fit into the device's memory") from None
                 self.size //= 2
                 torch.cuda.empty_cache()
+                continue
+            if len(results) != self.size:  # which are missing, nobody can tell
+                raise DnRError(
+                    f"{self.option}: {len(results)} results came for {self.size} items; another model will do"
+                )
+            done += results[: len(part)]
         return done

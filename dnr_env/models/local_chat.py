@@ -111,7 +111,13 @@ class LocalChat(Asker):
         # generate takes no generator: the global one is seeded, and then put back.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []), torch.inference_mode():
             torch.manual_seed(int.from_bytes(hashlib.sha256(repr(tuple(question)).encode()).digest()[:7], "big"))
-            output = model.generate(tokens, attention_mask=torch.ones_like(tokens), generation_config=config)
+            try:
+                output = model.generate(tokens, attention_mask=torch.ones_like(tokens), generation_config=config)
+            except torch.OutOfMemoryError:
+                raise DnRError(
+                    f"{_OPTION}: a question does not fit into the device's memory beside {self.source.id!r}; a smaller "
+                    "model will do"
+                ) from None
         new = output[0, tokens.shape[1] :].tolist()
         text = tokenizer.decode(new, skip_special_tokens=True)
         usage = Usage(1, tokens.shape[1], len(new))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 
 from dnr_env.config import GeneratorConfig, StackConfig, WriterConfig
+from dnr_env.describe.corruptions import CORRUPTIONS
 from dnr_env.describe.images import ImageSet, open_images
 from dnr_env.describe.measure import measure_images
 from dnr_env.describe.probe import Probe
 from dnr_env.describe.words import read_words
-from dnr_env.errors import ConceptError, DnRError
+from dnr_env.errors import ConceptError, DnRError, unknown
 from dnr_env.lab import Lab
 from dnr_env.models import Mutator, Summary, Writer
 from dnr_env.models.captioner import HubCaptioner
@@ -29,6 +31,8 @@ from dnr_env.models.target import Target
 from dnr_env.models.writer import LanguageWriter
 from dnr_env.stacks import Stack
 from dnr_env.store import Store, cache_dir
+
+_log = logging.getLogger("dnr_env")
 
 
 class CaptionsAsConcepts:
@@ -97,6 +101,9 @@ def probe_images(config: StackConfig, store: Store | None) -> ImageSet:
 
 def model_stack(spec: str, config: StackConfig) -> Stack:
     """The stack that a configuration describes; `spec` is what `load` makes it from."""
+    for corruption in config.probe.corruptions:
+        if corruption not in CORRUPTIONS:  # now, not when the first label is judged
+            raise unknown("probe.corruptions", corruption, CORRUPTIONS)
     store = Store(cache_dir() / "store.sqlite")
     target = make_target(config)
     embedder = make_embedder(config)
@@ -116,6 +123,9 @@ def model_stack(spec: str, config: StackConfig) -> Stack:
     def measure_probe(lab: Lab, corruption: str | None) -> Probe:
         images = probe_images(config, store)
         activations, embeddings, usable = measure_images(images, reader, store, corruption)
+        if images.skipped and not corruption:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(images.skipped.items()))
+            _log.warning("probe.images: %d images are used; skipped: %s", len(usable), reasons)
         content = hashlib.sha256("".join(images.key(index) for index in usable).encode()).hexdigest()[:32]
         return Probe(
             f"{content} {corruption} {reader.fingerprint}",
@@ -124,10 +134,16 @@ def model_stack(spec: str, config: StackConfig) -> Stack:
             lambda indices: [images.image(usable[index]) for index in indices.tolist()],
         )
 
+    @cache  # once in a process; an error is not kept
+    def preflight() -> None:
+        if chat:
+            chat.ready()
+
+    chat: Chat | LocalChat | None = None
     writer: Writer = CaptionsAsConcepts()
     mutators: dict[str, Mutator] = {"vocabulary": VocabularyMutator(vocabulary, embedder)}
-    if config.writer:
-        chat = make_chat(config.writer, store, config.device)
+    chat = make_chat(config.writer, store, config.device) if config.writer else None
+    if chat:
         writer = LanguageWriter(chat)
         mutators = {
             "writer": LanguageMutator(chat, normalise_phrase, lambda pairs: stack.caption_drawings(pairs)),
@@ -144,8 +160,10 @@ def model_stack(spec: str, config: StackConfig) -> Stack:
         normalise=normalise_phrase,
         vocabulary=vocabulary,
         measure_probe=measure_probe,
+        preflight=preflight,
         heat=target.heat if config.probe.crops else None,
         corruptions=config.probe.corruptions,
+        asked=lambda: f"language model: {chat.counters}" if chat else "",
         most_candidates=config.writer.candidates if config.writer else None,
         prices=(config.writer.input_price, config.writer.output_price) if config.writer else (0.0, 0.0),
     )

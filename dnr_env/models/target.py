@@ -14,7 +14,7 @@ import numpy as np
 
 from dnr_env.describe.crops import Heat
 from dnr_env.errors import DnRError, unknown
-from dnr_env.models.hub import FixedBatches, device_of, dtype_of
+from dnr_env.models.hub import FixedBatches, device_of, dtype_of, loading
 from dnr_env.models.networks import FILES, KINDS, Network, is_weights, load_network
 from dnr_env.models.preprocess import prepare, view_of
 from dnr_env.models.sae import SparseAutoencoder
@@ -163,7 +163,8 @@ class Target:
     @cached_property
     def _net(self) -> Network:
         net = load_network(self.network, self.weights)
-        net.module.to(self._device, self._dtype)
+        with loading("target.network", self.network):
+            net.module.to(self._device, self._dtype)
         return net
 
     @cached_property
