@@ -5,10 +5,10 @@ RUNS ?= runs
 RESULTS ?= results
 SEEDS := $(shell seq 1 20)
 
-.PHONY: help demo test lint docs bench results
+.PHONY: help demo test lint docs bench bench-gpu results
 
 help:  ## Show what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -33,6 +33,9 @@ docs: .venv/ready  ## Build the documentation
 
 bench: .venv/ready  ## Speeds, as ratios within one run
 	PYTHONPATH=. $(PY) benchmarks/bench.py
+
+bench-gpu: .venv/ready  ## Speed of the diffusion generator beside a plain loop, on a GPU
+	PYTHONPATH=. $(PY) benchmarks/generate.py
 
 results: .venv/ready  ## Repeat the table of the README: five training seeds, all test neurons (eight minutes)
 	$(PY) evaluate.py compare --image-cost 0.001 --agents patience:1 patience:2 patience:3 patience:4 patience:5 --neurons validation --seeds $(SEEDS) --out $(RESULTS)/patience
