@@ -8,9 +8,8 @@ from functools import cache
 import numpy as np
 
 from agents.base import Agent
-from dnr_env.describe.dissect import clip_dissect, linear_explanation
+from dnr_env.describe.dissect import linear_explanation, soft_wpmi, strongest
 from dnr_env.stacks import Stack
-from dnr_env.types import FloatArray
 
 
 class ClipDissectAgent(Agent):
@@ -29,10 +28,13 @@ class ClipDissectAgent(Agent):
     @cache  # noqa: B019 (an agent lives as long as its run)
     def _best(self, stack: Stack) -> dict[str, list[str]]:
         # All neurons at once: how common a word is, which is taken off, is a mean over them.
-        words, names = list(stack.vocabulary()), stack.lab.reader.neurons
-        scores = clip_dissect(_real(stack, names), stack.probe.embeddings, stack.embedder.embed_texts(words))
+        words, probe = list(stack.vocabulary()), stack.probe
+        images = np.concatenate([strongest(probe.real(part).T) for part in probe.blocks()])
+        scores = soft_wpmi(images, probe.alive, probe.embeddings, stack.embedder.embed_texts(words))
         best = np.argsort(-scores, axis=1, kind="stable")[:, :3]
-        return {name: [words[i] for i in row] for name, row in zip(names, best.tolist(), strict=True)}
+        return {
+            name: [words[i] for i in row] for name, row in zip(stack.lab.reader.neurons, best.tolist(), strict=True)
+        }
 
 
 class LinearAgent(Agent):
@@ -47,11 +49,7 @@ class LinearAgent(Agent):
         """The words of each neuron's explanation; for a neuron that none fits, the vocabulary's first."""
         words = list(stack.vocabulary())
         texts = stack.embedder.embed_texts(words)
-        explained = linear_explanation(_real(stack, neurons), stack.probe.embeddings, texts, words)
+        places = {name: place for place, name in enumerate(stack.lab.reader.neurons)}
+        real = stack.probe.real(np.array([places[neuron] for neuron in neurons])).T
+        explained = linear_explanation(real, stack.probe.embeddings, texts, words)
         return [[word for word, _ in terms] or words[:1] for terms in explained]
-
-
-def _real(stack: Stack, neurons: Sequence[str]) -> FloatArray:
-    """(images, n) activations on the probe set."""
-    names = stack.lab.reader.neurons
-    return stack.probe.real(np.array([names.index(neuron) for neuron in neurons])).T

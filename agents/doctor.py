@@ -13,7 +13,7 @@ from dnr_env.stacks import EMBEDDED
 from dnr_env.store import cache_dir
 
 if TYPE_CHECKING:
-    from dnr_env.config import StackConfig
+    from dnr_env.config import GeneratorConfig, StackConfig
 
 _PACKAGES = {
     "train": ("stable-baselines3", "sb3-contrib", "scipy", "matplotlib", "tyro"),
@@ -105,6 +105,7 @@ def _device() -> str:
 
 
 def _parts(config: StackConfig, load: bool) -> Iterator[tuple[str, Callable[[], str]]]:
+    from dnr_env.describe.words import read_words
     from dnr_env.models import stack as parts
     from dnr_env.models.captioner import HubCaptioner
     from dnr_env.models.hub import find
@@ -137,13 +138,17 @@ def _parts(config: StackConfig, load: bool) -> Iterator[tuple[str, Callable[[], 
             return "none: concepts are captions"
         return parts.make_chat(config.writer, None, config.device).check()
 
-    def generator() -> str:
-        settings = config.generator
-        where = source("generator.model", settings.model, settings.revision)
+    def generator(option: str, settings: GeneratorConfig) -> str:
+        where = source(f"{option}.model", settings.model, settings.revision)
+        if settings.tiny_vae:
+            where += f"; {source(f'{option}.tiny_vae', settings.tiny_vae, settings.tiny_vae_revision)}"
         if load:
             parts.make_generator(settings, config.device).generate(["dog"], [0])
             where += "; it draws"
         return where
+
+    def vocabulary() -> str:
+        return f"{len(read_words(config.vocabulary)):,} words"
 
     def embedder() -> str:
         made = parts.make_embedder(config)
@@ -155,5 +160,8 @@ def _parts(config: StackConfig, load: bool) -> Iterator[tuple[str, Callable[[], 
     yield "target", target
     yield "captioner", captioner
     yield "writer", writer
-    yield "generator", generator
+    yield "generator", lambda: generator("generator", config.generator)
+    if judge := config.judge.generator:
+        yield "judge", lambda: generator("judge.generator", judge)
     yield "embedder", embedder
+    yield "vocabulary", vocabulary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from dnr_env.stacks import EMBEDDED, load
 if TYPE_CHECKING:
     from dnr_env.config import GeneratorConfig, WriterConfig
 
+SHOWN = 8
+"""Captioned drawings that a question for a mutation shows at most."""
 NO_EPISODE = ("clip-dissect", "linear")
 _TOKENS = {"simplify": (140, 20), "summarise": (330, 25), "condense": (150, 15), "mutate": (480, 50)}
 """Tokens that a question of each kind reads and writes, of captions of ten words."""
@@ -48,7 +51,7 @@ class Plan:
         return [
             f"neurons     {self.neurons:,}",
             f"captions    {self.captions:,} at most",
-            f"LLM calls   {self.calls:,} at most ({tokens}): ${self.dollars:,.2f}",
+            f"LLM calls   {self.calls:,} at most, where every answer can be read ({tokens}): ${self.dollars:,.2f}",
             f"images      {images:,} at most "
             f"({self.search_images:,} of the search, {self.judge_images:,} of the judge)",
             f"drawing     {time}",
@@ -67,18 +70,24 @@ def plan(spec: str, agent: str, wanted: str, rules: Rules) -> Plan:
     """
     if spec in EMBEDDED:
         neurons = len(select(load(spec).lab.reader.neurons, wanted))
-        return _of(rules, agent, neurons, rules.n_slots, None, 0.0)
+        return _of(rules, agent, neurons, rules.n_slots, None, (0.0, 0.0))
     from dnr_env.config import read_config
     from dnr_env.models.stack import make_target
 
     config = read_config(spec)
     candidates = min(rules.n_slots, config.writer.candidates) if config.writer else rules.n_slots
     neurons = len(select(make_target(config).neurons, wanted))
-    return _of(rules, agent, neurons, candidates, config.writer, tflop_of(config.generator))
+    tflop = tflop_of(config.generator), tflop_of(config.judge.generator or config.generator)
+    return _of(rules, agent, neurons, candidates, config.writer, tflop)
 
 
 def _of(
-    rules: Rules, agent: str, neurons: int, candidates: int, writer: WriterConfig | None, tflop: float | None
+    rules: Rules,
+    agent: str,
+    neurons: int,
+    candidates: int,
+    writer: WriterConfig | None,
+    tflop: tuple[float | None, float | None],
 ) -> Plan:
     first = candidates * rules.images_per_measure
     mutations = min(rules.max_steps, rules.budget // rules.images_per_measure)
@@ -98,18 +107,27 @@ def _of(
     calls = {kind: neurons * number for kind, number in counts.items()} if writer else {}
     read = sum(number * _TOKENS[kind][0] for kind, number in calls.items())
     written = sum(number * _TOKENS[kind][1] for kind, number in calls.items())
-    images = neurons * (search + IMAGES)
     return Plan(
         neurons=neurons,
-        captions=neurons * (EXEMPLARS + (4 * mutations if writer else 0)) if candidates else 0,
+        captions=neurons * (EXEMPLARS + (SHOWN * mutations if writer else 0)) if candidates else 0,
         calls=sum(calls.values()),
         input_tokens=read,
         output_tokens=written,
         search_images=neurons * search,
         judge_images=neurons * IMAGES,
-        gpu_seconds=None if tflop is None else images * tflop / SUSTAINED_TFLOPS,
+        gpu_seconds=_seconds(neurons, ((search, tflop[0]), (IMAGES, tflop[1]))),
         dollars=(read * writer.input_price + written * writer.output_price) / 1e6 if writer else 0.0,
     )
+
+
+def _seconds(neurons: int, parts: Sequence[tuple[int, float | None]]) -> float | None:
+    """Time to draw so many images of so many TFLOP each, for every neuron."""
+    work = 0.0
+    for images, tflop in parts:
+        if tflop is None:
+            return None
+        work += images * tflop
+    return neurons * work / SUSTAINED_TFLOPS
 
 
 def tflop_of(generator: GeneratorConfig) -> float | None:

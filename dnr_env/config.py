@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dnr_env.errors import DnRError, unknown
 from dnr_env.models.hub import needed
@@ -66,6 +67,8 @@ class CaptionerConfig(Section):
     """What a chat model is asked."""
     max_new_tokens: int = Field(default=32, ge=1)
     """Longest caption."""
+    dtype: str = "auto"
+    """bfloat16 on a GPU, float32 else."""
     batch: int = Field(default=16, ge=1)
     """Images of a forward pass."""
 
@@ -143,7 +146,7 @@ class EmbedderConfig(Section):
     model: str = "ViT-B-16"
     """A model of open_clip, `hf-hub:ID`, or a folder."""
     pretrained: str | None = "openai"
-    """The tag of its weights."""
+    """The tag of its weights, or a file of them."""
     dtype: str = "float32"
     """Of the forward pass."""
     batch: int = Field(default=64, ge=1)
@@ -169,10 +172,11 @@ class StackConfig(Section):
 
 _PATHS = {
     ("target", "network"), ("target", "weights"), ("target", "sae"), ("probe", "images"), ("captioner", "model"),
-    ("writer", "model"), ("generator", "model"), ("generator", "tiny_vae"), ("embedder", "model"), ("vocabulary",),
-    ("judge", "generator", "model"), ("judge", "generator", "tiny_vae"),
+    ("writer", "model"), ("generator", "model"), ("generator", "tiny_vae"), ("embedder", "model"),
+    ("embedder", "pretrained"), ("vocabulary",), ("judge", "generator", "model"), ("judge", "generator", "tiny_vae"),
 }  # fmt: skip
 """Settings that may hold a path, which is relative to the file that it stands in."""
+_BEFORE_PATH = re.compile(r"(python|open_clip|hf|torchvision:\w+):")
 
 
 def read_config(spec: str) -> StackConfig:
@@ -222,12 +226,13 @@ def _anchor(values: dict[str, Any], place: tuple[str, ...], folder: Path) -> Non
     text = values.get(key)
     if not isinstance(text, str):
         return
-    kind, colon, rest = (
-        text.partition(":") if text.startswith(("python:", "open_clip:", "hf:", "torchvision:")) else ("", "", text)
-    )
-    path, more, end = rest.partition(".py:") if kind == "python" else (rest, "", "")
-    if (folder / f"{path}{more[:-1]}").exists():
-        values[key] = f"{kind}{colon}{folder / path}{more}{end}"
+    found = _BEFORE_PATH.match(text)
+    kind = found.group() if found else ""
+    path, colon, end = text.removeprefix(kind), "", ""
+    if kind.startswith(("python", "torchvision")):  # a function, or a split, can follow
+        path, colon, end = path.partition(":")
+    if (folder / path).exists():
+        values[key] = f"{kind}{folder / path}{colon}{end}"
 
 
 def _set(values: dict[str, Any], key: str, text: str) -> None:
@@ -247,9 +252,16 @@ def _readable(error: ValidationError) -> DnRError:
     fault = error.errors(include_url=False)[0]
     place = [str(part) for part in fault["loc"]]
     if fault["type"] == "extra_forbidden":
-        kind: Any = StackConfig
+        kind: type[Section] = StackConfig
         for part in place[:-1]:
-            kind = {"judge": JudgeConfig, "writer": WriterConfig}.get(part) or kind.model_fields[part].annotation
+            kind = _section(kind.model_fields[part].annotation)
         return unknown("stack", ".".join(place), [".".join([*place[:-1], name]) for name in kind.model_fields])
     value = fault["input"]
     return DnRError(f"{'.'.join(place)}: {value!r} cannot be used; {fault['msg'][:1].lower()}{fault['msg'][1:]}")
+
+
+def _section(annotation: Any) -> type[Section]:
+    """The kind of section that a setting is, where it can also be null."""
+    return next(
+        kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, Section)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -49,8 +50,9 @@ class Counters:
     """Measurements found in memory."""
 
     def __str__(self) -> str:
-        total = max(self.measured + self.stored + self.remembered, 1)
-        return f"{self.drawn:,} images drawn, {1 - self.measured / total:.1%} of {total:,} measurements from the cache"
+        total = self.measured + self.stored + self.remembered
+        share = f", {1 - self.measured / total:.1%} of {total:,} measurements from the cache" if total else ""
+        return f"{self.drawn:,} images drawn{share}"
 
 
 class Lab:
@@ -102,12 +104,14 @@ class Lab:
         ]
         kept = self.store.get_many(keys)
         absent = [i for i, key in enumerate(keys) if key not in kept]
+        fresh: dict[int, ImageArray] = {}
         if absent:
             drawn = self._draw([concepts[i] for i in absent], [int(seeds[i]) for i in absent])
-            fresh = {keys[i]: _to_png(image) for i, image in zip(absent, drawn, strict=True)}
-            self.store.put_many(fresh)
-            kept.update(fresh)
-        return np.stack([_from_png(kept[key]) for key in keys])
+            with ThreadPoolExecutor() as pool:  # encoding one after the other would keep a GPU waiting
+                encoded = list(pool.map(_to_png, drawn))
+            self.store.put_many(dict(zip([keys[i] for i in absent], encoded, strict=True)))
+            fresh = dict(zip(absent, drawn, strict=True))
+        return np.stack([fresh[i] if i in fresh else _from_png(kept[key]) for i, key in enumerate(keys)])
 
     def _draw(self, concepts: Sequence[str], seeds: Sequence[int]) -> ImageArray:
         images = self.generator.generate(concepts, seeds)
@@ -183,7 +187,7 @@ def _resized(array: FloatArray, rows: int) -> FloatArray:
 
 def _to_png(image: ImageArray) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(image).save(out, "PNG")
+    Image.fromarray(image).save(out, "PNG", compress_level=1)  # a tenth larger than by default, in 0.6 of the time
     return out.getvalue()
 
 

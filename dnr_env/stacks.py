@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -119,6 +120,9 @@ class Stack:
             "reader": self.lab.reader.fingerprint,
             "captioner": self.captioner.fingerprint,
             "writer": self.writer.fingerprint,
+            "probe": self.probe.fingerprint,
+            "candidates": f"{self.most_candidates or 'all'}, {'with' if self.heat else 'without'} crops",
+            "vocabulary": hashlib.sha256("\n".join(self.vocabulary()).encode()).hexdigest()[:32],
         }
 
     def tally(self) -> str:

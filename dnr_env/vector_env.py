@@ -128,7 +128,11 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
             final["_final_obs"] = terminated | truncated
             final["final_info"] = self._infos(ended)
             final["_final_info"] = terminated | truncated
-            self.refinement.begin(ended, [self._rngs[row] for row in ended], [{}] * len(ended))
+            try:
+                self.refinement.begin(ended, [self._rngs[row] for row in ended], [{}] * len(ended))
+            except BaseException:
+                self.refinement.ended[:] = True  # the rewards of this step are lost to all episodes
+                raise
             observation = self.refinement.state.observe()
         return observation, rewards, terminated, truncated, {**final, **self._infos(range(self.num_envs))}
 

@@ -91,7 +91,7 @@ def settings() -> Iterator[str]:
         if kind is None:
             rest[name] = f"| `{name}` | {shown(field.default)} | {text} |"
             continue
-        yield f"**`{name}`**: {f'{inspect.getdoc(kind)} {text[:1].upper()}{text[1:]}'.strip()}"
+        yield " ".join(filter(None, (f"**`{name}`**:", inspect.getdoc(kind), text.replace("null", "`null`"))))
         yield ""
         yield "| Setting | Default | Meaning |"
         yield "|---------|---------|---------|"

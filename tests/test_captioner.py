@@ -16,8 +16,10 @@ pytest.importorskip("transformers")
 
 import small_models  # noqa: E402
 
+from dnr_env.describe import caption as caption_module  # noqa: E402
 from dnr_env.errors import DnRError  # noqa: E402
 from dnr_env.models.captioner import HubCaptioner, _tidy  # noqa: E402
+from dnr_env.store import Store  # noqa: E402
 
 Maker = Callable[..., HubCaptioner]
 
@@ -118,6 +120,8 @@ def test_the_fingerprint_names_what_a_caption_depends_on(make: Maker, models: di
     plain = make().fingerprint
     assert len({plain, *(make(**change).fingerprint for change in changes)}) == 1 + len(changes)
     shutil.copytree(models["blip"], tmp_path / "moved")
+    (tmp_path / "moved" / ".cache").mkdir()
+    (tmp_path / "moved" / ".cache" / "model.metadata").write_text("loaded today")  # as the hub's command leaves it
     same = HubCaptioner(str(tmp_path / "moved"), max_new_tokens=8, batch=7, dtype="float32", device="cpu")
     assert same.fingerprint == plain
 
@@ -155,3 +159,24 @@ def test_models_that_cannot_be_used(models: dict[str, Path], images: Any, tmp_pa
 
 def test_nothing_to_caption(make: Maker) -> None:
     assert make().caption([]) == []
+
+
+def test_an_interrupted_captioning_keeps_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting:
+        fingerprint = "counting"
+        said = 0
+
+        def caption(self, images: Any) -> list[str]:
+            if self.said == 4:
+                raise KeyboardInterrupt
+            self.said += len(images)
+            return [f"of {image[0, 0, 0]}" for image in images]
+
+    monkeypatch.setattr(caption_module, "_CHUNK", 4)
+    pictures = [np.full((2, 2, 3), i % 7, np.uint8) for i in range(10)]
+    store, captioner = Store(tmp_path / "store.sqlite"), Counting()
+    with pytest.raises(KeyboardInterrupt):
+        caption_module.caption(captioner, pictures, store)
+    captioner.said = 0
+    assert caption_module.caption(captioner, pictures, store) == [f"of {i % 7}" for i in range(10)]
+    assert captioner.said == 3

@@ -24,7 +24,8 @@ from fake_openai import FakeOpenAI, Reply, completion, error, phrases
 import dnr_env.models.chat
 from dnr_env.errors import DnRError
 from dnr_env.models import Usage
-from dnr_env.models.chat import Answer, Chat, Question
+from dnr_env.models.asker import Answer, Question
+from dnr_env.models.chat import Chat
 from dnr_env.store import Store
 
 pytest.importorskip("openai")
@@ -310,6 +311,39 @@ def test_check() -> None:
         assert server.requests == []
 
 
+def test_ready_asks_a_question_only_in_doubt() -> None:
+    denied = error(401, "missing_scope", "You have insufficient permissions. Missing scopes: api.model.read")
+    unknown = error(404, "model_not_found")
+    for models, reply, questions, problem in [
+        (("m", "other"), None, 0, ""),
+        (("mm", "other"), None, 1, ""),  # a server that answers to more names than it lists
+        ((), None, 1, ""),
+        (error(404), None, 1, ""),
+        (error(403), None, 1, ""),
+        (denied, None, 1, ""),
+        (("mm", "other"), completion(None, refusal="no"), 1, ""),  # it has answered
+        (("mm", "other"), unknown, 1, "model: 'm' is not known; known are mm"),
+        (error(404), unknown, 1, "has no model 'm'"),
+        (error(403), error(403), 1, "does not allow 'm'"),
+        (denied, denied, 1, "does not allow 'm'"),
+        (error(403), error(429, "insufficient_quota"), 1, "quota is used up"),
+        (error(401), None, 0, "OPENAI_API_KEY"),
+        (Reply(200, b"<html>", "text/html"), None, 0, "not an OpenAI-compatible"),
+        (Reply(fault="reset"), None, 0, "cannot be reached"),
+    ]:
+        with FakeOpenAI(*[reply] if reply else []) as server:
+            server.models = models
+            chat = chat_of(server)
+            if problem:
+                with pytest.raises(DnRError, match=problem):
+                    chat.ready()
+            else:
+                chat.ready()
+            assert len(server.requests) == questions, models
+    with pytest.raises(DnRError, match="OPENAI_API_KEY is not set"):
+        Chat("m", base_url="https://example.org/v1").ready()
+
+
 def test_no_failure_lets_the_key_out(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -327,7 +361,7 @@ def test_no_failure_lets_the_key_out(
         with FakeOpenAI(*[reply] * 9) as server:
             server.models = reply
             chat = chat_of(server, store=store, timeout_s=0.3, retries=1)
-            for act in (partial(chat.ask, [Q._replace(sample=i)]), chat.check):
+            for act in (partial(chat.ask, [Q._replace(sample=i)]), chat.check, chat.ready):
                 try:
                     texts.append(repr(act()))
                 except DnRError as problem:
@@ -353,7 +387,8 @@ def test_no_failure_lets_the_key_out(
 _CHILD = """
 import sys
 from pathlib import Path
-from dnr_env.models.chat import Chat, Question
+from dnr_env.models.asker import Question
+from dnr_env.models.chat import Chat
 from dnr_env.store import Store
 questions = [Question("Be brief.", f"What is {i}?", 0) for i in range(12)]
 chat = Chat("m", base_url=sys.argv[1], concurrency=2, store=Store(Path(sys.argv[2])))

@@ -21,9 +21,9 @@ pytest.importorskip("transformers")
 
 import small_models  # noqa: E402
 
-import dnr_env.models.generator as generator_module  # noqa: E402
 from dnr_env.errors import DnRError  # noqa: E402
 from dnr_env.models.generator import DiffusionGenerator, PromptCut  # noqa: E402
+from dnr_env.models.pipelines import _LOADED  # noqa: E402
 
 # Schedulers of diffusers 0.42 hand tensors to numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -48,7 +48,7 @@ Maker = Callable[..., DiffusionGenerator]
 @pytest.fixture(autouse=True)
 def apart() -> None:
     """Tests that patch a pipeline do not share it."""
-    generator_module._LOADED.clear()
+    _LOADED.clear()
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 def every(generator: DiffusionGenerator, result: Callable[[int], float]) -> list[int]:
     """Replaces image by image what the decoder gives; the list counts its images."""
-    generator_module._LOADED.clear()
+    _LOADED.clear()
     drawn: list[int] = []
     pipeline = generator._pipeline
     decode = pipeline.vae.decode

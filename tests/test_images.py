@@ -17,7 +17,8 @@ from PIL import Image
 import dnr_env.describe.images
 import dnr_env.describe.measure
 from dnr_env.describe.corruptions import CORRUPTIONS
-from dnr_env.describe.images import ImageFolder, TorchvisionImages, Unusable, open_images, read_file
+from dnr_env.describe.decode import Unusable, read_file
+from dnr_env.describe.images import ImageFolder, TorchvisionImages, open_images
 from dnr_env.describe.measure import measure_images
 from dnr_env.describe.words import read_words
 from dnr_env.errors import DnRError
@@ -407,13 +408,17 @@ def mnist(root: Path, count: int, split: str = "t10k") -> ImageArray:
     return pixels
 
 
-def test_data_sets_of_torchvision(tmp_path: Path, store: Store) -> None:
+def test_data_sets_of_torchvision(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = mnist(tmp_path, 30)
     pixels[7] = pixels[2]
     mnist_file = tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
     mnist_file.write_bytes(mnist_file.read_bytes()[:16] + pixels.tobytes())
     mnist(tmp_path, 25, "train")
     images = open_images(f"torchvision:MNIST:{tmp_path}", None, store)
+    opened: list[int] = []
+    monkeypatch.setattr(images, "_image", lambda index, image=images._image: opened.append(index) or image(index))
+    assert images.key(3) == images.key(3)
+    assert opened == [3]  # a key costs an image, so it is kept
     measured = measure_images(images, ListReader(), store)
     assert measured.indices == [i for i in range(30) if i != 7]
     assert images.skipped == Counter(duplicate=1)

@@ -302,6 +302,7 @@ def test_plan_says_what_would_be_done_and_loads_nothing(world: Path, server: Any
 
 def test_the_doctor_names_what_is_missing(world: Path, server: Any, tmp_path: Path) -> None:
     env = environment(tmp_path / "cache", server.url)
+    server.models = ("other",)
     done = run("evaluate.py", "doctor", "--stack", str(world), env=env)
     assert done.returncode == 1  # the server knows no model of that name
     assert "MISS  writer" in done.stdout

@@ -213,16 +213,17 @@ def test_channels_can_be_the_last_axis() -> None:
 
 
 def test_channels_as_many_as_rows_are_where_the_module_has_them() -> None:
-    from dnr_env.models.target import _axes, _grid, _prefix
+    from dnr_env.models.layout import axes, patch_grid, prefix_tokens
 
     square = torch.zeros(3, 8, 8, 8)
-    assert _axes("x", torch.nn.Linear(8, 8), square, (64, 64)) == (0, 3)
-    assert _axes("x", torch.nn.Conv2d(8, 8, 1), square, (64, 64)) == (0, 1)
-    assert _axes("x", torch.nn.Conv2d(8, 8, 1), torch.zeros(3, 8, 4, 8), (32, 64)) == (0, 1)
-    assert _grid(15, (96, 160)) == (3, 5)
-    assert _grid(14, (96, 96)) is None
+    assert axes("x", torch.nn.Linear(8, 8), square, (64, 64)) == (0, 3)
+    assert axes("x", torch.nn.Conv2d(8, 8, 1), square, (64, 64)) == (0, 1)
+    assert axes("x", torch.nn.Conv2d(8, 8, 1), torch.zeros(3, 8, 4, 8), (32, 64)) == (0, 1)
+    assert patch_grid(15, (96, 160)) == (3, 5)
+    assert patch_grid(14, (96, 96)) is None
     # Five tokens before a 2 by 2 grid are also a 3 by 3 grid: what is known of the network decides.
-    assert (_prefix(9, (64, 64), 5), _prefix(9, (64, 64), 0), _prefix(261, (224, 224), 1)) == (5, 0, 5)
+    found = [prefix_tokens(9, (64, 64), 5), prefix_tokens(9, (64, 64), 0), prefix_tokens(261, (224, 224), 1)]
+    assert found == [5, 0, 5]
 
 
 def test_a_transformers_folder(tmp_path: Path) -> None:
@@ -300,6 +301,21 @@ def test_torchvision_weights_that_are_there_need_no_network(tmp_path: Path) -> N
         _ = target("torchvision:squeezenet1_1", "features.3", weights="IMAGENET1K_V3").neurons
 
 
+def test_torchvision_weights_bring_their_own_preprocessing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision
+
+    from dnr_env.models.networks import load_network
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")  # the weights are not fetched
+    kinds = torchvision.models.get_model_weights("vit_l_16")
+    plain = torchvision.models.get_model("squeezenet1_1", weights=None)
+    monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", lambda self, **options: {})
+    monkeypatch.setattr(torchvision.models, "get_model", lambda name, weights: plain)
+    for name in ("IMAGENET1K_V1", "IMAGENET1K_SWAG_E2E_V1"):
+        assert load_network("torchvision:vit_l_16", name).transform.crop_size == kinds[name].transforms().crop_size
+    assert kinds.IMAGENET1K_SWAG_E2E_V1.transforms().crop_size == [512]
+
+
 def test_random_weights_are_the_same_and_leave_the_global_generator_alone() -> None:
     torch.manual_seed(5)
     state = torch.get_rng_state()
@@ -364,6 +380,9 @@ def test_a_users_network_with_a_sparse_autoencoder(user: str, tmp_path: Path, mo
     np.testing.assert_allclose(centred.bias, bias - centre @ weight, atol=1e-5)
     np.testing.assert_array_equal(uncentred.bias, bias)
     assert uncentred.digest != centred.digest
+    (tmp_path / "cfg.json").write_text('{"normalize_activations": "layer_norm"}')
+    with pytest.raises(DnRError, match=r"^target.sae: .* normalises its input"):
+        SparseAutoencoder.load(tmp_path / "jump.safetensors")
     nan = uncentred.encode(torch.full((1, 6), torch.nan), torch.arange(3))
     assert nan.isnan().all()
 

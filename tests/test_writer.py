@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_openai import FakeOpenAI, Reply, completion, phrases
+from fake_openai import FakeOpenAI, Reply, completion, error, phrases
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dnr_env.errors import ConceptError, DnRError
 from dnr_env.models import MutationBatch, Summary, Trial, Usage, prompts
-from dnr_env.models.chat import Answer, Asker, Chat, CutShort, Question
+from dnr_env.models.asker import Answer, Asker, CutShort, Question
+from dnr_env.models.chat import Chat
 from dnr_env.models.local_chat import LocalChat
 from dnr_env.models.mutator import LanguageMutator, VocabularyMutator
 from dnr_env.models.phrases import (
@@ -414,6 +415,18 @@ def test_vocabulary_mutator_prefers_what_is_near_and_untried() -> None:
 def test_vocabulary_mutator_runs_out(words: list[str]) -> None:
     batch = batch_of(["mmm"], [[Trial("nnn", 0.5, 0.1, np.zeros(1))]])
     assert VocabularyMutator(lambda: words, Letters()).mutate(batch) == [("mmm", Usage())]
+
+
+def test_a_question_that_is_filtered_has_no_answer_and_ends_nothing() -> None:
+    def filtered(body: dict[str, Any]) -> Reply:
+        return error(400, "content_filter") if "knife" in body["messages"][1]["content"] else phrases("a dog")
+
+    with FakeOpenAI(answer=filtered) as server:
+        chat = Chat("small", base_url=server.url, concurrency=1)
+        answers = chat.ask([prompts.simplify("a knife"), prompts.simplify("a dog")])
+        assert [answer.phrases for answer in answers] == [[], ["a dog"]]
+        assert answers[0].usage == Usage(2, 0, 0)
+        assert "seed" in server.requests[-1]  # that the optional parameters are refused, nobody has said
 
 
 # A local language model

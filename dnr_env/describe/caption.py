@@ -9,6 +9,8 @@ from dnr_env.models import Captioner
 from dnr_env.store import Store, address
 from dnr_env.types import ImageArray
 
+_CHUNK = 64  # images captioned and committed together
+
 
 def caption(captioner: Captioner, images: Sequence[ImageArray], store: Store | None) -> list[str]:
     """One text an image (height, width, 3) uint8; equal images are captioned once."""
@@ -16,9 +18,10 @@ def caption(captioner: Captioner, images: Sequence[ImageArray], store: Store | N
     keys = {digest: address(kind="caption", captioner=captioner.fingerprint, image=digest) for digest in digests}
     kept = store.get_many(keys.values()) if store else {}
     said = {digest: kept[key].decode() for digest, key in keys.items() if key in kept}
-    absent = {digest: image for digest, image in zip(digests, images, strict=True) if digest not in said}
-    if absent:
-        fresh = dict(zip(absent, captioner.caption(list(absent.values())), strict=True))
+    absent = list({d: image for d, image in zip(digests, images, strict=True) if d not in said}.items())
+    for start in range(0, len(absent), _CHUNK):
+        part = dict(absent[start : start + _CHUNK])
+        fresh = dict(zip(part, captioner.caption(list(part.values())), strict=True))
         if store:
             store.put_many({keys[digest]: text.encode() for digest, text in fresh.items()})
         said.update(fresh)

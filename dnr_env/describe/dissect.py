@@ -8,7 +8,7 @@ import numpy as np
 
 from dnr_env.models.hub import needed
 from dnr_env.scores import correlation
-from dnr_env.types import BoolArray, FloatArray
+from dnr_env.types import BoolArray, FloatArray, IntArray
 
 TOP = 100
 TEMPERATURE = 10.0
@@ -54,16 +54,42 @@ def clip_dissect(
 
     Source: Oikarinen & Weng 2023, "CLIP-Dissect", equations of SoftWPMI, with the constants of the published code.
     """
+    best = strongest(activations, top)
+    return soft_wpmi(best, _alive(activations), image_embeddings, text_embeddings, temperature, penalty)
+
+
+def strongest(activations: FloatArray, top: int = TOP) -> IntArray:
+    """(neurons, top) indices of the images that excite each neuron most, best first, of (images, neurons)."""
+    order: IntArray = np.argsort(-activations.T.astype(np.float64), axis=1, kind="stable")[:, :top]
+    return order
+
+
+def soft_wpmi(
+    best: IntArray,
+    alive: BoolArray,
+    image_embeddings: FloatArray,
+    text_embeddings: FloatArray,
+    temperature: float = TEMPERATURE,
+    penalty: float = PENALTY,
+) -> FloatArray:
+    """`clip_dissect` where the strongest images are known, so that a wide layer can be ranked part by part.
+
+    Args:
+        best: (neurons, top) indices of images, as `strongest` gives them.
+        alive: (neurons,) bool; the others score 0.
+        image_embeddings: see `clip_dissect`, as the rest.
+        text_embeddings: see `clip_dissect`.
+        temperature: see `clip_dissect`.
+        penalty: see `clip_dissect`.
+    """
     texts = text_embeddings.T.astype(np.float64)
-    top = min(top, len(activations))
+    top = best.shape[1]
     member = _CERTAIN - np.arange(top) / max(top, 1) * (_CERTAIN - _LEAST)
-    scores = np.zeros((activations.shape[1], text_embeddings.shape[0]))
-    alive = _alive(activations)
+    scores = np.zeros((len(best), text_embeddings.shape[0]))
     if not alive.any():
         return scores
     for neuron in np.flatnonzero(alive):
-        strongest = np.argsort(-activations[:, neuron].astype(np.float64), kind="stable")[:top]
-        similarity = temperature * (image_embeddings[strongest].astype(np.float64) @ texts)
+        similarity = temperature * (image_embeddings[best[neuron]].astype(np.float64) @ texts)
         word = np.exp(similarity - similarity.max(axis=1, keepdims=True))
         word /= word.sum(axis=1, keepdims=True)
         scores[neuron] = np.log1p(member[:, None] * (word - 1)).sum(axis=0)

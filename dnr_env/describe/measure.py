@@ -18,7 +18,8 @@ import numpy as np
 from tqdm import tqdm
 
 from dnr_env.describe.corruptions import CORRUPTIONS, VERSION
-from dnr_env.describe.images import ImageSet, Unusable, check_enough
+from dnr_env.describe.decode import Unusable
+from dnr_env.describe.images import ImageSet, check_enough
 from dnr_env.errors import DnRError, unknown
 from dnr_env.models import Reader
 from dnr_env.rows import pack, unpack

@@ -46,7 +46,7 @@ class Probe:
         rows = np.ascontiguousarray(self.activations[:, neurons].T, np.float64)
         return np.where(np.isfinite(rows).all(axis=1, keepdims=True), rows, 0.0)
 
-    def _blocks(self) -> Iterator[IntArray]:
+    def blocks(self) -> Iterator[IntArray]:
         """The neurons, as many at a time as fit into memory."""
         images, neurons = self.activations.shape
         size = max(1, _BLOCK_BYTES // (8 * images))
@@ -57,7 +57,7 @@ class Probe:
     def _statistics(self) -> tuple[IntArray, FloatArray, FloatArray]:
         """Each neuron's exemplars (neurons, EXEMPLARS), offset and unit (neurons,)."""
         parts = []
-        for neurons in self._blocks():
+        for neurons in self.blocks():
             real = self.real(neurons)
             exemplars = np.argsort(-real, axis=1, kind="stable")[:, :EXEMPLARS]
             offset = np.median(real[:, self.control], axis=1)
@@ -100,7 +100,7 @@ class Probe:
     @cached_property
     def controls(self) -> FloatArray:
         """(neurons, CONTROLS) normalised activations of the control set, sorted."""
-        parts = [self.normalise(self.activations[np.ix_(self.control, part)].T, part) for part in self._blocks()]
+        parts = [self.normalise(self.activations[np.ix_(self.control, part)].T, part) for part in self.blocks()]
         return np.sort(np.concatenate(parts), axis=1)
 
     @cached_property
@@ -109,5 +109,5 @@ class Probe:
 
         Its product with an image's embedding is the mean cosine with the exemplars.
         """
-        parts = [self.embeddings[self.exemplars[part]].mean(axis=1).astype(np.float32) for part in self._blocks()]
+        parts = [self.embeddings[self.exemplars[part]].mean(axis=1).astype(np.float32) for part in self.blocks()]
         return np.concatenate(parts)

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from dnr_env.stacks import Stack
 
 
+_TOGETHER = 16  # neurons whose pictures are in memory at a time
+
+_Cut = tuple[int, "crops.Box | None", ImageArray]
+"""Place among the exemplars, box, picture."""
+
+
 class Excerpt(NamedTuple):
     """One picture that a neuron is described by: an exemplar, or a part of one."""
 
@@ -100,31 +106,32 @@ def _rng(stack: Stack, neuron: int) -> np.random.Generator:
 
 
 def _excerpts(stack: Stack, neurons: Sequence[int]) -> list[list[Excerpt]]:
-    """The excerpts of each neuron, captioned in one batch."""
-    places = [_boxes(stack, neuron) for neuron in neurons]
-    wanted: list[ImageArray] = []
-    for neuron, boxes in zip(neurons, places, strict=True):
-        exemplars = stack.probe.images(stack.probe.exemplars[neuron])
-        wanted += [_cut(exemplars[place], box) for place, box in boxes]
-    texts = iter(caption(stack.captioner, wanted, stack.lab.store))
-    return [[Excerpt(place, box, next(texts)) for place, box in boxes] for boxes in places]
+    """The excerpts of each neuron, captioned in batches."""
+    found = []
+    for start in range(0, len(neurons), _TOGETHER):
+        cuts = [_cuts(stack, neuron) for neuron in neurons[start : start + _TOGETHER]]
+        shown = [picture for part in cuts for *_, picture in part]
+        texts = iter(caption(stack.captioner, shown, stack.lab.store))
+        found += [[Excerpt(place, box, next(texts)) for place, box, _ in part] for part in cuts]
+    return found
 
 
-def _boxes(stack: Stack, neuron: int) -> list[tuple[int, crops.Box | None]]:
+def _cuts(stack: Stack, neuron: int) -> list[_Cut]:
     """The EXEMPLARS strongest among the exemplars and their attention crops; the exemplars where there are no maps."""
     order = stack.probe.exemplars[neuron]
-    whole: list[tuple[int, crops.Box | None]] = [(place, None) for place in range(len(order))]
-    if stack.heat is None:
-        return whole
     images = list(stack.probe.images(order))
-    maps = stack.heat(images, stack.lab.reader.neurons[neuron]) or []
-    cut = [(place, box) for place, heat in enumerate(maps) for box in crops.located(heat, images[place].shape[:2])]
-    if not cut:
+    whole: list[_Cut] = [(place, None, image) for place, image in enumerate(images)]
+    maps = (stack.heat(images, stack.lab.reader.neurons[neuron]) if stack.heat else None) or []
+    boxed: list[_Cut] = [
+        (place, box, _cut(images[place], box))
+        for place, heat in enumerate(maps)
+        for box in crops.located(heat, images[place].shape[:2])
+    ]
+    if not boxed:
         return whole
-    parts = [_cut(images[place], box) for place, box in cut]
-    measured = stack.lab.reader.read(parts)[0][:, neuron]
+    measured = stack.lab.reader.read([picture for *_, picture in boxed])[0][:, neuron]
     strength = np.concatenate([stack.probe.activations[order, neuron], np.nan_to_num(measured, nan=-np.inf)])
-    everything = [*whole, *cut]
+    everything = [*whole, *boxed]
     return [everything[i] for i in np.argsort(-strength, kind="stable")[:EXEMPLARS]]
 
 

@@ -42,7 +42,7 @@ class Embedder(Protocol):
     """Texts into the space of the image embeddings."""
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
-        """(n, dim) float32 of length one."""
+        """(n, dim) float32 of length one. A row does not depend on the other rows."""
 
 
 class Captioner(Protocol):

@@ -1,27 +1,23 @@
-"""Asks a language model over the OpenAI protocol. Every answer is kept as it arrives, so no question is paid twice."""
+"""Asks a language model over the OpenAI protocol."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import ipaddress
-import json
 import logging
 import os
-import queue
-import threading
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from dnr_env.errors import DnRError, unknown
 from dnr_env.models import Usage
+from dnr_env.models.asker import SCHEMA, Asker, CutShort, Question, Unusable
 from dnr_env.models.hub import needed
-from dnr_env.models.phrases import parse_phrases, plain
-from dnr_env.store import Store, address
+from dnr_env.models.phrases import plain
+from dnr_env.models.threads import spread
+from dnr_env.store import Store
 
 if TYPE_CHECKING:
     import httpx2
@@ -29,177 +25,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dnr_env")
 
-_FORMAT = 'Answer with a JSON object {"phrases": ["…"]} and nothing else. Each phrase is a string of plain words.'
-_REMINDER = "\nThe last answer could not be read. Answer briefly, with the JSON object alone."
-_SCHEMA = {
-    "type": "object",
-    "properties": {"phrases": {"type": "array", "items": {"type": "string"}}},
-    "required": ["phrases"],
-    "additionalProperties": False,
-}
-_FORMAT_DIGEST = hashlib.sha256((_FORMAT + _REMINDER + json.dumps(_SCHEMA)).encode()).hexdigest()[:8]
-_SECOND_SAMPLE = 1_000_000  # what a second try adds to the sample: the same seed could fail the same way
 _NO_KEY = "none"  # the client insists on one, a server on this machine does not
 _MAX_BODY = 4_000_000  # bytes
-
-
-class Question(NamedTuple):
-    """What a language model is asked."""
-
-    system: str
-    user: str
-    sample: int
-    """Tells apart repeated draws of one question."""
-
-
-class Answer(NamedTuple):
-    """What it answered: no phrases where nothing usable came, and the cost of all tries."""
-
-    phrases: list[str]
-    usage: Usage
-
-
-class Unusable(Exception):
-    """The model has answered, but not the question."""
-
-    def __init__(self, reason: str, usage: Usage, text: str = "") -> None:
-        super().__init__(reason)
-        self.usage = usage
-        self.text = text
-
-
-class CutShort(Unusable):
-    """The answer has run into the limit on its tokens."""
-
-
-@dataclass
-class Counters:
-    """What has been asked of a model so far."""
-
-    made: int = 0
-    """Requests sent."""
-    remembered: int = 0
-    """Questions whose answer was there already."""
-    retried: int = 0
-    """Requests among `made` that repeat one."""
-    failed: int = 0
-    """Questions that no usable answer came to."""
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-
-    def add(self, made: int = 0, remembered: int = 0, retried: int = 0, failed: int = 0) -> None:
-        """Count further."""
-        with self._lock:
-            self.made += made
-            self.remembered += remembered
-            self.retried += retried
-            self.failed += failed
-
-    def __str__(self) -> str:
-        return (
-            f"{self.made} requests made ({self.retried} of them repeats), {self.remembered} answers remembered, "
-            f"{self.failed} questions without a usable answer"
-        )
-
-
-class Asker(ABC):
-    """Remembers answers, asks once more where one is unusable; how a model is reached is for the subclass.
-
-    Args:
-        fingerprint: names all that an answer depends on, besides the question.
-        max_tokens: the longest answer, in tokens; one that is cut off is asked for again with twice as many.
-        store: where answers are kept; in memory alone if None.
-    """
-
-    def __init__(self, fingerprint: str, max_tokens: int, store: Store | None) -> None:
-        self.fingerprint = f"{fingerprint}|max_tokens {max_tokens}|format {_FORMAT_DIGEST}"
-        self.max_tokens = max_tokens
-        self.store = store
-        self.counters = Counters()
-        self._answers: dict[bytes, Answer] = {}
-
-    def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """One answer a question. Equal questions are asked once, and those ever answered not at all.
-
-        Raises:
-            DnRError: the model cannot be reached or will not answer; the answers that came before are kept.
-        """
-        keys = {question: self._key(question) for question in questions}
-        unread = [key for key in keys.values() if key not in self._answers]
-        if self.store is not None:
-            for key, value in self.store.get_many(unread).items():
-                if (answer := _decoded(value)) is not None:
-                    self._answers[key] = answer
-        missing = [question for question, key in keys.items() if key not in self._answers]
-        self.counters.add(remembered=len(keys) - len(missing))
-        if missing:
-            self._answer(missing)
-        return [self._answers[keys[question]] for question in questions]
-
-    @abstractmethod
-    def check(self) -> str:
-        """One line about the model, found without loading it.
-
-        Raises:
-            DnRError: it cannot be used.
-        """
-
-    def ready(self) -> None:
-        """Find out, before anything else is loaded, whether questions will be answered.
-
-        Raises:
-            DnRError: they will not.
-        """
-        self.check()
-
-    @abstractmethod
-    def _answer(self, questions: list[Question]) -> None:
-        """Call `_settle` on each of these distinct questions."""
-
-    def _key(self, question: Question) -> bytes:
-        return address(kind="chat", fingerprint=self.fingerprint, **question._asdict())
-
-    def _settle(self, question: Question, reply: Callable[[Question, int], tuple[str, Usage]]) -> None:
-        """Get the answer to one question, with a second try, and keep it.
-
-        Args:
-            question: what is asked.
-            reply: question and token limit to text and cost; may raise Unusable.
-        """
-        asked = question._replace(system=f"{question.system}\n{_FORMAT}")
-        limit, usage, phrases = self.max_tokens, Usage(), None
-        for attempt in range(2):
-            if attempt:
-                self.counters.add(retried=1)
-                asked = asked._replace(system=asked.system + _REMINDER, sample=asked.sample + _SECOND_SAMPLE)
-            try:
-                text, used = reply(asked, limit)
-                phrases = parse_phrases(text)
-            except CutShort as cut:
-                limit, used = 2 * limit, cut.usage
-                phrases = parse_phrases(cut.text) if attempt else None
-            except Unusable as problem:
-                used = problem.usage
-            usage = usage.plus(used)
-            if phrases:
-                break
-        else:
-            self.counters.add(failed=1)
-        self._keep(question, Answer(phrases or [], usage))
-
-    def _keep(self, question: Question, answer: Answer) -> None:
-        key = self._key(question)
-        self._answers[key] = answer
-        if self.store is not None:
-            value = {"phrases": answer.phrases, "usage": list(answer.usage)}
-            self.store.put_many({key: json.dumps(value).encode()})
-
-
-def _decoded(value: bytes) -> Answer | None:
-    try:
-        record = json.loads(value)
-        return Answer([str(phrase) for phrase in record["phrases"]], Usage(*map(int, record["usage"])))
-    except (ValueError, TypeError, KeyError):
-        return None
 
 
 class Chat(Asker):
@@ -249,7 +76,7 @@ class Chat(Asker):
             usable = False
         if not usable:  # the address is not quoted: it may be a key in the wrong place
             raise DnRError("base_url: this is not an address; http://localhost:11434/v1 is one")
-        if parts.username or parts.password or parts.query:
+        if parts.username or parts.password or parts.query or parts.fragment:
             raise DnRError("base_url: an address with a password or parameters is logged; set OPENAI_API_KEY instead")
         self._loopback = _is_loopback(parts.hostname or "")
 
@@ -304,7 +131,7 @@ class Chat(Asker):
     def _answer(self, questions: list[Question]) -> None:
         with self._client() as client:
             try:
-                _spread(
+                spread(
                     lambda question: self._settle(question, lambda asked, limit: self._reply(client, asked, limit)),
                     questions,
                     self.concurrency,
@@ -353,7 +180,7 @@ class Chat(Asker):
             optional, limit_name = self._optional, self._limit_name
             parameters: dict[str, Any] = {limit_name: limit}
             if optional:
-                schema = {"name": "phrases", "strict": True, "schema": _SCHEMA}
+                schema = {"name": "phrases", "strict": True, "schema": SCHEMA}
                 parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
                 parameters.update(seed=question.sample, temperature=self.temperature)
             messages = [{"role": "system", "content": question.system}, {"role": "user", "content": question.user}]
@@ -361,6 +188,8 @@ class Chat(Asker):
                 return self._read(
                     self._explained(client.chat.completions.create, model=self.model, messages=messages, **parameters)
                 )
+            except _Filtered:
+                raise Unusable("filtered", Usage(1)) from None
             except _Refused as refusal:
                 # Newer models take another name for the limit, some servers none of the optional parameters.
                 if "max_completion_tokens" in str(refusal) and limit_name == "max_tokens":
@@ -427,7 +256,8 @@ class Chat(Asker):
             later = f"in {wait:g} s" if wait else "later"
             return DnRError(f"{self.url} limits the rate of requests; run again {later}, or lower concurrency")
         if status in (400, 422):
-            return _Refused(f"{self.url} refuses the request: {said}")
+            kind = _Filtered if error.code == "content_filter" else _Refused
+            return kind(f"{self.url} refuses the request: {said}")
         return DnRError(f"{self.url} fails with status {status} again and again; try later")
 
     def _incompatible(self) -> DnRError:
@@ -444,6 +274,10 @@ class _NotAllowed(DnRError):
 
 class _Refused(DnRError):
     """The request has parameters that the endpoint does not take, or is otherwise wrong."""
+
+
+class _Filtered(_Refused):
+    """A filter stands before the model, which has not seen the question (Azure OpenAI)."""
 
 
 def _key() -> str:
@@ -496,36 +330,3 @@ def _bounded(stream: Any, timeout_s: float) -> httpx2.SyncByteStream:
             stream.close()
 
     return Bounded()
-
-
-def _spread(work: Callable[[Question], None], questions: Sequence[Question], threads: int) -> None:
-    """Do the work in up to `threads` threads. After an error none is begun, and those under way are waited for.
-
-    A pool of the standard library would, on Ctrl-C, hold the process until the last request has ended.
-    """
-    waiting: queue.SimpleQueue[Question] = queue.SimpleQueue()
-    for question in questions:
-        waiting.put(question)
-    stop = threading.Event()
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        while not stop.is_set():
-            try:
-                work(waiting.get_nowait())
-            except queue.Empty:
-                return
-            except BaseException as error:
-                errors.append(error)
-                stop.set()
-
-    workers = [threading.Thread(target=run, daemon=True) for _ in range(min(threads, len(questions)))]
-    try:
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-    finally:
-        stop.set()
-    if errors:
-        raise errors[0]

@@ -10,12 +10,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 
-from dnr_env.errors import DnRError, unknown
-from dnr_env.models.hub import FixedBatches, device_of, dtype_of, find, loading, needed
+from dnr_env.errors import DnRError
+from dnr_env.models.hub import FixedBatches, device_of, dtype_of, find, needed
+from dnr_env.models.pipelines import Wanted, scheduler_class, shared_pipeline
 from dnr_env.types import BoolArray, ImageArray
 
 if TYPE_CHECKING:
@@ -43,10 +43,6 @@ _EMBEDDINGS = {
 
 class PromptCut(UserWarning):
     """A prompt is longer than the text encoder reads."""
-
-
-_LOADED: WeakValueDictionary[tuple[object, ...], Any] = WeakValueDictionary()
-"""The pipelines in use. Generators of one model, such as a judge's with a template of its own, share its memory."""
 
 
 class DiffusionGenerator:
@@ -117,7 +113,7 @@ class DiffusionGenerator:
         self.steps, self.guidance, self.size = steps, guidance, size
         self.scheduler = scheduler
         if scheduler is not None:
-            _scheduler_class(scheduler)
+            scheduler_class(scheduler)
         self.compile = compile
         self.source = find("generator.model", model, revision)
         self.decoder = None if tiny_vae is None else find("generator.tiny_vae", tiny_vae, tiny_vae_revision)
@@ -173,7 +169,7 @@ class DiffusionGenerator:
 
         prompts, seeds = zip(*jobs, strict=True)
         arguments = {
-            **(self._embedded(prompts) if self._is_embedded else self._plain(prompts)),
+            **(self._embedded(prompts) if self._names else self._plain(prompts)),
             # A generator is used up by its image. Only as a list, one an image, do they make an image the same alone
             # and in a batch. diffusers takes a list of one for a single generator, which draws the same.
             "generator": [torch.Generator("cpu").manual_seed(seed) for seed in seeds],
@@ -252,11 +248,8 @@ class DiffusionGenerator:
 
     @property
     def _names(self) -> tuple[str, ...]:
-        return _EMBEDDINGS[type(self._pipeline).__name__]
-
-    @property
-    def _is_embedded(self) -> bool:
-        return type(self._pipeline).__name__ in _EMBEDDINGS
+        """The arguments that embeddings go to; none where the pipeline gets the prompt itself."""
+        return _EMBEDDINGS.get(type(self._pipeline).__name__, ())
 
     @property
     def _guided(self) -> bool:
@@ -269,58 +262,7 @@ class DiffusionGenerator:
 
     @cached_property
     def _pipeline(self) -> Any:
-        key = (self.source, self.decoder, self.scheduler, self.device, self.dtype, self.compile)
-        pipeline = _LOADED.get(key)
-        if pipeline is None:
-            pipeline = _LOADED[key] = self._load()
-        return pipeline
-
-    def _load(self) -> Any:
-        with needed():
-            from diffusers import AutoencoderTiny, AutoPipelineForText2Image
-
-        model, commit = self.source.id, self.source.commit
-        safe = {"use_safetensors": True, "dtype": self.dtype}  # anything but safetensors is a pickle
-        parts: dict[str, Any] = {}
-        if self.decoder:
-            with loading("generator.tiny_vae", self.decoder.id):
-                parts["vae"] = AutoencoderTiny.from_pretrained(self.decoder.id, revision=self.decoder.commit, **safe)
-        with loading("generator.model", model):
-            if "safety_checker" in AutoPipelineForText2Image.load_config(model, revision=commit):
-                parts |= {"safety_checker": None, "requires_safety_checker": False}
-            pipeline = AutoPipelineForText2Image.from_pretrained(model, revision=commit, **safe, **parts)
-            if self.scheduler is not None:
-                pipeline.scheduler = _scheduler_class(self.scheduler).from_config(pipeline.scheduler.config)
-            pipeline.to(self.device)
-        pipeline.set_progress_bar_config(disable=True)
-        if hasattr(pipeline, "watermark"):
-            pipeline.watermark = None  # SDXL's, which changes pixels where one more package is installed
-        self._speed_up(pipeline)
-        return pipeline
-
-    def _speed_up(self, pipeline: Any) -> None:
-        import torch
-
-        denoiser = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
-        if self.device.type == "cuda":
-            for part in (getattr(pipeline, "unet", None), getattr(pipeline, "vae", None)):
-                if part is not None:
-                    part.to(memory_format=torch.channels_last)
-        if self.compile:
-            if denoiser is not None:
-                denoiser.compile(dynamic=False)
-            if hasattr(pipeline, "vae"):
-                pipeline.vae.decode = torch.compile(pipeline.vae.decode, dynamic=False)
-
-
-def _scheduler_class(name: str) -> Any:
-    with needed():
-        import diffusers
-
-    known = [kind for kind in dir(diffusers) if kind.endswith("Scheduler")]
-    if name not in known:
-        raise unknown("generator.scheduler", name, known)
-    return getattr(diffusers, name)
+        return shared_pipeline(Wanted(self.source, self.decoder, self.scheduler, self.device, self.dtype, self.compile))
 
 
 def _derived(prompt: str, seed: int, attempt: int) -> int:

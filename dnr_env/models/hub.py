@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +51,8 @@ class Source:
 def find(option: str, model: str, revision: str | None = None) -> Source:
     """The source that an option names; opens a socket only where the commit is neither given nor in the hub's cache.
 
+    A branch or tag stays at the commit that it was first found at, until the hub's cache is cleared.
+
     Raises:
         DnRError: there is no such folder or hub model, or the commit is unknown and cannot be asked for.
     """
@@ -68,7 +71,12 @@ def find(option: str, model: str, revision: str | None = None) -> Source:
             return Source(model, known.read_text(encoding="utf-8").strip())
         if constants.HF_HUB_OFFLINE:
             raise DnRError(f"{option}: {model!r} is not in the hub's cache, and HF_HUB_OFFLINE forbids asking for it")
-        return Source(model, HfApi().model_info(model, revision=revision).sha)
+        commit = str(HfApi().model_info(model, revision=revision).sha)
+        # A model that is loaded by its commit leaves no ref, and would have to be asked for in every run.
+        with contextlib.suppress(OSError):
+            known.parent.mkdir(parents=True, exist_ok=True)
+            known.write_text(commit, encoding="utf-8")
+        return Source(model, commit)
 
 
 @contextmanager
@@ -82,14 +90,18 @@ def loading(option: str, model: str) -> Iterator[None]:
         raise DnRError(f"{option}: {model!r} cannot be loaded; {_hint(error)}") from error
 
 
+_AWAY = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "TransportError", "ConnectionError"}
+_AWAY_HINT = "it is not in the hub's cache and the hub cannot be reached: load it once while online, or name a folder"
+_ABSENT = {"RepositoryNotFoundError", "RevisionNotFoundError"}
+
+
 def _hint(error: Exception) -> str:
-    names = {kind.__name__ for kind in type(error).__mro__}
-    text = str(error)
-    if "GatedRepoError" in names or "gated" in text:
+    names, text = _kinds(error), str(error)
+    if "GatedRepoError" in names or ("gated" in text and not names & _ABSENT):  # of what is absent, it says "or gated"
         return "it is gated: accept its terms on the hub and set HF_TOKEN"
-    if names & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError"}:
-        return "it is not in the hub's cache and the hub cannot be reached: load it once while online, or name a folder"
-    if names & {"RepositoryNotFoundError", "RevisionNotFoundError"} or "is not a local folder" in text:
+    if names & _AWAY:
+        return _AWAY_HINT
+    if names & _ABSENT or "is not a local folder" in text:
         return "the hub has no such model or revision, or it is private: check the name, or set HF_TOKEN"
     if "OutOfMemoryError" in names:
         return "it does not fit into the device's memory: free some, name a smaller model, or take device cpu"
@@ -97,15 +109,26 @@ def _hint(error: Exception) -> str:
         return "it has no safetensors, and other weight files can run code: name a revision that has them"
     if "trust_remote_code" in text or "custom code" in text:
         return "it runs code of its own, which is not done here: name a model that transformers knows"
+    inner = error.__cause__ or error.__context__
+    while inner:  # libraries wrap it in errors of their own
+        if _kinds(inner) & _AWAY:
+            return _AWAY_HINT
+        inner = inner.__cause__ or inner.__context__
     return text.splitlines()[0][:300] if text else type(error).__name__
+
+
+def _kinds(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
 
 
 @cache
 def _folder_digest(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-        digest.update(file_digest(path))
+    inside = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
+    for path in inside:
+        if not any(part.startswith(".") for part in path.parts):  # nor .cache, where the hub notes when it was loaded
+            digest.update(path.as_posix().encode() + b"\0")
+            digest.update(file_digest(folder / path))
     return digest.hexdigest()[:32]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dnr_env.errors import DnRError
 from dnr_env.models import Usage
-from dnr_env.models.chat import Asker, CutShort, Question
+from dnr_env.models.asker import Asker, CutShort, Question
 from dnr_env.models.hub import device_of, dtype_of, find, loading, needed
 from dnr_env.store import Store
 

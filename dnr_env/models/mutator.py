@@ -9,7 +9,7 @@ import numpy as np
 
 from dnr_env.errors import ConceptError
 from dnr_env.models import Embedder, MutationBatch, Suggestion, Trial, prompts
-from dnr_env.models.chat import Answer, Asker, Question
+from dnr_env.models.asker import Answer, Asker, Question
 from dnr_env.types import FloatArray
 
 Look = Callable[[Sequence[tuple[str, int]]], list[str]]
@@ -117,7 +117,6 @@ class VocabularyMutator:
         self.vocabulary = vocabulary
         self.embedder = embedder
         self.temperature = temperature
-        self._vectors: dict[str, FloatArray] = {}
 
     @cached_property
     def _known(self) -> tuple[list[str], FloatArray]:
@@ -127,20 +126,15 @@ class VocabularyMutator:
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """(b) concepts of the vocabulary, none of them tried, or the concept itself where all were."""
         words, vectors = self._known
+        asked = self.embedder.embed_texts(batch.concepts)
         suggestions = []
-        for concept, tried, rng in zip(batch.concepts, batch.tried, batch.rngs, strict=True):
+        for concept, vector, tried, rng in zip(batch.concepts, asked, batch.tried, batch.rngs, strict=True):
             noise = rng.gumbel(size=len(words))  # with it, the largest is a draw from the softmax
             taken = {concept, *tried}
             free = np.array([word not in taken for word in words], bool)
             choice = concept
             if free.any():
-                utility = vectors @ self._vector(concept) / self.temperature + noise
+                utility = vectors @ vector / self.temperature + noise
                 choice = words[int(np.argmax(np.where(free, utility, -np.inf)))]
             suggestions.append(Suggestion(choice))
         return suggestions
-
-    def _vector(self, concept: str) -> FloatArray:
-        # Alone, so that its last digits do not depend on the batch.
-        if concept not in self._vectors:
-            self._vectors[concept] = self.embedder.embed_texts([concept])[0]
-        return self._vectors[concept]

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnr_env.errors import DnRError, unknown
-from dnr_env.models.embedder import OpenClip
 from dnr_env.models.hub import file_digest, find, loading, needed
+from dnr_env.models.openclip import OpenClip
 from dnr_env.models.preprocess import IMAGENET, OfTransformers, OfUser, Transform, of_open_clip, of_timm
 
 if TYPE_CHECKING:
@@ -141,7 +141,9 @@ def _torchvision(name: str, weights: str | None) -> Network:
             )
         # torchvision unpickles the file freely; this sees first that it holds nothing but tensors.
         chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    return Network(models.get_model(name, weights=chosen), kinds.DEFAULT.transforms(), f"torchvision:{name}")
+    # Weights come with a preprocessing of their own: that of V1 differs from that of V2, and SWAG's are larger.
+    transform = (chosen or kinds.DEFAULT).transforms()
+    return Network(models.get_model(name, weights=chosen), transform, f"torchvision:{name}")
 
 
 def _timm(name: str, weights: str | None) -> Network:
@@ -180,9 +182,10 @@ def _transformers(name: str, weights: str | None) -> Network:
         import transformers
     auto: Any = transformers  # its calls are untyped
     where: dict[str, Any] = {"revision": source.commit, "trust_remote_code": False}
+    config = auto.AutoConfig.from_pretrained(source.id, **where)  # first: its errors say what is wrong
     processor = auto.AutoImageProcessor.from_pretrained(source.id, **where)
     if weights is None:
-        module = auto.AutoModel.from_config(auto.AutoConfig.from_pretrained(source.id, **where))
+        module = auto.AutoModel.from_config(config)
     else:
         module = auto.AutoModel.from_pretrained(source.id, use_safetensors=True, dtype="float32", **where)
     tower = getattr(module, "vision_model", module)  # of a model of images and texts

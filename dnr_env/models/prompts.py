@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dnr_env.models.chat import Question
+from dnr_env.models.asker import Question
 from dnr_env.models.phrases import plain
 
 _DATA = (

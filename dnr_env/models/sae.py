@@ -37,8 +37,8 @@ class SparseAutoencoder:
         `"apply_b_dec_to_input": false`. A vector `threshold` makes it a JumpReLU.
 
         Raises:
-            DnRError: there is no such file, its tensors are others, or it keeps only the k largest features, which
-                no feature can know alone.
+            DnRError: there is no such file, its tensors are others, `cfg.json` names a `normalize_activations`, or it
+                keeps only the k largest features, which no feature can know alone.
         """
         import torch
         from safetensors.torch import load_file
@@ -55,6 +55,10 @@ class SparseAutoencoder:
         kind = " ".join(str(settings.get(key, "")) for key in ("architecture", "activation_fn", "activation_fn_str"))
         if "k" in tensors or "topk" in kind.lower():
             raise DnRError(f"target.sae: {str(path)!r} keeps the k largest features; one with ReLU or JumpReLU will do")
+        if settings.get("normalize_activations") not in (None, "none"):
+            raise DnRError(
+                f"target.sae: {str(path)!r} normalises its input; one with that folded into its weights will do"
+            )
         if "W_enc" in tensors and "b_enc" in tensors:
             weight, bias = tensors["W_enc"].T, tensors["b_enc"]
         elif "encoder.weight" in tensors and "encoder.bias" in tensors:

@@ -120,8 +120,12 @@ def model_stack(spec: str, config: StackConfig) -> Stack:
                 words.setdefault(normalise_phrase(word))
         return list(words)
 
+    @cache
+    def the_images() -> ImageSet:
+        return probe_images(config, store)
+
     def measure_probe(lab: Lab, corruption: str | None) -> Probe:
-        images = probe_images(config, store)
+        images = the_images()
         activations, embeddings, usable = measure_images(images, reader, store, corruption)
         if images.skipped and not corruption:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(images.skipped.items()))
@@ -139,7 +143,6 @@ def model_stack(spec: str, config: StackConfig) -> Stack:
         if chat:
             chat.ready()
 
-    chat: Chat | LocalChat | None = None
     writer: Writer = CaptionsAsConcepts()
     mutators: dict[str, Mutator] = {"vocabulary": VocabularyMutator(vocabulary, embedder)}
     chat = make_chat(config.writer, store, config.device) if config.writer else None

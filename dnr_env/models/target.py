@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dnr_env.describe.crops import Heat
+from dnr_env.describe.crops import Box, Heat
 from dnr_env.errors import DnRError, unknown
+from dnr_env.models.hooks import hooks, tensor_of
 from dnr_env.models.hub import FixedBatches, device_of, dtype_of, loading
+from dnr_env.models.layout import DRY_IMAGES, Layout, axes, patch_grid, prefix_tokens
 from dnr_env.models.networks import FILES, KINDS, Network, is_weights, load_network
 from dnr_env.models.preprocess import prepare, view_of
 from dnr_env.models.sae import SparseAutoencoder
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import torch
 
 POOLINGS = ("mean", "max", "cls", "tokens-max")
-_DRY_IMAGES = 3
 _SAE_NUMBERS = 1 << 24
 """Numbers that a sparse autoencoder gives at a time: 64 MiB."""
 
@@ -141,9 +140,13 @@ class Target:
         if not self._layouts[self._places[neuron][0]].space:
             return None
         given = list(images)
-        views = {image.shape[:2]: view_of(self._net.transform, *image.shape[:2]) for image in given}
         maps = self.maps(given, neuron)
-        return [Heat(values, views[image.shape[:2]]) for values, image in zip(maps, given, strict=True)]
+        return [Heat(values, self._view(*image.shape[:2])) for values, image in zip(maps, given, strict=True)]
+
+    @cached_property
+    def _view(self) -> Callable[[int, int], Box]:
+        """What part of an image (height, width) the network sees; probe images have few sizes."""
+        return cache(partial(view_of, self._net.transform))
 
     @cached_property
     def _places(self) -> dict[str, tuple[str, int]]:
@@ -181,9 +184,9 @@ class Target:
         return {layer: known[layer] for layer in self.layers}
 
     @cached_property
-    def _layouts(self) -> dict[str, _Layout]:
+    def _layouts(self) -> dict[str, Layout]:
         """What a pass over blank images tells of the layers."""
-        layouts: dict[str, _Layout] = {}
+        layouts: dict[str, Layout] = {}
 
         def look(name: str, output: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
             layouts[name] = self._layout(name, output, size)
@@ -191,7 +194,7 @@ class Target:
 
         names = list(self._modules)
         try:
-            self._forward([np.zeros((224, 224, 3), np.uint8)] * _DRY_IMAGES, names, look)
+            self._forward([np.zeros((224, 224, 3), np.uint8)] * DRY_IMAGES, names, look)
         except DnRError:
             raise
         except Exception as error:  # a module fails in its own way
@@ -202,15 +205,15 @@ class Target:
             ) from error
         return {name: layouts[name] for name in names}
 
-    def _layout(self, name: str, output: torch.Tensor, size: tuple[int, int]) -> _Layout:
+    def _layout(self, name: str, output: torch.Tensor, size: tuple[int, int]) -> Layout:
         import torch
 
-        images, channels = _axes(name, self._modules[name], output, size)
+        images, channels = axes(name, self._modules[name], output, size)
         width, prefix, space = output.shape[channels], 0, output.ndim == 4
         if output.ndim == 3:
             tokens = output.shape[1 - images]
-            prefix = _prefix(tokens, size, self._net.prefix)
-            space = _grid(tokens - prefix, size) is not None
+            prefix = prefix_tokens(tokens, size, self._net.prefix)
+            space = patch_grid(tokens - prefix, size) is not None
         if self.pooling == "cls" and output.ndim > 2 and not prefix:
             raise DnRError(f"target.pooling: 'cls' needs a class token, and {name!r} has none; mean or max will do")
         sae = self._sae
@@ -226,7 +229,7 @@ class Target:
                     f"target.neurons: {max(low, count)} to {high} are not in {name!r}; 0-{count - 1} will do"
                 )
         wanted = sorted({i for low, high in self._ranges for i in range(low, count if high is None else high + 1)})
-        return _Layout(images, channels, prefix, space, torch.tensor(wanted, device=self._device))
+        return Layout(images, channels, prefix, space, torch.tensor(wanted, device=self._device))
 
     def _read_batch(self, images: list[ImageArray]) -> list[FloatArray]:
         layouts = self._layouts
@@ -249,9 +252,9 @@ class Target:
 
             def see(name: str, output: object) -> None:
                 # At once: the next module may change the output in place.
-                made[name] = use(name, _tensor(name, output), size)
+                made[name] = use(name, tensor_of(name, output), size)
 
-            with _hooks({name: self._modules[name] for name in names}, see):
+            with hooks({name: self._modules[name] for name in names}, see):
                 self._net.module(given)
         for name in names:
             if name not in made:
@@ -260,7 +263,7 @@ class Target:
                 )
         return made
 
-    def _pooled(self, layout: _Layout, output: torch.Tensor) -> torch.Tensor:
+    def _pooled(self, layout: Layout, output: torch.Tensor) -> torch.Tensor:
         """A layer's output to (n, wanted) float32."""
         import torch
 
@@ -291,96 +294,13 @@ class Target:
         found = layout.positions(output)
         if found.ndim == 3:
             found = found[:, layout.prefix :]
-            grid = _grid(found.shape[1], size)
+            grid = patch_grid(found.shape[1], size)
             found = found.reshape(len(found), *grid, -1) if grid else found
         if found.ndim < 4:
             raise DnRError(f"neuron: {name}:{index} has no place in the image; one of a map or of patch tokens will do")
         if self._sae:
             return self._sae.encode(found, torch.tensor([index], device=self._device))[..., 0]
         return found[..., index].to(torch.float32, copy=True)  # the next module may change it in place
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Where a layer's output has what."""
-
-    images: int
-    channels: int
-    prefix: int
-    """Tokens before the patches'."""
-    space: bool
-    """Whether the rest has a place in the image."""
-    indices: torch.Tensor
-    """(wanted) the channels or features that are neurons, on the device."""
-
-    def positions(self, output: torch.Tensor) -> torch.Tensor:
-        """To (n, channels), (n, tokens, channels) or (n, h, w, channels)."""
-        return output.movedim(self.channels, -1) if output.ndim == 4 else output.movedim(self.images, 0)
-
-
-def _axes(name: str, module: torch.nn.Module, output: torch.Tensor, size: tuple[int, int]) -> tuple[int, int]:
-    """The axes of images and channels in the output for `_DRY_IMAGES` images."""
-    import torch
-
-    shape = tuple(output.shape)
-    if len(shape) == 3 and _DRY_IMAGES in shape[:2]:
-        return shape[:2].index(_DRY_IMAGES), 2
-    if len(shape) == 2 and shape[0] == _DRY_IMAGES:
-        return 0, 1
-    if len(shape) == 4 and shape[0] == _DRY_IMAGES:
-        first, last = _is_space(shape[2:], size), _is_space(shape[1:3], size)
-        if first and last:  # as many channels as rows: only the module can tell
-            linear = isinstance(module, torch.nn.Linear | torch.nn.LayerNorm)
-            return 0, 3 if linear and not type(module).__name__.endswith("2d") else 1
-        if first or last:
-            return 0, 1 if first else 3
-    raise DnRError(
-        f"target.layers: the output of {name!r} for {_DRY_IMAGES} images is {shape}, which is neither maps, tokens nor "
-        "vectors; another layer will do"
-    )
-
-
-def _is_space(shape: Sequence[int], size: tuple[int, int]) -> bool:
-    """Whether (h, w) has the shape of the input; sides are rounded, but those of a square are equal."""
-    return abs(shape[0] * size[1] - shape[1] * size[0]) < max(size)
-
-
-def _grid(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
-    """Rows and columns of so many patches of an input of that size."""
-    rows = max(1, round((tokens * size[0] / size[1]) ** 0.5))
-    return (rows, tokens // rows) if tokens % rows == 0 and _is_space((rows, tokens // rows), size) else None
-
-
-def _prefix(tokens: int, size: tuple[int, int], known: int) -> int:
-    # A layer before the class token is added has fewer than the network. Where nothing fits, all are taken for patches.
-    return next((count for count in (known, *range(6)) if tokens > count and _grid(tokens - count, size)), 0)
-
-
-def _tensor(name: str, output: object) -> torch.Tensor:
-    import torch
-
-    if isinstance(output, torch.Tensor):
-        return output
-    parts = list(output.values()) if isinstance(output, Mapping) else output
-    for part in parts if isinstance(parts, list | tuple) else ():
-        if isinstance(part, torch.Tensor):
-            return part
-    raise DnRError(f"target.layers: {name!r} gives no tensor but {type(output).__name__}; a layer inside it will do")
-
-
-@contextmanager
-def _hooks(modules: Mapping[str, torch.nn.Module], see: Callable[[str, object], None]) -> Iterator[None]:
-    """`see` gets the name and the output of each module that runs; outputs stay as they are."""
-
-    def hook(name: str) -> Callable[[torch.nn.Module, object, object], None]:
-        return lambda module, given, output: see(name, output)
-
-    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _ranges(neurons: str) -> tuple[tuple[int, int | None], ...]:

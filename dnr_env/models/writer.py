@@ -8,7 +8,7 @@ import numpy as np
 
 from dnr_env.errors import ConceptError
 from dnr_env.models import Summary, Usage, prompts
-from dnr_env.models.chat import Answer, Asker, Question
+from dnr_env.models.asker import Answer, Asker, Question
 from dnr_env.models.phrases import clean, plain
 
 
