@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import save_file
 from small_world import language_model, small_world
 
@@ -138,6 +139,20 @@ def test_a_warm_cache_needs_no_socket(labelled: tuple[Path, dict[str, str]], wor
     assert done.returncode == 0, done.stderr
     assert files(tmp_path / "again") == files(out)
     assert "0 images drawn" in done.stdout
+
+
+def test_results_of_a_changed_file_are_not_mixed_in(
+    labelled: tuple[Path, dict[str, str]], world: Path, tmp_path: Path
+) -> None:
+    _, env = labelled
+    changed = world.with_name("changed.yaml")
+    config = yaml.safe_load(world.read_text())
+    for limit in (None, 40):
+        config["probe"]["limit"] = limit
+        changed.write_text(yaml.safe_dump(config))
+        done = label(str(changed), tmp_path / "out", env, "--agent", "clip-dissect", "--neurons", "layer3:0")
+    assert done.returncode == 1
+    assert "holds results of other settings" in done.stderr
 
 
 def test_no_key_is_written_anywhere(labelled: tuple[Path, dict[str, str]]) -> None:
