@@ -70,7 +70,8 @@ class Compare(Kept):
     """Agents x neurons x seeds: a table with intervals, paired differences, plots and a report."""
 
     agents: tuple[str, ...] = ("stop", "random", "dnd", "dnr", "annealed", "patience:6")
-    """stop, random, dnd, dnr, annealed, patience:N, clip-dissect, linear, or the folder of a run of train.py."""
+    """stop, random, dnd, dnr, annealed, patience:N, search:N, lookahead, line:N, halving, lucb, top-two, clip-dissect,
+    linear, constant, random-label, oracle, or the folder of a run of train.py."""
     neurons: str = "test"
     """A split, a layer, or neurons such as layer4:0-9,planted:test."""
     seeds: tuple[int, ...] = (1, 2)
@@ -167,8 +168,21 @@ def settle(folder: Path, settings: dict[str, Any]) -> None:
     text = (json.dumps({**settings, **models}, indent=2, default=str) + "\n").encode()
     noted = folder / "settings.json"
     if noted.exists() and noted.read_bytes() != text:
-        raise DnRError(f"out: {folder} holds results of other settings (see its settings.json); another folder will do")
+        wanted, found = json.loads(text), read_settings(noted)
+        other = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+        raise DnRError(
+            f"out: {folder} holds results of other settings (another {', '.join(other[:4])}); another folder will do"
+        )
     write_atomically(noted, text)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a settings.json holds; nothing of one that was damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def label_settings(options: Kept, agent: Agent) -> dict[str, Any]:

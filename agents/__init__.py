@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from agents.bandits import HalvingAgent, LUCBAgent, TopTwoAgent
 from agents.base import Agent as Agent
 from agents.dissect import ClipDissectAgent, LinearAgent
-from agents.loops import AnnealedAgent, DnDAgent, DnRAgent, PatienceAgent, RandomAgent, StopAgent
+from agents.extremes import ConstantAgent, OracleAgent, RandomLabelAgent
+from agents.lookahead import LineAgent, LookaheadAgent
+from agents.loops import AnnealedAgent, DnDAgent, DnRAgent, PatienceAgent, RandomAgent, SearchAgent, StopAgent
 from dnr_env.errors import DnRError, unknown
 
 NAMES = (
@@ -15,11 +19,47 @@ NAMES = (
     "dnd",
     "dnr",
     "patience:3",
+    "search:6",
     "annealed",
+    "lookahead",
+    "line:10",
+    "halving",
+    "lucb",
+    "top-two",
     "clip-dissect",
     "linear",
+    "constant",
+    "random-label",
+    "oracle",
     "a folder that train.py wrote",
 )
+
+_PLAIN: Mapping[str, Callable[[], Agent]] = {
+    "stop": StopAgent,
+    "random": RandomAgent,
+    "dnd": DnDAgent,
+    "dnr": DnRAgent,
+    "annealed": AnnealedAgent,
+    "lookahead": LookaheadAgent,
+    "halving": HalvingAgent,
+    "lucb": LUCBAgent,
+    "top-two": TopTwoAgent,
+    "clip-dissect": ClipDissectAgent,
+    "linear": LinearAgent,
+    "constant": ConstantAgent,
+    "random-label": RandomLabelAgent,
+    "oracle": OracleAgent,
+}
+_COUNTED: Mapping[str, tuple[Callable[[int], Agent], str]] = {
+    "patience": (PatienceAgent, "steps of 1 or more; patience:3"),
+    "search": (SearchAgent, "steps of 1 or more; search:6"),
+    "line": (LineAgent, "rounds of 1 or more; line:10"),
+    "halving": (HalvingAgent, "images of 1 or more; halving:50"),
+}
+_MEASURED: Mapping[str, tuple[Callable[[float], Agent], float, str]] = {
+    "lucb": (LUCBAgent, 100, "a number of standard errors from 0 to 100; lucb:0.25"),
+    "top-two": (TopTwoAgent, 1, "a probability from 0 to 1; top-two:0.5"),
+}
 
 
 def make_agent(spec: str) -> Agent:
@@ -29,24 +69,30 @@ def make_agent(spec: str) -> Agent:
         DnRError: there is no such agent, or the folder holds no policy.
     """
     name, _, argument = spec.partition(":")
-    fixed: dict[str, type[Agent]] = {
-        "stop": StopAgent,
-        "random": RandomAgent,
-        "dnd": DnDAgent,
-        "dnr": DnRAgent,
-        "annealed": AnnealedAgent,
-        "clip-dissect": ClipDissectAgent,
-        "linear": LinearAgent,
-    }
-    if spec in fixed:
-        return fixed[spec]()
-    if name == "patience":
+    if spec in _PLAIN:
+        return _PLAIN[spec]()
+    if name in _COUNTED:
+        counted, what = _COUNTED[name]
         if not argument.isdecimal() or int(argument) < 1:
-            raise DnRError(f"agent: {spec!r} needs a number of steps of 1 or more; patience:3 will do")
-        return PatienceAgent(int(argument))
+            raise DnRError(f"agent: {spec!r} needs a number of {what} will do")
+        return counted(int(argument))
+    if name in _MEASURED:
+        measured, most, what = _MEASURED[name]
+        value = _number(argument)
+        if not 0 <= value <= most:
+            raise DnRError(f"agent: {spec!r} needs {what} will do")
+        return measured(value)
     if Path(spec).is_dir():
         from agents.learned import LearnedAgent, members
 
         policies = [LearnedAgent.load(folder) for folder in members(Path(spec))]
         return max(policies, key=lambda policy: policy.card.get("validation_return", 0.0))
     raise unknown("agent", spec, NAMES)
+
+
+def _number(text: str) -> float:
+    """NaN for a text that is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

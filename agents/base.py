@@ -22,6 +22,8 @@ class Agent:
     name = "agent"
     env_id = "DnR/Refine-v0"
     """The environment whose actions it gives."""
+    env_options: Mapping[str, Any] = {}
+    """Arguments of the environment that it asks for, whatever the caller gives."""
     fingerprint = ""
     """Tells apart learned policies of one name; empty for those that are always the same."""
     state_size = 0
@@ -89,6 +91,20 @@ class Agent:
     def labels(self, stack: Stack, neurons: Sequence[str]) -> list[list[str]] | None:
         """Each neuron's label and further choices, by an agent that needs no episode; None for one that plays."""
         return None
+
+
+class MeasuringAgent(Agent):
+    """An agent that counts in images and so has to know how many one measurement has."""
+
+    _drawn: IntArray = np.zeros(0, int)
+
+    def watch(self, infos: Mapping[str, Any]) -> None:
+        """Keep how many images have been drawn."""
+        self._drawn = np.atleast_1d(infos["images"])
+
+    def size(self, observation: Observation, row: int) -> int:
+        """Images of one measurement, by an observation that an episode begins with."""
+        return int(self._drawn[row]) // round(float(column(observation, "images")[row].sum()))
 
 
 def column(observation: Observation, name: str) -> FloatArray:

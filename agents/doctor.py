@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from dnr_env.errors import DnRError
 from dnr_env.stacks import EMBEDDED
@@ -80,8 +81,14 @@ def _cache() -> str:
 
 
 def _environment() -> str:
-    shown = [f"{name}={os.environ[name].rpartition('@')[2]}" for name in _VARIABLES if os.environ.get(name)]
+    shown = [f"{name}={_address(os.environ[name])}" for name in _VARIABLES if os.environ.get(name)]
     return ", ".join(shown + [f"{name} is {'set' if os.environ.get(name) else 'not set'}" for name in _SECRETS])
+
+
+def _address(text: str) -> str:
+    """An address without password and parameters; any other text as it is."""
+    parts = urlsplit(text)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else text
 
 
 def _versions(extra: str) -> str:

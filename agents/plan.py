@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN = 8
 """Captioned drawings that a question for a mutation shows at most."""
-NO_EPISODE = ("clip-dissect", "linear")
+NO_EPISODE = ("clip-dissect", "linear", "constant", "random-label", "oracle")
 _TOKENS = {"simplify": (140, 20), "summarise": (330, 25), "condense": (150, 15), "mutate": (480, 50)}
 """Tokens that a question of each kind reads and writes, of captions of ten words."""
 _UNET_TFLOP, _XL_UNET_TFLOP, _VAE_TFLOP, _TINY_VAE_TFLOP = 0.804, 1.589, 2.515, 0.141

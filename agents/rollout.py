@@ -80,7 +80,10 @@ def _seed(neuron: str, seed: int) -> int:
 def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episode]:
     n = len(jobs)
     envs: Any = gym.make_vec(
-        f"dnr_env:{agent.env_id}", num_envs=n, autoreset_mode="Disabled", **{**env, "neurons": "all"}
+        f"dnr_env:{agent.env_id}",
+        num_envs=n,
+        autoreset_mode="Disabled",
+        **{**env, **agent.env_options, "neurons": "all"},
     )
     named = agent.labels(envs.unwrapped.refinement.stack, [neuron for neuron, _ in jobs])
     if named is not None:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from dnr_env.errors import DnRError, unknown
 from dnr_env.models.hub import needed
 
 with needed():
     import yaml
-    from pydantic import BaseModel, ConfigDict, Field, ValidationError
+    from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, (str, int)) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+"""Names; a single one needs no brackets."""
 
 
 class Section(BaseModel):
@@ -27,7 +35,7 @@ class TargetConfig(Section):
     network: str = "torchvision:resnet50"
     """`torchvision:NAME`, `timm:NAME`, `open_clip:NAME/TAG`, `hf:ID`, or the user's own, `python:MODULE:FACTORY` or
     `python:FILE.py:FACTORY`."""
-    layers: str | tuple[str, ...] = "layer4"
+    layers: Names = ("layer4",)
     """Paths of its modules, as `named_modules()` gives them."""
     weights: str = "DEFAULT"
     """`DEFAULT`, `none` (random ones), or a file: safetensors, or a state_dict of `torch.save`."""
@@ -52,7 +60,7 @@ class ProbeConfig(Section):
     """At most so many of them, a fixed random part."""
     crops: bool = True
     """Whether attention crops are captioned beside the exemplars."""
-    corruptions: tuple[str, ...] = ()
+    corruptions: Names = ()
     """Corruptions under which the judge measures the simulation again: blur, jpeg, greyscale, …"""
 
 
@@ -186,15 +194,21 @@ def read_config(spec: str) -> StackConfig:
         DnRError: the file cannot be read, or a setting is unknown or has no usable value.
     """
     try:
-        name, *settings = shlex.split(spec)
+        name, *settings = shlex.split(spec) or [""]
     except ValueError as error:
         raise DnRError(f"stack: {spec!r} cannot be read ({error}); name key=value will do") from None
-    values = _read_file(Path(name) if "." in name else Path(__file__).parent / "configs" / f"{name}.yaml")
+    shipped = {path.stem: path for path in (Path(__file__).parent / "configs").glob("*.yaml")}
+    path = shipped.get(name, Path(name).expanduser())
+    if not path.is_file():
+        raise unknown("stack", name, [*shipped, "a file such as stack.yaml"])
+    values = _read_file(path)
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
             raise DnRError(f"stack: {setting!r} is no setting; probe.images=photos is the form")
         _set(values, key, text)
+    for place in _PATHS:
+        _anchor(values, place, Path.cwd())
     try:
         return StackConfig.model_validate(values)
     except ValidationError as error:
@@ -212,12 +226,12 @@ def _read_file(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise DnRError(f"stack: {path} holds no settings; 'target:', 'probe:' and so on will do")
     for place in _PATHS:
-        _anchor(values, place, path.parent)
+        _anchor(values, place, path.parent.resolve())
     return values
 
 
 def _anchor(values: dict[str, Any], place: tuple[str, ...], folder: Path) -> None:
-    """Make a path relative to its file, where there is something at that path."""
+    """Make a path that is relative to a folder absolute, where there is something at that path."""
     *above, key = place
     for part in above:
         values = values.get(part) or {}
@@ -231,8 +245,9 @@ def _anchor(values: dict[str, Any], place: tuple[str, ...], folder: Path) -> Non
     path, colon, end = text.removeprefix(kind), "", ""
     if kind.startswith(("python", "torchvision")):  # a function, or a split, can follow
         path, colon, end = path.partition(":")
-    if (folder / path).exists():
-        values[key] = f"{kind}{folder / path}{colon}{end}"
+    found_at = folder / Path(path).expanduser()
+    if found_at.is_file() or (found_at.is_dir() and place != ("vocabulary",)):
+        values[key] = f"{kind}{found_at}{colon}{end}"
 
 
 def _set(values: dict[str, Any], key: str, text: str) -> None:
@@ -257,6 +272,12 @@ def _readable(error: ValidationError) -> DnRError:
             kind = _section(kind.model_fields[part].annotation)
         return unknown("stack", ".".join(place), [".".join([*place[:-1], name]) for name in kind.model_fields])
     value = fault["input"]
+    if fault["type"] == "model_type":
+        inside = next(iter(_section(StackConfig.model_fields[place[0]].annotation).model_fields))
+        null = ", or null for none" if place == ["writer"] else ""
+        return DnRError(
+            f"{'.'.join(place)}: {value!r} is no section; settings such as {place[0]}.{inside}{null} will do"
+        )
     return DnRError(f"{'.'.join(place)}: {value!r} cannot be used; {fault['msg'][:1].lower()}{fault['msg'][1:]}")
 
 

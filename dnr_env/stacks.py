@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dnr_env.describe.caption import caption
 from dnr_env.describe.crops import Heat
 from dnr_env.describe.probe import Probe
 from dnr_env.describe.propose import Proposal, propose
-from dnr_env.errors import unknown
+from dnr_env.errors import DnRError, unknown
 from dnr_env.lab import Lab
 from dnr_env.models import Captioner, Embedder, Mutator, Usage, Writer
 from dnr_env.seeds import SeedBlock
 from dnr_env.types import FloatArray, Images, IntArray
+
+if TYPE_CHECKING:
+    from dnr_env.config import StackConfig
 
 
 class Seen(NamedTuple):
@@ -122,6 +127,8 @@ class Stack:
             "writer": self.writer.fingerprint,
             "probe": self.probe.fingerprint,
             "candidates": f"{self.most_candidates or 'all'}, {'with' if self.heat else 'without'} crops",
+            "corruptions": ", ".join(self.corruptions) or "none",
+            "prices": f"${self.prices[0]:g} and ${self.prices[1]:g} a million tokens",
             "vocabulary": hashlib.sha256("\n".join(self.vocabulary()).encode()).hexdigest()[:32],
         }
 
@@ -148,23 +155,41 @@ SHIPPED = tuple(sorted(path.stem for path in (Path(__file__).parent / "configs")
 """Stacks of real models whose configurations come with the package."""
 
 
-@cache
-def load(spec: str) -> Stack:
+def load(spec: str | os.PathLike[str]) -> Stack:
     """The stack that a text names; one object in a process, so that everybody in it shares what was measured.
 
     Args:
         spec: the name of a stack or a YAML file, and after it settings that replace those of the file, as in
-            `"turbo probe.images=photos target.layers=layer3"`.
-    """
-    if spec in EMBEDDED:
-        from dnr_env.shapes.stack import shapes_stack
+            `"turbo probe.images=photos target.layers=layer3"`; or the path of a YAML file.
 
-        return shapes_stack(spec)
-    name = spec.split()[0] if spec.split() else ""
-    if name in EMBEDDED or not (name in SHIPPED or name.endswith((".yaml", ".yml"))):
-        known = (*EMBEDDED, *SHIPPED, "a file such as stack.yaml")
-        raise unknown("stack", spec, known)
+    Raises:
+        DnRError: there is no such stack, or a setting cannot be used.
+    """
+    if isinstance(spec, os.PathLike):
+        spec = shlex.quote(os.fspath(spec))
+    if not isinstance(spec, str):
+        raise DnRError(f"stack: {spec!r} is no stack; a name such as 'shapes', or a YAML file, will do")
+    if spec in EMBEDDED:
+        return _embedded(spec)
+    name = spec.split(maxsplit=1)[0] if spec.strip() else ""
+    if name in EMBEDDED:
+        raise DnRError(f"stack: {name!r} takes no settings; {name} alone will do")
+    if "." not in spec and name not in SHIPPED:  # before packages are asked for that it may not need
+        raise unknown("stack", spec, [*EMBEDDED, *SHIPPED, "a file such as stack.yaml"])
     from dnr_env.config import read_config
+
+    return _configured(spec, read_config(spec))
+
+
+@cache
+def _embedded(name: str) -> Stack:
+    from dnr_env.shapes.stack import shapes_stack
+
+    return shapes_stack(name)
+
+
+@cache  # by the content: a file may have changed
+def _configured(spec: str, config: StackConfig) -> Stack:
     from dnr_env.models.stack import model_stack
 
-    return model_stack(spec, read_config(spec))
+    return model_stack(spec, config)

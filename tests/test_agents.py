@@ -53,6 +53,7 @@ AGENTS: dict[str, Callable[[], Agent]] = {
     **{name: lambda name=name: make_agent(name) for name in ("stop", "random", "dnd", "dnr", "annealed")},
     "patience:1": lambda: make_agent("patience:1"),
     "patience:4": lambda: make_agent("patience:4"),
+    **{name: lambda name=name: make_agent(name) for name in ("halving", "lucb:1", "top-two", "lookahead", "search:2")},
     "learned": random_policy,
     "learned, incumbent": lambda: random_policy(1, INCUMBENT_MOVES, "relu"),
 }

@@ -41,6 +41,7 @@ import dnr_env  # noqa: E402
 import dnr_env.describe.corruptions  # noqa: E402
 import dnr_env.describe.measure  # noqa: E402
 import evaluate  # noqa: E402
+from dnr_env.config import read_config  # noqa: E402
 from dnr_env.describe.images import ImageFolder  # noqa: E402
 from dnr_env.describe.measure import measure_images  # noqa: E402
 from dnr_env.env import Action, RefineEnv  # noqa: E402
@@ -55,6 +56,7 @@ from dnr_env.models.hub import FixedBatches  # noqa: E402
 from dnr_env.models.local_chat import LocalChat  # noqa: E402
 from dnr_env.models.phrases import clean  # noqa: E402
 from dnr_env.models.reader import NetworkReader  # noqa: E402
+from dnr_env.models.stack import model_stack  # noqa: E402
 from dnr_env.models.target import Target  # noqa: E402
 from dnr_env.stacks import Stack  # noqa: E402
 from dnr_env.store import Store  # noqa: E402
@@ -138,7 +140,7 @@ def target(network: str, layer: str = "x", weights: str = "DEFAULT") -> Target:
 
 def fresh(spec: str) -> Stack:
     """The stack as another process would load it."""
-    return dnr_env.stacks.load.__wrapped__(spec)
+    return model_stack(spec, read_config(spec))
 
 
 # --- a failure in the middle of a step ---------------------------------------------------------------------------
@@ -380,7 +382,7 @@ def test_a_question_that_does_not_fit_is_named(tmp_path: Path) -> None:
 
     chat = LocalChat(str(tmp_path), device="cpu")
     chat.__dict__["_loaded"] = Tokenizer(), Model()
-    with pytest.raises(DnRError, match=r"^language model: a question does not fit into the device's memory beside "):
+    with pytest.raises(DnRError, match=r"^writer.model: a question does not fit into the device's memory beside "):
         chat.ask([Question("Be brief.", "What is it?", 0)])
 
 

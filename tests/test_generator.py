@@ -176,7 +176,7 @@ def test_templates(make: Maker) -> None:
         ({"size": 100}, "generator.size: 100 is not a multiple of 8; 96 will do"),
         ({"batch": 0}, "generator.batch: 0 is too few"),
         ({"device": "tpu9"}, "device: 'tpu9' is not here"),
-        ({"dtype": "float31"}, "dtype: 'float31' is not known; known are float32"),
+        ({"dtype": "float31"}, "generator.dtype: 'float31' is not known; known are float32"),
         ({"scheduler": "DDIMSchedular"}, "generator.scheduler: 'DDIMSchedular' is not known; known are DDIMScheduler"),
         ({"scheduler": "AutoencoderKL"}, "generator.scheduler: 'AutoencoderKL' is not known"),
         ({"tiny_vae": "no/such/folder"}, "generator.tiny_vae: 'no/such/folder' is neither a folder nor a hub id"),

@@ -213,7 +213,7 @@ def spoil(folder: Path) -> Counter[str]:
             "empty": 1,
             "duplicate": 2,
             "broken link": 2,
-            "link to a folder already entered": 1,
+            "link upwards or to a folder already entered": 1,
         }
     )
 

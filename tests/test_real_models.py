@@ -23,6 +23,7 @@ from small_world import language_model, small_world
 import dnr_env
 from dnr_env.config import read_config
 from dnr_env.errors import DnRError
+from dnr_env.models.stack import model_stack
 from dnr_env.stacks import Stack
 
 ROOT = Path(__file__).parent.parent
@@ -152,7 +153,7 @@ def test_results_of_a_changed_file_are_not_mixed_in(
         changed.write_text(yaml.safe_dump(config))
         done = label(str(changed), tmp_path / "out", env, "--agent", "clip-dissect", "--neurons", "layer3:0")
     assert done.returncode == 1
-    assert "holds results of other settings" in done.stderr
+    assert "holds results of other settings (another probe)" in done.stderr
 
 
 def test_no_key_is_written_anywhere(labelled: tuple[Path, dict[str, str]]) -> None:
@@ -213,18 +214,23 @@ def test_ppo_trains_on_it(labelled: tuple[Path, dict[str, str]], world: Path, tm
     assert done.returncode == 0, done.stderr
 
 
+def fresh(spec: str) -> Stack:
+    """The stack as another process would load it."""
+    return model_stack(spec, read_config(spec))
+
+
 @pytest.fixture
 def stack(world: Path, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     for name, value in environment(tmp_path / "cache", server.url).items():
         monkeypatch.setenv(name, value)
-    return dnr_env.stacks.load.__wrapped__(f"{world} probe.limit=30 probe.corruptions=[greyscale,blur]")
+    return fresh(f"{world} probe.limit=30 probe.corruptions=[greyscale,blur]")
 
 
 def test_a_timm_transformer_through_the_gymnasium(stack: Stack) -> None:
     import gymnasium as gym
 
     spec = stack.name + " target.network=timm:test_vit target.layers=blocks.1.mlp.fc1 target.pooling=tokens-max"
-    models = dnr_env.stacks.load.__wrapped__(spec)
+    models = fresh(spec)
     env = gym.make("DnR/Refine-v0", stack=models, neurons="blocks.1.mlp.fc1:3", budget=10, images_per_measure=2)
     observation, info = env.reset(seed=0)
     assert info["usage"].tolist()[0] > 0
@@ -266,6 +272,8 @@ def test_excerpts_are_the_strongest_of_exemplars_and_crops(stack: Stack) -> None
         ("generator.steps=none", "generator.steps: 'none'"),
         ("target.pooling=median", "target.pooling: 'median'"),
         ("nonsense", "'nonsense' is no setting"),
+        ("writer=none", "writer: 'none' is no section; .* null for none"),
+        ("target=resnet18", "target: 'resnet18' is no section; settings such as target.network"),
         ("judge.generator.model=[3]", "judge.generator.model: \\[3\\]"),
         ("writer=null target.layers=[a,b] device", "'device' is no setting"),
     ],
@@ -273,6 +281,38 @@ def test_excerpts_are_the_strongest_of_exemplars_and_crops(stack: Stack) -> None
 def test_a_setting_that_cannot_be_used_is_named(world: Path, setting: str, said: str) -> None:
     with pytest.raises(DnRError, match=said):
         read_config(f"{world} {setting}")
+
+
+def test_a_stack_is_known_by_the_content_of_its_file(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = world.with_name("my stack.yaml")
+    config = yaml.safe_load(world.read_text())
+    path.write_text(yaml.safe_dump(config))
+    first = dnr_env.load_stack(path)
+    assert dnr_env.load_stack(path) is first
+    assert dnr_env.load_stack(f"'{path}'") is first
+    monkeypatch.chdir(path.parent)
+    config["target"]["layers"] = ["layer1", "layer2"]
+    path.write_text(yaml.safe_dump(config))
+    second = dnr_env.load_stack(Path(path.name))
+    assert {name.partition(":")[0] for name in second.lab.reader.neurons} == {"layer1", "layer2"}
+
+
+@pytest.mark.parametrize("stack", [5, None, "", "shapez", "shapes a=b", "no/such.yaml", "'open"])
+def test_what_is_no_stack_is_said_in_a_sentence(stack: Any) -> None:
+    with pytest.raises(DnRError, match="^stack: "):
+        dnr_env.load_stack(stack)
+
+
+def test_one_name_needs_no_brackets(world: Path) -> None:
+    config = read_config(f"{world} probe.corruptions=blur target.layers=layer2")
+    assert (config.probe.corruptions, config.target.layers) == (("blur",), ("layer2",))
+
+
+def test_a_dead_neuron_costs_no_question(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(stack.probe.__dict__, "alive", np.arange(len(stack.lab.reader.neurons)) != 3)
+    dead, living = stack.propose([3, 4], 3)
+    assert (dead.usage.calls, len(dead.concepts), dead.excerpts) == (0, 1, [])
+    assert living.usage.calls > 3
 
 
 def test_paths_are_relative_to_the_file_they_stand_in(world: Path) -> None:
@@ -325,6 +365,8 @@ def test_the_doctor_names_what_is_missing(world: Path, server: Any, tmp_path: Pa
     done = run("evaluate.py", "doctor", "--stack", str(world), "--load", env=env)
     assert done.returncode == 0, done.stdout
     assert KEY not in done.stdout
+    secret = {**env, "OPENAI_BASE_URL": f"http://bob:{KEY}@127.0.0.1:9/v1?api_key={KEY}"}
+    assert KEY not in run("evaluate.py", "doctor", "--stack", str(world), env=secret).stdout
     done = run("evaluate.py", "doctor", "--stack", f"{world} probe.images=nowhere generator.model=no/such", env=env)
     assert done.returncode == 1
     assert "MISS  probe" in done.stdout

@@ -346,6 +346,29 @@ def test_the_fingerprint_names_what_activations_depend_on(user: str, tmp_path: P
     assert target(f"python:{tmp_path / 'moved.py'}:make", "conv").fingerprint == found[0]
 
 
+def test_code_beside_the_factory_is_found_and_counts(tmp_path: Path) -> None:
+    """The network's class is in a file of its own, which takes a number from a third one."""
+    child = (
+        "import sys; from dnr_env.models.target import Target;"
+        "print(Target(f'python:{sys.argv[1]}/three_files.py:make', ['0'], device='cpu').fingerprint)"
+    )
+    (tmp_path / "three_files.py").write_text("from three_net import Net\nmake = lambda: Net(3, 2, 16, stride=16)\n")
+    (tmp_path / "three_net.py").write_text(
+        "from torch import nn\nimport three_numbers\n"
+        "def Net(*sizes, **more):\n    return nn.Sequential(Scaled(*sizes, **more))\n"
+        "class Scaled(nn.Conv2d):\n"
+        "    def forward(self, x):\n        return three_numbers.SCALE * super().forward(x)\n"
+    )
+    found = []
+    for scale in (1, 2, 1):
+        (tmp_path / "three_numbers.py").write_text(f"SCALE = {scale}\n")
+        (tmp_path / "unrelated.py").write_text(f"# {len(found)}\n")
+        run = subprocess.run([sys.executable, "-B", "-c", child, str(tmp_path)], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        found.append(run.stdout)
+    assert found[0] == found[2] != found[1]
+
+
 def test_a_users_network_with_a_sparse_autoencoder(user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     weight, bias = rng.normal(size=(6, 50)).astype(np.float32), rng.normal(size=50).astype(np.float32)
@@ -571,7 +594,7 @@ def test_files_of_weights(tmp_path: Path, user: str) -> None:
         "lacks.safetensors": r"lacks.safetensors' lacks 'conv.bias'; it begins with ",
         "wide.safetensors": r"'conv.bias' is \(9,\) in .*, and \(6,\) in the network; weights of this network will do",
         "whole.pt": r"whole.pt' is a pickled object, which could run code; its state_dict\(\) alone",
-        "broken.safetensors": "broken.safetensors' cannot be loaded; ",
+        "broken.safetensors": "broken.safetensors' is no file of weights",
     }.items():
         with pytest.raises(DnRError, match=f"^target.weights: .*{message}"):
             _ = target(name, "conv", weights=str(tmp_path / file)).neurons

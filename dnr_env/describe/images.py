@@ -193,8 +193,9 @@ class ImageFolder(_Listed):
         for name, folders, files in os.walk(root, onerror=refused, followlinks=True):
             folder = Path(name)
             status = folder.stat()
-            if (status.st_dev, status.st_ino) in entered:  # a link upwards would have no end
-                self._listing["link to a folder already entered"] += 1
+            above = folder.is_symlink() and root.resolve().is_relative_to(folder.resolve())
+            if above or (status.st_dev, status.st_ino) in entered:  # a link upwards would have no end
+                self._listing["link upwards or to a folder already entered"] += 1
                 folders.clear()
                 continue
             entered.add((status.st_dev, status.st_ino))

@@ -49,7 +49,8 @@ class Proposal(NamedTuple):
 def propose(stack: Stack, neurons: Sequence[int], count: int) -> list[Proposal]:
     """Up to `count` distinct candidate concepts of each neuron; the same at every call, kept in the store.
 
-    Answers that cannot be drawn are passed over; where none is left, the captions themselves stand for them.
+    A dead or constant neuron has the vocabulary's first concept. Answers that cannot be drawn are passed over; where
+    none is left, the captions themselves stand for them.
 
     Raises:
         DnRError: a neuron is left with none, or the language model cannot be used.
@@ -59,6 +60,9 @@ def propose(stack: Stack, neurons: Sequence[int], count: int) -> list[Proposal]:
     keys = {neuron: _key(stack, neuron, count) for neuron in neurons}
     kept = stack.lab.store.get_many(keys.values()) if stack.lab.store else {}
     found = {neuron: _read(kept[key]) for neuron, key in keys.items() if key in kept}
+    # A neuron that does nothing has nothing to be described by, and is not worth a question.
+    idle = Proposal(list(stack.vocabulary()[:1]), [], Usage())
+    found.update((neuron, idle) for neuron in keys if not stack.probe.alive[neuron])
     absent = [neuron for neuron in keys if neuron not in found]
     if absent:
         stack.preflight()

@@ -62,7 +62,7 @@ class HubCaptioner:
             raise DnRError(f"captioner.max_new_tokens: {max_new_tokens} is too few; 1 or more will do")
         with needed():
             self.device = device_of(device)
-            self.dtype = dtype_of(dtype, self.device)
+            self.dtype = dtype_of("captioner.dtype", dtype, self.device)
         self.prompt, self.max_new_tokens = prompt, max_new_tokens
         self.source = find("captioner.model", model, revision)
         self.fingerprint = "captioner-1 " + json.dumps(

@@ -62,7 +62,8 @@ class OpenClipEmbedder:
     @cached_property
     def fingerprint(self) -> str:
         """Names model, weights and dtype; the weights are not loaded for it."""
-        return f"{self._clip.fingerprint} {dtype_of(self._dtype, device_of(self._device))}"
+        dtype = dtype_of("embedder.dtype", self._dtype, device_of(self._device))
+        return f"{self._clip.fingerprint} {dtype}"
 
     @cached_property
     def dim(self) -> int:
@@ -72,7 +73,7 @@ class OpenClipEmbedder:
     @cached_property
     def _loaded(self) -> _Loaded:
         device = device_of(self._device)
-        dtype = dtype_of(self._dtype, device)
+        dtype = dtype_of("embedder.dtype", self._dtype, device)
         model: Any = self._clip.build()
         with loading(self._clip.option, self._clip.model):
             model = model.to(device, dtype)

@@ -108,7 +108,7 @@ class DiffusionGenerator:
             raise DnRError(f"generator.size: {size} is not a multiple of 8; {max(8, round(size / 8) * 8)} will do")
         with needed():
             self.device = device_of(device)
-            self.dtype = dtype_of(dtype, self.device)
+            self.dtype = dtype_of("generator.dtype", dtype, self.device)
         self.template, self.negative_prompt = template, negative_prompt
         self.steps, self.guidance, self.size = steps, guidance, size
         self.scheduler = scheduler

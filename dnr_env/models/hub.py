@@ -143,19 +143,22 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.empty(0, device=name).device
+        found = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError):
-        raise DnRError(f"device: {name!r} is not here; auto or cpu will do") from None
+        found = torch.device("meta")
+    if found.type == "meta":
+        raise DnRError(f"device: {name!r} is not here; auto or cpu will do")
+    return found
 
 
-def dtype_of(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of that name; "auto" is bfloat16 on a GPU, else float32."""
+def dtype_of(option: str, name: str, device: torch.device) -> torch.dtype:
+    """The dtype that an option names; "auto" is bfloat16 on a GPU, else float32."""
     import torch
 
     kinds = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     kinds["auto"] = torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in kinds:
-        raise unknown("dtype", name, kinds)
+        raise unknown(option, name, kinds)
     return kinds[name]
 
 

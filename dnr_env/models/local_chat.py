@@ -12,7 +12,7 @@ from dnr_env.models.asker import Asker, CutShort, Question
 from dnr_env.models.hub import device_of, dtype_of, find, loading, needed
 from dnr_env.store import Store
 
-_OPTION = "language model"
+_OPTION = "writer.model"
 
 
 class LocalChat(Asker):
@@ -47,7 +47,7 @@ class LocalChat(Asker):
     ) -> None:
         self.source = find(_OPTION, model, revision)
         self.device = device_of(device)
-        self.dtype = dtype_of(dtype, self.device)
+        self.dtype = dtype_of("writer.dtype", dtype, self.device)
         self.temperature = temperature
         fingerprint = f"{self.source.fingerprint}|{self.dtype}|temperature {temperature:g}"
         super().__init__(fingerprint, max_tokens, store)

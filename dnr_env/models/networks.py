@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import logging
 import os
 import pickle
 import sys
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dnr_env.errors import DnRError, unknown
@@ -22,6 +24,8 @@ from dnr_env.models.preprocess import IMAGENET, OfTransformers, OfUser, Transfor
 
 if TYPE_CHECKING:
     import torch
+
+_log = logging.getLogger("dnr_env")
 
 FILES = (".safetensors", ".pt", ".pth")
 """What a file of weights ends in."""
@@ -97,6 +101,11 @@ def _fill(module: torch.nn.Module, path: Path) -> None:
         raise DnRError(
             f"target.weights: {str(path)!r} is a pickled object, which could run code; its state_dict() alone, as "
             "safetensors or by torch.save, will do"
+        ) from None
+    except Exception as error:  # as many kinds as there are wrong files
+        raise DnRError(
+            f"target.weights: {str(path)!r} is no file of weights ({type(error).__name__}); safetensors, or a "
+            "state_dict by torch.save, will do"
         ) from None
     for key in ("state_dict", "model"):  # as trainers save
         read = read[key] if isinstance(read.get(key), Mapping) else read
@@ -187,7 +196,11 @@ def _transformers(name: str, weights: str | None) -> Network:
     if weights is None:
         module = auto.AutoModel.from_config(config)
     else:
-        module = auto.AutoModel.from_pretrained(source.id, use_safetensors=True, dtype="float32", **where)
+        loaded = {"use_safetensors": True, "dtype": "float32", "output_loading_info": True, **where}
+        module, report = auto.AutoModel.from_pretrained(source.id, **loaded)
+        if report["missing_keys"]:
+            absent = ", ".join(sorted(report["missing_keys"])[:5])
+            _log.warning("target.network: %s is not in the weights of %s and stays random", absent, name)
     tower = getattr(module, "vision_model", module)  # of a model of images and texts
     return Network(tower, OfTransformers(processor), f"hf:{source.fingerprint}")
 
@@ -198,6 +211,9 @@ def _python(name: str, weights: str | None) -> Network:
     place, _, function = name.rpartition(":")
     if not place or not function:
         raise DnRError(f"target.network: 'python:{name}' names no function; python:path/file.py:factory will do")
+    folder = str(Path(place).resolve().parent if place.endswith(".py") else Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)  # for what the user's code imports from beside it, now or in a forward pass
     module = _imported(place)
     factory = getattr(module, function, None)
     if not callable(factory):
@@ -210,9 +226,27 @@ def _python(name: str, weights: str | None) -> Network:
             f"target.network: {function!r} returns {type(network).__name__}; a torch.nn.Module, or one and a "
             "transform, will do"
         )
-    file = getattr(module, "__file__", None)
-    code = file_digest(Path(file)).hex()[:32] if file else place
-    return Network(network, IMAGENET if transform is None else OfUser(transform), f"python:{function}@{code}")
+    named = f"python:{function}@{_code_digest(module, network)}"
+    return Network(network, IMAGENET if transform is None else OfUser(transform), named)
+
+
+def _code_digest(start: ModuleType, network: torch.nn.Module) -> str:
+    """Hash of the user's code: the files of factory and classes, and what they import beside them."""
+    top = sys.modules.get(start.__name__.partition(".")[0], start)
+    root = Path(top.__file__ or ".").resolve().parent
+    todo: list[object] = [start, *(sys.modules.get(type(part).__module__) for part in network.modules())]
+    files: set[Path] = set()
+    while todo:
+        module = todo.pop()
+        path = Path(getattr(module, "__file__", None) or "/").resolve()
+        if path in files or not path.is_file() or not path.is_relative_to(root):
+            continue
+        files.add(path)
+        for value in list(vars(module).values()):
+            source = getattr(value, "__module__", None)
+            todo.append(sys.modules.get(source) if isinstance(source, str) else value)
+    contents = sorted(file_digest(path) for path in files)  # and not their names: a file may be moved
+    return hashlib.sha256(b"".join(contents)).hexdigest()[:32]
 
 
 @contextmanager

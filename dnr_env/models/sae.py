@@ -34,7 +34,7 @@ class SparseAutoencoder:
         """From a safetensors file with `W_enc` and `b_enc`, or `encoder.weight` and `encoder.bias`.
 
         A vector `b_dec`, `pre_bias` or `bias` is subtracted from the input, unless a `cfg.json` beside the file says
-        `"apply_b_dec_to_input": false`. A vector `threshold` makes it a JumpReLU.
+        `"apply_b_dec_to_input": false`. A vector `threshold`, or its logarithm `log_threshold`, makes it a JumpReLU.
 
         Raises:
             DnRError: there is no such file, its tensors are others, `cfg.json` names a `normalize_activations`, or it
@@ -66,11 +66,16 @@ class SparseAutoencoder:
         else:
             raise DnRError(f"target.sae: {str(path)!r} holds {', '.join(sorted(tensors)[:12])}; {_WILL_DO}")
         threshold = tensors.get("threshold")
-        if weight.ndim != 2 or any(v is not None and v.shape != weight.shape[:1] for v in (bias, threshold)):
+        if "log_threshold" in tensors:
+            threshold = tensors["log_threshold"].exp()
+        centre = next((tensors[name] for name in ("b_dec", "pre_bias", "bias") if name in tensors), None)
+        if weight.ndim != 2 or any(
+            vector is not None and vector.shape != weight.shape[axis : axis + 1]
+            for vector, axis in ((bias, 0), (threshold, 0), (centre, 1))
+        ):
             shapes = {name: tuple(tensor.shape) for name, tensor in sorted(tensors.items())}
             raise DnRError(f"target.sae: the shapes in {str(path)!r} do not match: {shapes}; {_WILL_DO}")
         weight, bias = weight.to(torch.float32).contiguous(), bias.to(torch.float32)
-        centre = next((tensors[name] for name in ("b_dec", "pre_bias", "bias") if name in tensors), None)
         subtracts = settings.get("apply_b_dec_to_input", True)
         if centre is not None and subtracts:
             bias = bias - weight @ centre.to(torch.float32)

@@ -52,7 +52,7 @@ def make_target(config: StackConfig) -> Target:
     target = config.target
     return Target(
         target.network,
-        [target.layers] if isinstance(target.layers, str) else list(target.layers),
+        target.layers,
         weights=target.weights,
         pooling=target.pooling,
         neurons=target.neurons,
@@ -104,6 +104,10 @@ def model_stack(spec: str, config: StackConfig) -> Stack:
     for corruption in config.probe.corruptions:
         if corruption not in CORRUPTIONS:  # now, not when the first label is judged
             raise unknown("probe.corruptions", corruption, CORRUPTIONS)
+    if config.judge.template is not None and config.judge.template.count("{}") != 1:
+        raise DnRError(
+            f"judge.template: {config.judge.template!r} needs one {{}} for the concept; '{{}} outdoors' will do"
+        )
     store = Store(cache_dir() / "store.sqlite")
     target = make_target(config)
     embedder = make_embedder(config)

@@ -161,7 +161,7 @@ class Target:
 
     @cached_property
     def _dtype(self) -> torch.dtype:
-        return dtype_of(self._dtype_name, self._device)
+        return dtype_of("target.dtype", self._dtype_name, self._device)
 
     @cached_property
     def _net(self) -> Network:

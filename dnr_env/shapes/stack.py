@@ -6,6 +6,7 @@ from dnr_env.describe.probe import Probe
 from dnr_env.lab import Lab
 from dnr_env.seeds import SeedBlock
 from dnr_env.shapes import language, lexicon
+from dnr_env.shapes.linear import LinearMutator
 from dnr_env.shapes.optimum import optimum
 from dnr_env.shapes.parse import normalise, passed_over
 from dnr_env.shapes.reader import ShapesReader
@@ -40,7 +41,11 @@ def shapes_stack(name: str) -> Stack:
         captioner=reader,
         writer=language.LexiconWriter(),
         embedder=language.LexiconEmbedder(),
-        mutators={"evidence": language.EvidenceMutator(), "random": language.RandomMutator()},
+        mutators={
+            "evidence": language.EvidenceMutator(),
+            "random": language.RandomMutator(),
+            "linear": LinearMutator(),
+        },
         normalise=normalise,
         passed_over=passed_over,
         vocabulary=lexicon.vocabulary,

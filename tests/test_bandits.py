@@ -1,0 +1,449 @@
+"""Baselines: best-arm identification, look-ahead, vocabulary search, and labels at the ends of the scale."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from test_agents import played
+
+from agents import make_agent
+from agents.base import Agent
+from agents.loops import PatienceAgent
+from agents.rollout import Job, rollout
+from dnr_env import Action, DnRError
+from dnr_env.episode import PROGRESS, SCORE_COLUMNS
+from dnr_env.judge import judge
+from dnr_env.models import MutationBatch
+from dnr_env.neurons import select
+from dnr_env.shapes import lexicon
+from dnr_env.shapes.language import RandomMutator
+from dnr_env.shapes.lexicon import FAMILY_SLICES, WORDS
+from dnr_env.shapes.linear import LinearMutator
+from dnr_env.shapes.parse import values_of
+from dnr_env.stacks import Stack
+
+JOBS: list[Job] = [(neuron, seed) for seed in (1, 2) for neuron in ("layer4:3", "layer2:9", "planted:20")]
+
+
+class Arms:
+    """Candidates whose scores are means of normal images, as an agent sees them: best first."""
+
+    def __init__(self, means: Sequence[float], noise: float, seed: int = 0, budget: int = 100) -> None:
+        self.rng, self.noise, self.budget, self.steps = np.random.default_rng(seed), noise, budget, 0
+        self.means = np.array(means)
+        self.sums, self.counts = np.zeros(len(means)), np.zeros(len(means), int)
+        for arm in range(len(means)):
+            self.pull(arm)
+
+    def pull(self, arm: int) -> None:
+        self.sums[arm] += self.rng.normal(self.means[arm], self.noise)
+        self.counts[arm] += 1
+
+    @property
+    def order(self) -> Any:
+        return np.argsort(-self.sums / self.counts, kind="stable")
+
+    def observe(self) -> dict[str, Any]:
+        scores = np.zeros((8, len(SCORE_COLUMNS)), np.float32)
+        columns = {
+            "score": (self.sums / self.counts)[self.order],
+            "standard_error": (self.noise / np.sqrt(self.counts))[self.order],
+            "images": self.counts[self.order],
+            "present": 1,
+        }
+        for name, values in columns.items():
+            scores[: len(self.means), SCORE_COLUMNS.index(name)] = values
+        progress = np.zeros(len(PROGRESS), np.float32)
+        progress[PROGRESS.index("steps_left")] = 1 - self.steps / 1000
+        progress[PROGRESS.index("budget_left")] = (self.budget - 5 * self.pulls) / 100
+        return {"scores": scores, "progress": progress}
+
+    @property
+    def pulls(self) -> int:
+        return int(self.counts.sum()) - len(self.means)
+
+    def play(self, agent: Agent, most: int = 500) -> int | None:
+        """The arm that an agent stops on, and None if it has not after `most` measurements."""
+        state = agent.start([0])
+        while self.steps < most:
+            agent.watch({"images": np.array([5 * self.counts.sum()])})
+            (action,), state = agent.predict({k: v[None] for k, v in self.observe().items()}, state)  # type: ignore[assignment]
+            arm = int(self.order[action[1]])
+            if action[0] == Action.STOP:
+                return arm
+            assert action[0] == Action.KEEP
+            self.pull(arm)
+            self.steps += 1
+        return None
+
+
+# --- best-arm identification -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "arms", "budget", "counts"),
+    [
+        ("halving:40", 8, 100, [4, 4, 2, 2, 1, 1, 1, 1]),
+        ("halving", 8, 100, [8, 8, 3, 3, 1, 1, 1, 1]),  # 18 of 20 measurements, since one has to remain
+        ("halving:100", 8, 100, [8, 8, 3, 3, 1, 1, 1, 1]),
+        ("halving:20", 8, 100, [3, 3, 1, 1, 1, 1, 1, 1]),
+        ("halving:3", 8, 100, [1] * 8),
+        ("halving:400", 8, 1000, [27, 27, 11, 11, 3, 3, 3, 3]),
+        ("halving:50", 5, 100, [5, 5, 2, 1, 1]),
+        ("halving:30", 2, 100, [4, 4]),
+        ("halving", 1, 100, [1]),
+        ("halving", 8, 0, [1] * 8),
+    ],
+)
+def test_halving_measures_the_better_half_of_each_round(spec: str, arms: int, budget: int, counts: list[int]) -> None:
+    order = np.random.default_rng(1).permutation(arms)
+    game = Arms(-order / 10, 1e-9, budget=budget)
+    assert game.play(make_agent(spec)) == int(np.argmin(order))
+    assert game.counts[np.argsort(order)].tolist() == counts
+    images = int(spec.partition(":")[2] or budget)
+    assert 5 * game.pulls <= min(images, budget)
+
+
+def test_halving_takes_the_best_of_the_last_round_and_finds_it_more_often_than_a_look() -> None:
+    means = [0.5, 0.4, 0.35, 0.3, 0.3, 0.2, 0.1, 0.0]
+    found, looked = 0, 0
+    for seed in range(200):
+        game = Arms(means, 0.15, seed)
+        looked += game.order[0] == 0
+        label = game.play(make_agent("halving"))
+        finalists = np.flatnonzero(game.counts == game.counts.max())
+        assert len(finalists) == 2
+        assert label == finalists[(game.sums / game.counts)[finalists].argmax()]
+        found += label == 0
+    assert found > looked + 20
+
+
+@pytest.mark.parametrize("spec", ["lucb:1", "top-two:0.9"])
+def test_large_gaps_end_sooner_than_small_ones(spec: str) -> None:
+    def pulls(gap: float) -> float:
+        games = [Arms([1.0, *[1 - gap] * 7], 0.1, seed, budget=10**4) for seed in range(20)]
+        for game in games:
+            game.play(make_agent(spec))
+        return float(np.mean([game.pulls for game in games]))
+
+    huge, large, small = pulls(5.0), pulls(0.4), pulls(0.1)
+    assert huge == 0
+    assert large < small / 2
+
+
+@pytest.mark.parametrize(("bold", "careful"), [("lucb:0.2", "lucb:2"), ("top-two:0.4", "top-two:0.95")])
+def test_certainty_costs_images_and_pays(bold: str, careful: str) -> None:
+    def outcome(spec: str) -> tuple[float, float]:
+        games = [Arms([0.6, 0.5, 0.5, 0.4, 0.3], 0.15, seed, budget=10**4) for seed in range(60)]
+        right = [game.play(make_agent(spec)) == 0 for game in games]
+        return float(np.mean([game.pulls for game in games])), float(np.mean(right))
+
+    (few, sometimes), (many, mostly) = outcome(bold), outcome(careful)
+    assert few < many
+    assert mostly > 0.9 > sometimes
+
+
+@pytest.mark.parametrize("spec", ["lucb:1", "top-two:0.9"])
+def test_measurements_go_to_those_that_may_be_best(spec: str) -> None:
+    game = Arms([1.0, 0.97, 0.0, 0.0, 0.0, 0.0], 0.1, 2, budget=10**4)
+    game.play(make_agent(spec))
+    assert game.pulls > 6
+    assert (game.counts[:2] - 1).sum() == game.pulls
+
+
+def test_a_tie_without_doubt_ends_lucb() -> None:
+    for noise in (0.0, 1e-12):
+        game = Arms([0.5, 0.5], noise)
+        game.play(make_agent("lucb"))
+        assert game.pulls <= 40
+
+
+# --- look-ahead and line ---------------------------------------------------------------------------------------------
+
+
+def test_lookahead_stops_at_once_when_images_are_dear_and_never_when_they_are_free() -> None:
+    for job in JOBS:
+        _, dear = played(make_agent("lookahead"), job, image_cost=1.0)
+        assert dear == [[Action.STOP, 0]]
+        episode, _ = played(make_agent("lookahead"), job, image_cost=0.0)
+        assert episode.truncated
+        assert episode.added_images == 100
+
+
+def test_lookahead_spends_less_the_dearer_an_image() -> None:
+    jobs = [(f"layer4:{i}", 1) for i in range(20)]
+    images = [
+        np.mean([e.added_images for e in rollout(make_agent("lookahead"), jobs, image_cost=cost)])
+        for cost in (0.0001, 0.0005, 0.002, 0.01)
+    ]
+    assert images == sorted(images, reverse=True)
+    assert images[0] > 2 * images[-1] > 0
+
+
+def test_lookahead_knows_what_a_measurement_costs() -> None:
+    """At one price an image, ten images have to promise more than five."""
+    jobs = [(f"layer4:{i}", 1) for i in range(20)]
+    steps = [
+        np.mean([e.steps for e in rollout(make_agent("lookahead"), jobs, images_per_measure=m, budget=1000)])
+        for m in (5, 20)
+    ]
+    assert steps[1] < steps[0]
+
+
+def test_lookahead_acts_on_the_best_or_measures_one_of_two() -> None:
+    seen = {tuple(action) for job in JOBS for action in played(make_agent("lookahead"), job, image_cost=0.0001)[1]}
+    assert seen <= {(Action.MUTATE, 0), (Action.KEEP, 0), (Action.KEEP, 1), (Action.STOP, 0)}
+    assert (Action.MUTATE, 0) in seen
+    assert len(seen) > 2
+
+
+def test_lookahead_counts_what_its_mutants_have_gained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The differences that it remembers are those of the master list's new scores with the best before them."""
+    monkeypatch.setattr("agents.lookahead._keep_worth", lambda *state: 0.0)  # scores stay as they are
+    agent: Any = make_agent("lookahead")
+    states: list[Any] = []
+    predict = agent.predict
+
+    def spy(*args: Any, **options: Any) -> Any:
+        chosen, state = predict(*args, **options)
+        states.append((chosen[0].tolist(), state[0][0].copy()))
+        return chosen, state
+
+    agent.predict = spy
+    (episode,) = rollout(agent, [("layer4:3", 1)], n_slots=8, image_cost=0.0)
+    assert [action for action, _ in states] == [[Action.MUTATE, 0]] * 20
+    first = len(episode.concepts) - 20
+    total = 0.0
+    view = sorted((score for _, score in episode.concepts[:first]), reverse=True)
+    for (_, score), (_, state) in zip(episode.concepts[first:], states[1:], strict=False):
+        lowest = view[7] if len(view) >= 8 else -math.inf
+        total = agent.recency * total + max(score, lowest) - view[0]
+        assert state[2] == pytest.approx(total, abs=1e-5)
+        view = sorted([*view, score], reverse=True)
+
+
+@pytest.mark.parametrize("rounds", [1, 4, 10])
+def test_line_does_exactly_its_rounds(rounds: int) -> None:
+    for job in JOBS:
+        episode, actions = played(make_agent(f"line:{rounds}"), job)
+        assert [action for action, _ in actions] == [Action.MUTATE] * rounds + [Action.STOP]
+        assert episode.label == max(episode.concepts, key=lambda concept: concept[1])[0]
+
+
+# --- search of the vocabulary ----------------------------------------------------------------------------------------
+
+
+def requests(seeds: Sequence[int], liked: str, images: int = 60, pad: int = 80, noise: float = 0.3) -> MutationBatch:
+    """Requests of episodes whose neuron likes one word; images are random, those beyond `images` not seen."""
+    embeddings, activations = [], []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        shown = np.zeros((pad, len(WORDS)), np.float32)
+        for part in FAMILY_SLICES:
+            shown[np.arange(pad), rng.integers(part.start, part.stop, pad)] = 1
+        embeddings.append(lexicon.embed_words(shown))
+        likes = shown[:, WORDS.index(liked)] if liked else np.zeros(pad)
+        activations.append((likes + noise * rng.normal(size=pad)).astype(np.float32))
+    seen = np.arange(pad) < np.full((len(seeds), 1), images)
+    rngs = [np.random.default_rng(seed) for seed in seeds]
+    tried = [["small thing"] for _ in seeds]
+    return MutationBatch(
+        ["small thing"] * len(seeds), tried, np.array(embeddings), np.array(activations), seen, rngs, lambda i: []
+    )
+
+
+def answers(mutator: LinearMutator | RandomMutator, batch: MutationBatch) -> list[str]:
+    return [suggestion.concept for suggestion in mutator.mutate(batch)]
+
+
+@pytest.mark.parametrize("liked", ["red", "striped", "ring", "grass", "huge"])
+def test_linear_names_the_planted_attribute(liked: str) -> None:
+    def share(mutator: LinearMutator | RandomMutator) -> float:
+        words = WORDS.index(liked)
+        allowed = [lexicon.allowed_words(values_of(text)) for text in answers(mutator, requests(range(100), liked))]
+        part = next(part for part in FAMILY_SLICES if part.start <= words < part.stop)
+        return float(np.mean([row[words] and row[part].sum() == 1 for row in allowed]))
+
+    assert share(LinearMutator()) > 0.8
+    assert share(RandomMutator()) < 0.2
+
+
+def test_more_images_make_linear_surer() -> None:
+    kinds = [
+        len(set(answers(LinearMutator(), requests(range(60), "red", images=images, pad=200, noise=0.1))))
+        for images in (0, 5, 200)
+    ]
+    assert kinds[0] > 40  # without evidence, chance decides
+    assert kinds[0] >= kinds[1] > kinds[2] - 20
+    reds = sum("red" in text.split() for text in answers(LinearMutator(), requests(range(60), "red", images=0)))
+    assert reds < 20
+
+
+def test_linear_answers_are_untried_drawable_and_nobody_elses_affair(stack: Stack) -> None:
+    mutator, seeds = LinearMutator(), list(range(30))
+    batch = requests(seeds, "red", images=20)
+    tried: list[list[str]] = [["small thing"] for _ in seeds]
+    for _ in range(6):
+        found = answers(mutator, dataclasses.replace(batch, tried=tried, rngs=requests(seeds, "red").rngs))
+        for known, text in zip(tried, found, strict=True):
+            assert text not in known
+            assert stack.normalise(text) == text
+            assert text in stack.vocabulary()
+            known.append(text)
+    together = answers(mutator, requests(seeds, "red"))
+    assert [answers(mutator, requests([seed], "red"))[0] for seed in seeds] == together
+    assert answers(mutator, requests(seeds[::-1], "red")) == together[::-1]
+
+
+def test_linear_samples_are_equal_to_the_last_bit_in_any_batch() -> None:
+    mutator, seeds = LinearMutator(), list(range(65))
+    together = mutator._weights(requests(seeds, "red"))
+    for seed in seeds:
+        assert np.array_equal(mutator._weights(requests([seed], "red"))[0], together[seed])
+
+
+def test_linear_samples_follow_the_posterior() -> None:
+    """Conjugate normal: mean (X'X + p)^-1 X'y of centred data, covariance s² (X'X + p)^-1."""
+    batch, n = requests([5], "red"), 20_000
+    shown = lexicon.word_probabilities(batch.embeddings[0, :60]).astype(float)
+    x = shown - shown.mean(axis=0)
+    y = batch.activations[0, :60] - batch.activations[0, :60].mean()
+    inverse = np.linalg.inv(x.T @ x + 2 * np.eye(len(WORDS)))
+    mean = inverse @ x.T @ y
+    samples = []
+    for start in range(0, n, 1000):
+        many = {key: np.repeat(getattr(batch, key), 1000, axis=0) for key in ("embeddings", "activations", "seen")}
+        part = dataclasses.replace(batch, rngs=[np.random.default_rng(start + i) for i in range(1000)], **many)
+        samples.append(LinearMutator(prior=2.0)._weights(part))
+    variance = (y @ y - y @ x @ mean) / 60
+    scale = np.sqrt(variance * np.diag(inverse))
+    assert np.abs((np.concatenate(samples).mean(axis=0) - mean) / scale).max() < 5 / np.sqrt(n)
+    assert np.allclose(np.cov(np.concatenate(samples).T), variance * inverse, atol=0.05 * variance * inverse.max())
+
+
+def test_linear_passes_over_what_was_not_seen() -> None:
+    batch = requests(range(10), "red", images=30)
+    other = requests(range(10), "red", images=30)
+    other.embeddings[:, 30:] = 0
+    other.activations[:, 30:] = np.nan
+    assert answers(LinearMutator(), other) == answers(LinearMutator(), batch)
+
+
+def test_linear_gives_the_text_back_where_all_is_tried() -> None:
+    batch = dataclasses.replace(requests([0], "red"), tried=[list(lexicon.vocabulary())])
+    assert answers(LinearMutator(), batch) == ["small thing"]
+
+
+def test_linear_does_not_mind_a_concept_that_is_not_in_the_vocabulary() -> None:
+    batch = dataclasses.replace(requests([0], "red"), concepts=["small red striped star on black"])
+    assert answers(LinearMutator(), batch) == answers(LinearMutator(), requests([0], "red"))
+
+
+def test_search_is_patience_with_the_mutator_linear() -> None:
+    searched = list(rollout(make_agent("search:3"), JOBS))
+    assert searched == list(rollout(PatienceAgent(3), JOBS, mutator="linear"))
+    assert searched != list(rollout(PatienceAgent(3), JOBS))
+
+
+def test_the_default_mutator_is_still_the_first(stack: Stack) -> None:
+    assert list(stack.mutators) == ["evidence", "random", "linear"]
+    assert list(rollout(PatienceAgent(3), JOBS)) == list(rollout(PatienceAgent(3), JOBS, mutator="evidence"))
+
+
+def test_search_finds_better_labels_than_random(stack: Stack) -> None:
+    names = stack.lab.reader.neurons
+    jobs = [(names[i], seed) for seed in (1, 2) for i in select(names, "layer4:validation")[:12]]
+
+    def value(agent: str) -> float:
+        labels = [episode.label for episode in rollout(make_agent(agent), jobs)]
+        return float(np.mean([v.value for v in judge(stack, [neuron for neuron, _ in jobs], labels, "log_k", 5)]))
+
+    assert value("search:4") > value("random") + 0.04
+
+
+# --- labels at the ends of the scale ---------------------------------------------------------------------------------
+
+
+def test_the_oracle_is_above_everybody_and_chance_below(stack: Stack) -> None:
+    neurons = [stack.lab.reader.neurons[i] for i in select(stack.lab.reader.neurons, "validation")][::3]
+    agents = ("constant", "random-label", "stop", "clip-dissect", "search:10", "oracle")
+    values = {}
+    for agent in agents:
+        episodes = list(rollout(make_agent(agent), [(neuron, 1) for neuron in neurons]))
+        verdicts = judge(stack, neurons, [e.label for e in episodes], "log_k", 5)
+        values[agent] = float(np.mean([verdict.value for verdict in verdicts]))
+    assert max(values, key=values.__getitem__) == "oracle"
+    assert max(values["constant"], values["random-label"]) < values["stop"]
+
+
+def test_labels_of_nothing(stack: Stack) -> None:
+    neurons = stack.lab.reader.neurons[:50]
+    constant, drawn = ([e.label for e in rollout(make_agent(name), [(n, 1) for n in neurons])]
+                       for name in ("constant", "random-label"))  # fmt: skip
+    assert set(constant) == {stack.vocabulary()[0]}
+    assert len(set(drawn)) > 45
+    assert set(drawn) <= set(stack.vocabulary())
+    assert [e.label for e in rollout(make_agent("random-label"), [(n, 2) for n in neurons[::-1]])] == drawn[::-1]
+    for episode in rollout(make_agent("oracle"), [("planted:3", 1)]):
+        assert (episode.images, episode.added_images, episode.steps, episode.total_reward) == (0, 0, 0, 0.0)
+
+
+def test_an_oracle_that_does_not_know_says_so(stack: Stack) -> None:
+    ignorant = dataclasses.replace(stack, name="other", optimum=lambda score: {})
+    with pytest.raises(DnRError, match=r"'oracle' .* 'other'.* will do") as caught:
+        make_agent("oracle").labels(ignorant, ["layer4:3"])
+    assert "\n" not in str(caught.value)
+
+
+# --- all of them -----------------------------------------------------------------------------------------------------
+
+EVERY = ["halving", "halving:25", "lucb", "lucb:1", "top-two", "top-two:0.9", "lookahead", "line:3", "search:2",
+         "constant", "random-label", "oracle"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_episodes_are_the_same_every_time_and_in_any_batch(name: str) -> None:
+    once = list(rollout(make_agent(name), JOBS))
+    assert list(rollout(make_agent(name), JOBS)) == once
+    assert list(rollout(make_agent(name), JOBS[::-1], batch=1)) == once[::-1]
+
+
+@pytest.mark.parametrize("name", ["halving", "halving:25", "halving:60", "lucb", "lucb:1", "top-two"])
+def test_identification_proposes_nothing_and_stays_in_its_budget(name: str) -> None:
+    for job in JOBS:
+        episode, actions = played(make_agent(name), job)
+        assert {action for action, _ in actions} <= {Action.KEEP, Action.STOP}
+        assert episode.images == 5 * len(episode.concepts) + episode.added_images
+        if name.startswith("halving"):
+            assert not episode.truncated
+            assert 0 < episode.added_images <= int(name.partition(":")[2] or 95)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("halving:x", "'halving:x' needs a number of images of 1 or more; halving:50 will do"),
+        ("halving:0", "halving:50 will do"),
+        ("halving:", "halving:50 will do"),
+        ("search", "search:6 will do"),
+        ("search:0", "search:6 will do"),
+        ("line", "line:10 will do"),
+        ("line:-1", "line:10 will do"),
+        ("lucb:x", "'lucb:x' needs a number of standard errors"),
+        ("lucb:-1", "lucb:0.25 will do"),
+        ("lucb:inf", "lucb:0.25 will do"),
+        ("top-two:nan", "top-two:0.5 will do"),
+        ("top-two:2", "'top-two:2' needs a probability from 0 to 1"),
+        ("lookahead:2", "not known"),
+        ("oracle:2", "not known"),
+    ],
+)
+def test_a_bad_argument_is_one_sentence(spec: str, message: str) -> None:
+    with pytest.raises(DnRError, match=message) as caught:
+        make_agent(spec)
+    assert "\n" not in str(caught.value)
