@@ -299,7 +299,7 @@ def test_a_stack_is_known_by_the_content_of_its_file(world: Path, monkeypatch: p
 
 @pytest.mark.parametrize("stack", [5, None, "", "shapez", "shapes a=b", "no/such.yaml", "'open"])
 def test_what_is_no_stack_is_said_in_a_sentence(stack: Any) -> None:
-    with pytest.raises(DnRError, match="^stack: "):
+    with pytest.raises(DnRError, match=r"^stack: "):
         dnr_env.load_stack(stack)
 
 
