@@ -80,6 +80,8 @@ class Options:
     """Images after the initial measurement."""
     score: str = "log_k"
     """Score of a concept."""
+    mutator: str | None = None
+    """What makes new concepts, a name of the stack's; its first by default."""
     reward: Literal["held_out", "observed"] = "held_out"
     """Which images the gain is taken on."""
     checkpoint_every: int = 20_480
@@ -88,7 +90,7 @@ class Options:
 
 def env_options(options: Options) -> dict[str, Any]:
     """The arguments of the environment."""
-    names = ("stack", "neurons", "user_concepts", "image_cost", "budget", "score", "reward")
+    names = ("stack", "neurons", "user_concepts", "image_cost", "budget", "score", "mutator", "reward")
     return {name: getattr(options, name) for name in names}
 
 

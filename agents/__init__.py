@@ -10,7 +10,7 @@ from agents.base import Agent as Agent
 from agents.dissect import ClipDissectAgent, LinearAgent
 from agents.extremes import ConstantAgent, OracleAgent, RandomLabelAgent
 from agents.lookahead import LineAgent, LookaheadAgent
-from agents.loops import AnnealedAgent, DnDAgent, DnRAgent, PatienceAgent, RandomAgent, SearchAgent, StopAgent
+from agents.loops import AnnealedAgent, DnDAgent, DnRAgent, PatienceAgent, RandomAgent, StopAgent
 from dnr_env.errors import DnRError, unknown
 
 NAMES = (
@@ -19,7 +19,7 @@ NAMES = (
     "dnd",
     "dnr",
     "patience:3",
-    "search:6",
+    "patience:3@informed",
     "annealed",
     "lookahead",
     "line:10",
@@ -52,7 +52,6 @@ _PLAIN: Mapping[str, Callable[[], Agent]] = {
 }
 _COUNTED: Mapping[str, tuple[Callable[[int], Agent], str]] = {
     "patience": (PatienceAgent, "steps of 1 or more; patience:3"),
-    "search": (SearchAgent, "steps of 1 or more; search:6"),
     "line": (LineAgent, "rounds of 1 or more; line:10"),
     "halving": (HalvingAgent, "images of 1 or more; halving:50"),
 }
@@ -65,9 +64,16 @@ _MEASURED: Mapping[str, tuple[Callable[[float], Agent], float, str]] = {
 def make_agent(spec: str) -> Agent:
     """The agent that a text names: one of the loops, or a run's folder, whose best policy by validation it is.
 
+    After an @ comes the mutator that a loop asks for in the place of the stack's first, as in `patience:3@informed`.
+
     Raises:
         DnRError: there is no such agent, or the folder holds no policy.
     """
+    loop, at, mutator = spec.rpartition("@")
+    if at and not Path(spec).is_dir():
+        agent = make_agent(loop)
+        agent.name, agent.env_options = spec, {"mutator": mutator}
+        return agent
     name, _, argument = spec.partition(":")
     if spec in _PLAIN:
         return _PLAIN[spec]()

@@ -57,6 +57,7 @@ class LearnedAgent(Agent):
         """What its outputs mean, as (action, slot)."""
         self.card = card
         """How it was trained, for people."""
+        self.env_options = {"mutator": card["mutator"]} if card.get("mutator") else {}
 
     @property
     def fingerprint(self) -> str:  # type: ignore[override]

@@ -139,16 +139,6 @@ class PatienceAgent(Agent):
         return np.where(steps_since_gain(observation, memory) >= self.patience, Action.STOP, Action.MUTATE)
 
 
-class SearchAgent(PatienceAgent):
-    """The same on a search of the whole vocabulary instead of edits of the best; needs the mutator `linear`."""
-
-    env_options: Mapping[str, Any] = {"mutator": "linear"}
-
-    def __init__(self, patience: int) -> None:
-        super().__init__(patience)
-        self.name = f"search:{patience}"
-
-
 def steps_since_gain(observation: Observation, memory: FloatArray) -> IntArray:
     """(n,) steps since the incumbent's score last rose, counted in the first column of `memory`."""
     gained = (progress(observation, "gain_0") > 0) | (progress(observation, "steps_left") == 1)

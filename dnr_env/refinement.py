@@ -240,6 +240,7 @@ class Refinement:
             activations=state.image_activations[rows],
             seen=np.arange(self.rules.all_images) < state.image_count[rows][:, None],
             rngs=[rngs[row] for row in rows],
+            neurons=self.neuron[rows],
             history=lambda i: self.history(int(rows[i])),
         )
         suggestions = self._mutator.mutate(batch)

@@ -53,7 +53,10 @@ AGENTS: dict[str, Callable[[], Agent]] = {
     **{name: lambda name=name: make_agent(name) for name in ("stop", "random", "dnd", "dnr", "annealed")},
     "patience:1": lambda: make_agent("patience:1"),
     "patience:4": lambda: make_agent("patience:4"),
-    **{name: lambda name=name: make_agent(name) for name in ("halving", "lucb:1", "top-two", "lookahead", "search:2")},
+    **{
+        name: lambda name=name: make_agent(name)
+        for name in ("halving", "lucb:1", "top-two", "lookahead", "patience:2@linear")
+    },
     "learned": random_policy,
     "learned, incumbent": lambda: random_policy(1, INCUMBENT_MOVES, "relu"),
 }

@@ -528,6 +528,9 @@ def test_the_writer_is_not_taken_in_by_what_is_common_anyway() -> None:
 MUTATORS = [RandomMutator(), EvidenceMutator()]
 
 
+NOBODY = np.zeros(0, int)  # these mutators do not look at the neurons
+
+
 def batch_of(
     concepts: list[str], tried: list[set[str]], seeds: list[int], images: int = 30, pad: int = 60
 ) -> MutationBatch:
@@ -538,7 +541,7 @@ def batch_of(
         activations.append(np.random.default_rng(seed).normal(size=pad).astype(np.float32))
     seen = np.arange(pad) < np.full((len(concepts), 1), images)
     rngs = [np.random.default_rng(seed) for seed in seeds]
-    return MutationBatch(concepts, tried, np.array(embeddings), np.array(activations), seen, rngs, lambda i: [])
+    return MutationBatch(concepts, tried, np.array(embeddings), np.array(activations), seen, rngs, NOBODY, lambda i: [])
 
 
 def mutants(mutator: EvidenceMutator | RandomMutator, batch: MutationBatch) -> list[str]:
@@ -622,7 +625,7 @@ def test_evidence_finds_the_attribute_that_excites() -> None:
         seen = np.ones((episodes, 30), bool)
         tried = [{"red thing"}] * episodes
         concepts = ["red thing"] * episodes
-        batch = MutationBatch(concepts, tried, embeddings, activations, seen, rngs, lambda i: [])
+        batch = MutationBatch(concepts, tried, embeddings, activations, seen, rngs, NOBODY, lambda i: [])
         answers = mutants(mutator, batch)
         return np.mean([striped in asked_for(answer).get(lexicon.TEXTURE, []) for answer in answers])
 

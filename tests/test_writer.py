@@ -324,6 +324,7 @@ def batch_of(concepts: Sequence[str], histories: Sequence[list[Trial]] | None = 
         np.zeros((b, 1), np.float32),
         np.zeros((b, 1), np.bool_),
         [np.random.default_rng([seed, i]) for i in range(b)],
+        np.zeros(b, int),
         histories.__getitem__,
     )
 

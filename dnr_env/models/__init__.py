@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from dnr_env.types import BoolArray, FloatArray, ImageArray, Images
+from dnr_env.types import BoolArray, FloatArray, ImageArray, Images, IntArray
 
 
 class Generator(Protocol):
@@ -120,6 +120,8 @@ class MutationBatch:
     """(b, images) which of them are images."""
     rngs: list[np.random.Generator]
     """(b) the episodes' random generators."""
+    neurons: IntArray
+    """(b) the episodes' neurons."""
     history: Callable[[int], list[Trial]]
     """The trials of a request's episode, in the order of measurement."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cached_property, lru_cache
 
 import numpy as np
 
+from dnr_env.describe.probe import Probe
 from dnr_env.models import MutationBatch, Suggestion
 from dnr_env.shapes import lexicon
 from dnr_env.shapes.lexicon import CHANCE, FAMILIES, FAMILY_SLICES, MEMBERS, OPEN, VALUE_FAMILY, VALUES
@@ -42,10 +44,28 @@ class LinearMutator:
 
     Args:
         prior: precision of the prior on a weight, in units of that of one image.
+        probe: the real images, where the model is to begin with what the neuron does on them, which costs nothing.
+        weight: what a real image counts, where one of the episode counts 1.
     """
 
-    def __init__(self, prior: float = 2.0) -> None:
+    def __init__(self, prior: float = 2.0, probe: Callable[[], Probe] | None = None, weight: float = 1.0) -> None:
         self.prior = prior
+        self.probe = probe
+        self.weight = weight
+
+    @cached_property
+    def _known(self) -> tuple[FloatArray, FloatArray, FloatArray, float]:
+        """Of the real images: precision (words, words), targets (neurons, words), squares (neurons,), their number."""
+        assert self.probe is not None
+        probe = self.probe()
+        embeddings = probe.embeddings.astype(np.float64)
+        words = embeddings[:, :-1] * (0.5 / embeddings[:, -1:])
+        words -= words.mean(axis=0)
+        neurons = np.arange(probe.activations.shape[1])
+        activations = probe.normalise(probe.real(neurons), neurons).astype(np.float64)
+        activations -= activations.mean(axis=1, keepdims=True)
+        squares = self.weight * np.square(activations).sum(axis=1)
+        return self.weight * words.T @ words, self.weight * activations @ words, squares, self.weight * len(words)
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """(b) concepts of the vocabulary, none of them tried."""
@@ -77,8 +97,13 @@ class LinearMutator:
         activations = (activations - (activations.sum(axis=1) / count)[:, None]) * seen
         precision = np.swapaxes(words, 1, 2) @ words + self.prior * np.eye(words.shape[2])
         target = (np.swapaxes(words, 1, 2) @ activations[..., None])[..., 0]
+        squares = np.square(activations).sum(axis=1)
+        if self.probe:
+            known, targets, real, number = self._known
+            precision, target = precision + known, target + targets[batch.neurons]
+            squares, count = squares + real[batch.neurons], count + number
         mean = np.linalg.solve(precision, target[..., None])[..., 0]
-        rest = np.square(activations).sum(axis=1) - (target * mean).sum(axis=1)
+        rest = squares - (target * mean).sum(axis=1)
         # Where all images excite equally, chance decides.
         spread = np.sqrt(np.maximum(rest, 0) / count) + 1e-6
         noise = np.stack([rng.standard_normal(words.shape[2]) for rng in batch.rngs])

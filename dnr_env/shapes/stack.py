@@ -34,7 +34,7 @@ def shapes_stack(name: str) -> Stack:
             lambda indices: faithful.generate([lexicon.ANYTHING] * len(indices), seeds[indices].tolist()),
         )
 
-    return Stack(
+    stack = Stack(
         name=name,
         lab=lab,
         judge_lab=lab,
@@ -45,6 +45,7 @@ def shapes_stack(name: str) -> Stack:
             "evidence": language.EvidenceMutator(),
             "random": language.RandomMutator(),
             "linear": LinearMutator(),
+            "informed": LinearMutator(probe=lambda: stack.probe),
         },
         normalise=normalise,
         passed_over=passed_over,
@@ -53,3 +54,4 @@ def shapes_stack(name: str) -> Stack:
         truth=reader.formula,
         optimum=lambda score: optimum(name, score),
     )
+    return stack
