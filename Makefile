@@ -4,6 +4,7 @@ PY := .venv/bin/python
 RUNS ?= runs
 RESULTS ?= results
 SEEDS := $(shell seq 1 20)
+TUNED := $(foreach p,1 2 3 4 5 6,patience:$p patience:$p@linear patience:$p@informed)
 
 .PHONY: help demo test lint docs bench bench-gpu results
 
@@ -17,8 +18,8 @@ help:  ## Show what there is
 	@touch $@
 
 demo: .venv/ready  ## Train a policy, compare it with every other agent on unseen neurons, end with a table and a report
-	$(PY) train.py --out $(RUNS)/demo --seeds 0 1 --steps 80000
-	$(PY) evaluate.py compare --agents stop random dnd dnr annealed patience:6 $(RUNS)/demo --neurons test --seeds 1 2 --out $(RESULTS)/demo
+	$(PY) train.py --mutator informed --out $(RUNS)/demo --seeds 0 1 --steps 80000
+	$(PY) evaluate.py compare --agents stop random dnd dnr patience:6 dnr@informed patience:2@informed clip-dissect oracle $(RUNS)/demo --neurons test --seeds 1 2 --out $(RESULTS)/demo
 
 test: .venv/ready lint docs  ## Lint, types, docs and tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2
@@ -38,6 +39,6 @@ bench-gpu: .venv/ready  ## Speed of the diffusion generator beside a plain loop,
 	PYTHONPATH=. $(PY) benchmarks/generate.py
 
 results: .venv/ready  ## Repeat the table of the README: five training seeds, all test neurons (eight minutes)
-	$(PY) evaluate.py compare --image-cost 0.001 --agents patience:1 patience:2 patience:3 patience:4 patience:5 --neurons validation --seeds $(SEEDS) --out $(RESULTS)/patience
-	$(PY) train.py --image-cost 0.001 --out $(RUNS)/ppo
-	$(PY) evaluate.py compare --image-cost 0.001 --agents stop random dnd dnr annealed patience:2 patience:3 patience:4 $(RUNS)/ppo --neurons test --seeds $(SEEDS) --out $(RESULTS)/test
+	$(PY) evaluate.py compare --agents $(TUNED) --neurons validation --seeds $(SEEDS) --out $(RESULTS)/tuning
+	$(PY) train.py --mutator informed --steps 100000 --out $(RUNS)/ppo
+	$(PY) evaluate.py compare --agents stop random dnd dnr halving lucb top-two line:10 lookahead annealed patience:4 patience:6@linear lookahead@linear dnr@informed annealed@informed lookahead@informed patience:1@informed patience:2@informed patience:3@informed patience:4@informed clip-dissect linear constant random-label oracle $(RUNS)/ppo --neurons test --seeds $(SEEDS) --out $(RESULTS)/test

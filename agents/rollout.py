@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from agents.base import Agent
+from dnr_env.refinement import Refinement
 
 _CHOICES = 3  # labels of an episode, as Describe-and-Dissect gives them
 
@@ -66,10 +67,18 @@ def rollout(agent: Agent, jobs: Sequence[Job], *, batch: int = 64, **env: Any) -
         yield from _block(agent, jobs[start : start + batch], env)
 
 
-def _unplayed(job: Job, labels: list[str]) -> Episode:
-    """What was found without an episode, and without an image."""
-    label = labels[0]
-    return Episode(*job, label, label, 0.0, 0, 0, 0.0, 0, False, [(0, 0.0, 0.0)], [(label, 0.0)], labels[:_CHOICES])
+def _unplayed(refinement: Refinement, jobs: Sequence[Job], named: Sequence[list[str]]) -> list[Episode]:
+    """What was found without an episode, and without an image; where rewards are held out, at what gain."""
+    labels, rows = [choices[0] for choices in named], np.arange(len(jobs))
+    first, gains = labels, np.zeros(len(jobs))
+    if refinement.rules.reward == "held_out":  # against the first incumbents of those who play
+        refinement.begin(rows.tolist(), [np.random.default_rng(0)] * len(jobs), [{"neuron": n} for n, _ in jobs])
+        first = refinement.infos(rows)["label"].tolist()
+        gains = refinement.value(rows, labels) - refinement.value(rows, first)
+    return [
+        Episode(*job, one, other, 0.0, 0, 0, gain, 0, False, [(0, gain, 0.0)], [(one, 0.0)], choices[:_CHOICES])
+        for job, one, other, gain, choices in zip(jobs, labels, first, gains.tolist(), named, strict=True)
+    ]
 
 
 def _seed(neuron: str, seed: int) -> int:
@@ -85,14 +94,15 @@ def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episo
         autoreset_mode="Disabled",
         **{**env, **agent.env_options, "neurons": "all"},
     )
-    named = agent.labels(envs.unwrapped.refinement.stack, [neuron for neuron, _ in jobs])
+    refinement: Refinement = envs.unwrapped.refinement
+    named = agent.labels(refinement.stack, [neuron for neuron, _ in jobs])
     if named is not None:
-        return [_unplayed(job, labels) for job, labels in zip(jobs, named, strict=True)]
+        return _unplayed(refinement, jobs, named)
     observation, infos = envs.reset(
         seed=[_seed(neuron, seed) for neuron, seed in jobs],
         options={"each": [{"neuron": neuron} for neuron, _ in jobs]},
     )
-    rules = envs.unwrapped.refinement.rules
+    rules = refinement.rules
     episodes = [
         Episode(neuron, seed, label, label, 0.0, int(images), 0, 0.0, 0, False, [(0, 0.0, score)])
         for (neuron, seed), label, images, score in zip(

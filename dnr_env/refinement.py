@@ -293,17 +293,20 @@ class Refinement:
         )
         self.state.record(which, where, seen.activations, seen.embeddings, seen.similarities)
 
-    def _value(self, rows: IntArray) -> FloatArray:
-        """(b,) the labels' values on reward seeds."""
+    def value(self, rows: IntArray, texts: Sequence[str]) -> FloatArray:
+        """(b,) values, on reward seeds, of texts for the neurons of some rows; 0 where rewards are not held out."""
         rules = self.rules
         if rules.reward != "held_out" or not len(rows):
             return np.zeros(len(rows))
-        texts = [self.texts[row][self._labels[row]] for row in rows]
         seeds = np.tile(SeedBlock.REWARD.seeds(0, rules.reward_images), (len(rows), 1))
         seen = self.stack.measure(texts, self.neuron[rows], seeds)
         counts = np.full(len(rows), rules.reward_images)
         size, controls = rules.images_per_measure, self.state.controls[rows]
         return score(rules.score, seen.activations, counts, size, seen.similarities, controls)[0]
+
+    def _value(self, rows: IntArray) -> FloatArray:
+        """(b,) the labels' values."""
+        return self.value(rows, [self.texts[row][self._labels[row]] for row in rows])
 
     # --- seeing --------------------------------------------------------------------------------------------------
 
