@@ -4,7 +4,12 @@ PY := .venv/bin/python
 RUNS ?= runs
 RESULTS ?= results
 SEEDS := $(shell seq 1 20)
-TUNED := $(foreach p,1 2 3 4 5 6,patience:$p patience:$p@linear patience:$p@informed)
+INFORMED := $(foreach a,dnr annealed lookahead patience:1 patience:2 patience:3 patience:4 patience:5,$a@informed)
+LINEAR := $(foreach a,lookahead patience:2 patience:4 patience:6 patience:8,$a@linear)
+TUNED := $(foreach p,1 2 3 4 5 6,patience:$p) $(LINEAR) $(INFORMED)
+OTHERS := stop random dnd dnr halving lucb top-two line:10 lookahead annealed patience:4 patience:8@linear \
+	lookahead@linear $(filter-out patience:5@informed,$(INFORMED)) clip-dissect linear constant random-label oracle
+SHOWN := stop dnd dnr patience:4 lookahead@linear patience:3@informed lookahead@informed
 
 .PHONY: help demo test lint docs bench bench-gpu results
 
@@ -38,7 +43,8 @@ bench: .venv/ready  ## Speeds, as ratios within one run
 bench-gpu: .venv/ready  ## Speed of the diffusion generator beside a plain loop, on a GPU
 	PYTHONPATH=. $(PY) benchmarks/generate.py
 
-results: .venv/ready  ## Repeat the table of the README: five training seeds, all test neurons (eight minutes)
+results: .venv/ready  ## Repeat the table of the README: five training seeds, all test neurons (ten minutes)
 	$(PY) evaluate.py compare --agents $(TUNED) --neurons validation --seeds $(SEEDS) --out $(RESULTS)/tuning
 	$(PY) train.py --mutator informed --steps 100000 --out $(RUNS)/ppo
-	$(PY) evaluate.py compare --agents stop random dnd dnr halving lucb top-two line:10 lookahead annealed patience:4 patience:6@linear lookahead@linear dnr@informed annealed@informed lookahead@informed patience:1@informed patience:2@informed patience:3@informed patience:4@informed clip-dissect linear constant random-label oracle $(RUNS)/ppo --neurons test --seeds $(SEEDS) --out $(RESULTS)/test
+	$(PY) evaluate.py compare --agents $(OTHERS) $(RUNS)/ppo --neurons test --seeds $(SEEDS) --out $(RESULTS)/test
+	$(PY) evaluate.py compare --agents $(SHOWN) $(RUNS)/ppo --neurons test --seeds $(SEEDS) --out $(RESULTS)/headline
