@@ -17,9 +17,11 @@ from agents.base import Agent
 from agents.loops import PatienceAgent
 from agents.rollout import Job, rollout
 from dnr_env import Action, DnRError
+from dnr_env.describe.probe import Probe
 from dnr_env.episode import PROGRESS, SCORE_COLUMNS
 from dnr_env.judge import judge
 from dnr_env.models import MutationBatch
+from dnr_env.models.informed import InformedMutator
 from dnr_env.neurons import select
 from dnr_env.shapes import lexicon
 from dnr_env.shapes.language import RandomMutator
@@ -334,6 +336,37 @@ def test_linear_samples_follow_the_posterior() -> None:
     assert np.allclose(np.cov(np.concatenate(samples).T), variance * inverse, atol=0.05 * variance * inverse.max())
 
 
+def any_stacks(stack: Stack) -> InformedMutator:
+    """The mutator of real models, which knows nothing of attributes, on the embedded world."""
+    return InformedMutator(stack.vocabulary, stack.embedder, lambda: stack.probe)
+
+
+def test_informed_of_any_stack_is_untried_and_nobody_elses_affair(stack: Stack) -> None:
+    mutator, seeds = any_stacks(stack), list(range(12))
+    batch = dataclasses.replace(requests(seeds, "red", images=20), neurons=np.arange(200, 212))
+    together = [s.concept for s in mutator.mutate(batch)]
+    assert set(together) <= set(stack.vocabulary())
+    for i in seeds:
+        alone = dataclasses.replace(requests([i], "red", images=20), neurons=np.array([200 + i]))
+        assert [s.concept for s in mutator.mutate(alone)] == [together[i]]
+    tried = [["small thing", text] for text in together]
+    again = dataclasses.replace(batch, tried=tried, rngs=requests(seeds, "red").rngs)
+    assert all(s.concept not in known for s, known in zip(mutator.mutate(again), tried, strict=True))
+    small = InformedMutator(lambda: ["star", "ring"], stack.embedder, lambda: stack.probe)
+    full = dataclasses.replace(alone, concepts=["ring"], tried=[["star", "ring"]])
+    assert [s.concept for s in small.mutate(full)] == ["ring"]
+
+
+def test_informed_of_any_stack_weighs_drawn_images_too(stack: Stack) -> None:
+    """A neuron that the probe set says nothing of, but whose drawings excite it by red."""
+    probe = stack.probe
+    flat = Probe("flat", np.zeros_like(probe.activations[:, :1]), probe.embeddings, probe.images)
+    mutator = InformedMutator(stack.vocabulary, stack.embedder, lambda: flat, prior=0.01)
+    batch = requests(range(40), "red", images=80, noise=0.0)
+    found = [s.concept for s in mutator.mutate(batch)]
+    assert sum("red" in text.split() for text in found) > 20
+
+
 def test_informed_knows_the_neuron_from_real_images_alone(stack: Stack) -> None:
     """Without one drawn image, it names what a planted neuron is for more often than not; `linear` cannot know."""
     names = stack.lab.reader.neurons
@@ -342,9 +375,10 @@ def test_informed_knows_the_neuron_from_real_images_alone(stack: Stack) -> None:
         requests(range(len(planted)), "", images=0), neurons=np.array([names.index(neuron) for neuron in planted])
     )
     assert len(planted) > 10
-    for name, least, most in (("informed", 0.9, 1.0), ("linear", 0.0, 0.3)):
+    mutators = {**stack.mutators, "of any stack": any_stacks(stack)}
+    for name, least, most in (("informed", 0.9, 1.0), ("of any stack", 0.9, 1.0), ("linear", 0.0, 0.3)):
         rngs = [np.random.default_rng(i) for i in range(len(planted))]
-        found = [s.concept for s in stack.mutators[name].mutate(dataclasses.replace(batch, rngs=rngs))]
+        found = [s.concept for s in mutators[name].mutate(dataclasses.replace(batch, rngs=rngs))]
         named = [formula in text.split() for formula, text in zip(planted.values(), found, strict=True)]
         assert least <= np.mean(named) <= most
 

@@ -381,3 +381,15 @@ def test_without_a_language_model_captions_are_the_concepts(world: Path, tmp_pat
     (record,) = [json.loads(line) for line in (tmp_path / "out" / "labels.jsonl").read_text().splitlines()]
     assert record["calls"] == 0
     assert len(record["concepts"]) > 3
+
+
+def test_a_loop_may_ask_for_the_mutator_that_knows_real_images(
+    labelled: tuple[Path, dict[str, str]], world: Path, tmp_path: Path
+) -> None:
+    _, env = labelled
+    agent = ["--agent", "patience:2@informed", "--neurons", "layer3:7"]
+    done = label(str(world), tmp_path / "out", env, *agent)
+    assert done.returncode == 0, done.stderr
+    (record,) = [json.loads(line) for line in (tmp_path / "out" / "labels.jsonl").read_text().splitlines()]
+    words = set((world.parent / "words.txt").read_text().splitlines())
+    assert {text for text, _ in record["concepts"][3:]} <= words

@@ -23,6 +23,7 @@ from dnr_env.models.captioner import HubCaptioner
 from dnr_env.models.chat import Chat
 from dnr_env.models.embedder import OpenClipEmbedder
 from dnr_env.models.generator import DiffusionGenerator
+from dnr_env.models.informed import InformedMutator
 from dnr_env.models.local_chat import LocalChat
 from dnr_env.models.mutator import LanguageMutator, VocabularyMutator
 from dnr_env.models.phrases import normalise_phrase
@@ -148,7 +149,10 @@ def model_stack(spec: str, config: StackConfig) -> Stack:
             chat.ready()
 
     writer: Writer = CaptionsAsConcepts()
-    mutators: dict[str, Mutator] = {"vocabulary": VocabularyMutator(vocabulary, embedder)}
+    mutators: dict[str, Mutator] = {
+        "informed": InformedMutator(vocabulary, embedder, lambda: stack.probe),
+        "vocabulary": VocabularyMutator(vocabulary, embedder),
+    }
     chat = make_chat(config.writer, store, config.device) if config.writer else None
     if chat:
         writer = LanguageWriter(chat)

@@ -1,0 +1,91 @@
+"""A mutator that knows the neuron from real images: a linear model of it on image embeddings, asked about words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from dnr_env.describe.probe import Probe
+from dnr_env.models import Embedder, MutationBatch, Suggestion
+from dnr_env.types import FloatArray
+
+
+class InformedMutator:
+    """Takes the word of a vocabulary that a sampled linear model of the neuron promises most of, without asking anybody.
+
+    The neuron's normalised activations on the probe images and on the episode's drawings are regressed on the images'
+    embeddings, with a normal prior on the weights. Weights are drawn from the posterior (Thompson sampling), and a
+    word's promise is their product with its text embedding. Texts and images lie apart in the space of a CLIP, so each
+    is taken relative to its own mean. Sources: Agrawal and Goyal 2013, "Thompson Sampling for Contextual Bandits with
+    Linear Payoffs"; Oikarinen and Weng 2024, "Linear Explanations for Individual Neurons".
+
+    Args:
+        vocabulary: gives the words.
+        embedder: texts into the space of the image embeddings.
+        probe: gives the real images.
+        prior: precision of the prior on a weight, where that of an image is the square of its embedding.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Callable[[], Sequence[str]],
+        embedder: Embedder,
+        probe: Callable[[], Probe],
+        prior: float = 1.0,
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.embedder = embedder
+        self.probe = probe
+        self.prior = prior
+        self._targets: dict[int, tuple[FloatArray, float]] = {}
+
+    @cached_property
+    def _words(self) -> tuple[list[str], FloatArray]:
+        """The vocabulary, and (words, dim) its embeddings less their mean."""
+        words = list(self.vocabulary())
+        texts = self.embedder.embed_texts(words).astype(np.float64)
+        return words, texts - texts.mean(axis=0)
+
+    @cached_property
+    def _images(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(dim,) mean, (images, dim) probe embeddings less it, and (dim, dim) the precision by them and the prior."""
+        embeddings = self.probe().embeddings.astype(np.float64)
+        mean = embeddings.mean(axis=0)
+        centred = embeddings - mean
+        return mean, centred, centred.T @ centred + self.prior * np.eye(len(mean))
+
+    def mutate(self, batch: MutationBatch) -> list[Suggestion]:
+        """(b) words, none of them tried; the concept itself where all were."""
+        words, texts = self._words
+        answers = []
+        for row, (concept, tried) in enumerate(zip(batch.concepts, batch.tried, strict=True)):
+            promise = texts @ self._weights(batch, row)
+            known = {concept, *tried}
+            best = next((words[i] for i in np.argsort(-promise, kind="stable") if words[i] not in known), concept)
+            answers.append(Suggestion(best))
+        return answers
+
+    def _weights(self, batch: MutationBatch, row: int) -> FloatArray:
+        """(dim,) a sample of a request's posterior."""
+        mean, real, precision = self._images
+        target, squares = self._target(int(batch.neurons[row]))
+        drawn = batch.embeddings[row, batch.seen[row]].astype(np.float64) - mean
+        activations = batch.activations[row, batch.seen[row]].astype(np.float64)
+        precision = precision + drawn.T @ drawn
+        target = target + drawn.T @ activations
+        estimate = np.linalg.solve(precision, target)
+        rest = squares + float(activations @ activations) - float(target @ estimate)
+        spread = np.sqrt(max(rest, 0.0) / (len(real) + len(drawn)))
+        noise = batch.rngs[row].standard_normal(len(mean))
+        sample: FloatArray = estimate + spread * np.linalg.solve(np.linalg.cholesky(precision).T, noise)
+        return sample
+
+    def _target(self, neuron: int) -> tuple[FloatArray, float]:
+        """(dim,) products of the probe's embeddings with a neuron's activations, and the sum of their squares."""
+        if neuron not in self._targets:
+            which = np.array([neuron])
+            real = self.probe().normalise(self.probe().real(which), which)[0].astype(np.float64)
+            self._targets[neuron] = self._images[1].T @ real, float(real @ real)
+        return self._targets[neuron]
