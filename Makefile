@@ -22,7 +22,7 @@ help:  ## Show what there is
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: .venv/ready  ## Train a policy, compare it with every other agent on unseen neurons, end with a table and a report
+demo: .venv/ready  ## Train a policy, compare it with loops and baselines on unseen neurons, end with a table and a report
 	$(PY) train.py --mutator informed --out $(RUNS)/demo --seeds 0 1 --steps 80000
 	$(PY) evaluate.py compare --agents stop random dnd dnr patience:6 dnr@informed patience:2@informed clip-dissect oracle $(RUNS)/demo --neurons test --seeds 1 2 --out $(RESULTS)/demo
 

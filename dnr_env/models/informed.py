@@ -13,7 +13,7 @@ from dnr_env.types import FloatArray
 
 
 class InformedMutator:
-    """Takes the word of a vocabulary that a sampled linear model of the neuron promises most of, without asking anybody.
+    """Takes the word of a vocabulary that a sampled linear model of the neuron promises most of; it asks nobody.
 
     The neuron's normalised activations on the probe images and on the episode's drawings are regressed on the images'
     embeddings, with a normal prior on the weights. Weights are drawn from the posterior (Thompson sampling), and a
