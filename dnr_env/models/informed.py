@@ -39,7 +39,7 @@ class InformedMutator:
         self.embedder = embedder
         self.probe = probe
         self.prior = prior
-        self._targets: dict[int, tuple[FloatArray, float]] = {}
+        self._targets: dict[int, tuple[FloatArray, float, float]] = {}
 
     @cached_property
     def _words(self) -> tuple[list[str], FloatArray]:
@@ -70,9 +70,9 @@ class InformedMutator:
     def _weights(self, batch: MutationBatch, row: int) -> FloatArray:
         """(dim,) a sample of a request's posterior."""
         mean, real, precision = self._images
-        target, squares = self._target(int(batch.neurons[row]))
+        target, squares, usual = self._target(int(batch.neurons[row]))
         drawn = batch.embeddings[row, batch.seen[row]].astype(np.float64) - mean
-        activations = batch.activations[row, batch.seen[row]].astype(np.float64)
+        activations = batch.activations[row, batch.seen[row]].astype(np.float64) - usual
         precision = precision + drawn.T @ drawn
         target = target + drawn.T @ activations
         estimate = np.linalg.solve(precision, target)
@@ -82,10 +82,12 @@ class InformedMutator:
         sample: FloatArray = estimate + spread * np.linalg.solve(np.linalg.cholesky(precision).T, noise)
         return sample
 
-    def _target(self, neuron: int) -> tuple[FloatArray, float]:
-        """(dim,) products of the probe's embeddings with a neuron's activations, and the sum of their squares."""
+    def _target(self, neuron: int) -> tuple[FloatArray, float, float]:
+        """Of a neuron on the probe: (dim,) embeddings times activations, squares of these, the mean they are less."""
         if neuron not in self._targets:
             which = np.array([neuron])
             real = self.probe().normalise(self.probe().real(which), which)[0].astype(np.float64)
-            self._targets[neuron] = self._images[1].T @ real, float(real @ real)
+            usual = float(real.mean())
+            real -= usual
+            self._targets[neuron] = self._images[1].T @ real, float(real @ real), usual
         return self._targets[neuron]

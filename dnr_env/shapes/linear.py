@@ -45,16 +45,15 @@ class LinearMutator:
     Args:
         prior: precision of the prior on a weight, in units of that of one image.
         probe: the real images, where the model is to begin with what the neuron does on them, which costs nothing.
-        weight: what a real image counts, where one of the episode counts 1.
+            One of them counts as much as one of the episode's.
     """
 
-    def __init__(self, prior: float = 2.0, probe: Callable[[], Probe] | None = None, weight: float = 1.0) -> None:
+    def __init__(self, prior: float = 2.0, probe: Callable[[], Probe] | None = None) -> None:
         self.prior = prior
         self.probe = probe
-        self.weight = weight
 
     @cached_property
-    def _known(self) -> tuple[FloatArray, FloatArray, FloatArray, float]:
+    def _known(self) -> tuple[FloatArray, FloatArray, FloatArray, int]:
         """Of the real images: precision (words, words), targets (neurons, words), squares (neurons,), their number."""
         assert self.probe is not None
         probe = self.probe()
@@ -64,8 +63,7 @@ class LinearMutator:
         neurons = np.arange(probe.activations.shape[1])
         activations = probe.normalise(probe.real(neurons), neurons).astype(np.float64)
         activations -= activations.mean(axis=1, keepdims=True)
-        squares = self.weight * np.square(activations).sum(axis=1)
-        return self.weight * words.T @ words, self.weight * activations @ words, squares, self.weight * len(words)
+        return words.T @ words, activations @ words, np.square(activations).sum(axis=1), len(words)
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """(b) concepts of the vocabulary, none of them tried."""
