@@ -70,8 +70,9 @@ class Compare(Kept):
     """Agents x neurons x seeds: a table with intervals, paired differences, plots and a report."""
 
     agents: tuple[str, ...] = ("stop", "random", "dnd", "dnr", "annealed", "patience:6")
-    """stop, random, dnd, dnr, annealed, patience:N, lookahead, line:N, halving, lucb, top-two, clip-dissect, linear,
-    constant, random-label, oracle, or the folder of a run of train.py; a loop with another mutator as dnr@informed."""
+    """learned, stop, random, dnd, dnr, annealed, patience:N, lookahead, line:N, halving, lucb, top-two, clip-
+    dissect, linear, constant, random-label, oracle, or the folder of a run of train.py; a loop with another mutator
+    as dnr@informed."""
     neurons: str = "test"
     """A split, a layer, or neurons such as layer4:0-9,planted:test."""
     seeds: tuple[int, ...] = (1, 2)

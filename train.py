@@ -1,7 +1,8 @@
 """Train a policy on the environment with Stable-Baselines3.
 
-    python train.py --out runs/ppo                      # five seeds of MaskablePPO, five minutes on two cores
-    python train.py --out runs/dqn --algorithm dqn --seeds 0
+    python train.py --out runs/ppo                      # five seeds of MaskablePPO, ten minutes
+    python train.py --out runs/dqn --algorithm dqn --network flat --seeds 0
+    python train.py --out runs/cloned --clone patience:2 --steps 0
 
 Writes for each seed a folder with the best policy by the validation split (safetensors and JSON), its learning curve
 (CSV and PNG), TensorBoard logs and a checkpoint. Run the same command again to go on where it was stopped.
@@ -13,7 +14,9 @@ import csv
 import io
 import json
 import sys
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,25 +25,30 @@ import torch
 from tqdm import tqdm
 
 from agents.extras import extra
-from agents.features import INCUMBENT_MOVES, MOVES
+from agents.features import INCUMBENT_MOVES, MOVES, features
 from agents.learned import LearnedAgent
-from agents.rollout import rollout
-from dnr_env import DnRError, load_stack
+from agents.rollout import Episode, rollout
+from dnr_env import Action, DnRError, load_stack
 from dnr_env.files import make_folder, write_atomically
 from dnr_env.neurons import select
 
 with extra("train"):
     import tyro
-    from sb3_contrib import MaskablePPO
+    from sb3_contrib import QRDQN, MaskablePPO
     from stable_baselines3 import A2C, DQN, PPO
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.logger import Logger, make_output_format
 
     from agents.checkpoints import load_checkpoint, network_of, save_checkpoint
-    from agents.sb3 import make_vec_env
+    from agents.cloning import clone, teacher_of
+    from agents.sb3 import SetPolicy, make_vec_env
 
-MOVE_SETS = {"slots": MOVES, "incumbent": INCUMBENT_MOVES}
+MOVE_SETS = {
+    "slots": MOVES,
+    "incumbent": INCUMBENT_MOVES,
+    "no-keep": tuple((action, slot) for action, slot in MOVES if action != Action.KEEP),
+}
 
 
 @dataclass(frozen=True)
@@ -49,37 +57,45 @@ class Options:
 
     out: Path
     """Folder of the run; seed s goes to OUT/seed-s."""
-    algorithm: Literal["maskable-ppo", "ppo", "a2c", "dqn"] = "maskable-ppo"
+    algorithm: Literal["maskable-ppo", "ppo", "a2c", "dqn", "qr-dqn"] = "maskable-ppo"
     """Which learner of Stable-Baselines3 or sb3-contrib."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Training seeds, one policy each."""
+    clone: str | None = None
+    """An agent, as patience:2, whose moves the policy learns to repeat before all else (maskable-ppo only)."""
     steps: int = 120_000
-    """Steps of the environment for each seed."""
+    """Steps of the environment for each seed; 0 for a policy that only repeats."""
     envs: int = 64
     """Episodes side by side."""
     learning_rate: float = 1e-3
     """At the beginning; it falls linearly to zero."""
-    moves: Literal["incumbent", "slots"] = "slots"
-    """Whether the policy may act on each of the four best candidates or on the best alone."""
+    moves: Literal["slots", "incumbent", "no-keep"] = "slots"
+    """Whether the policy may act on each of the four best candidates, on the best alone, or on each but never KEEP."""
+    network: Literal["set", "flat", "raw"] = "set"
+    """What takes the candidates as a set (maskable-ppo on slots only), what takes them in a row, or the latter with the
+    embeddings of concepts and exemplars, which makes the policy good for this embedder alone."""
+    without: tuple[Literal["errors", "exemplars", "simulation"], ...] = ()
+    """What the policy does not see."""
     gamma: float = 0.99
     """Discount."""
     entropy: float = 0.005
-    """Weight of the entropy bonus; not for DQN."""
-    stack: str = "shapes"
-    """Models: shapes, shapes-transfer, shapes-unfaithful, turbo, sd15, or a YAML file; then settings, as in
-    "turbo probe.images=photos target.layers=layer3"."""
+    """Weight of the entropy bonus; not for DQN and QR-DQN."""
+    stack: tuple[str, ...] = ("shapes", "shapes-directions")
+    """Models, each a name such as shapes or turbo, or a YAML file; then settings, as in
+    "turbo probe.images=photos target.layers=layer3". Where there are several stacks, scores, users, prices or budgets,
+    each is dealt to an equal part of the episodes."""
     neurons: str = "train"
-    """Neurons to train on."""
+    """Neurons of the first stack to train on; of the others, all."""
     validation: str = "validation"
-    """Neurons that choose the best policy."""
-    user_concepts: str | None = None
-    """A file of concepts, or simulated:QUALITY; nobody by default."""
-    image_cost: float = 0.0005
-    """Price of an image."""
-    budget: int = 100
+    """Neurons of the first stack that choose the best policy, at all prices, by the first score, user and budget."""
+    score: tuple[str, ...] = ("log_k", "grounded_k")
+    """Scores of a concept."""
+    user_concepts: tuple[str, ...] = ("none", "simulated:0.5")
+    """Each a file of concepts, simulated:QUALITY, or none."""
+    image_cost: tuple[float, ...] = (0.0002, 0.0005, 0.001, 0.002)
+    """Prices of an image."""
+    budget: tuple[int, ...] = (100, 50)
     """Images after the initial measurement."""
-    score: str = "log_k"
-    """Score of a concept."""
     mutator: str | None = None
     """What makes new concepts, a name of the stack's; its first by default."""
     reward: Literal["held_out", "observed"] = "held_out"
@@ -88,38 +104,67 @@ class Options:
     """Steps between two checkpoints, at which the policy is validated."""
 
 
-def env_options(options: Options) -> dict[str, Any]:
-    """The arguments of the environment."""
-    names = ("stack", "neurons", "user_concepts", "image_cost", "budget", "score", "mutator", "reward")
-    return {name: getattr(options, name) for name in names}
+_VARIED = ("stack", "score", "user_concepts", "image_cost", "budget")
+_GROUPS = 8  # parts of the episodes; more of them are slower
+
+
+def env_options(options: Options, **varied: Any) -> dict[str, Any]:
+    """The arguments of the environment, for one choice of what varies."""
+    return {
+        "mutator": options.mutator,
+        "reward": options.reward,
+        **varied,
+        "neurons": options.neurons if varied["stack"] == options.stack[0] else "all",
+        "user_concepts": None if varied["user_concepts"] == "none" else varied["user_concepts"],
+    }
+
+
+def groups(options: Options) -> list[dict[str, Any]]:
+    """The arguments of the environment for parts of the episodes: each option's values dealt equally, in any order."""
+    varies = any(len(getattr(options, name)) > 1 for name in _VARIED)
+    count = min(options.envs, _GROUPS) if varies else 1
+    rng = np.random.default_rng(0)
+    dealt = []
+    for name in _VARIED:
+        values = getattr(options, name)
+        order = rng.permutation(count) if len(values) > 1 else range(count)
+        dealt.append([values[place % len(values)] for place in order])
+    return [env_options(options, **dict(zip(_VARIED, values, strict=True))) for values in zip(*dealt, strict=True)]
 
 
 def make_model(options: Options, seed: int) -> BaseAlgorithm:
     """The learner on its environments."""
-    envs = make_vec_env(options.envs, MOVE_SETS[options.moves], **env_options(options))
+    see = partial(features, without=options.without, raw=options.network == "raw")
+    envs = make_vec_env(options.envs, MOVE_SETS[options.moves], see, groups(options))
 
     def rate(remaining: float) -> float:
         return options.learning_rate * remaining
 
     common: dict[str, Any] = {"learning_rate": rate, "gamma": options.gamma, "seed": seed, "device": "cpu"}
-    common["policy_kwargs"] = {"net_arch": [64, 64]}
+    if options.network == "set":
+        policy: Any = SetPolicy
+    else:
+        policy, common["policy_kwargs"] = "MlpPolicy", {"net_arch": [64, 64]}
     match options.algorithm:
         case "maskable-ppo" | "ppo":
             kind = MaskablePPO if options.algorithm == "maskable-ppo" else PPO
             batch = min(512, 32 * options.envs)
-            return kind("MlpPolicy", envs, n_steps=32, batch_size=batch, n_epochs=6, ent_coef=options.entropy, **common)
+            return kind(policy, envs, n_steps=32, batch_size=batch, n_epochs=6, ent_coef=options.entropy, **common)
         case "a2c":
-            return A2C("MlpPolicy", envs, n_steps=16, ent_coef=options.entropy, **common)
-        case "dqn":
-            return DQN(
-                "MlpPolicy", envs, buffer_size=100_000, learning_starts=5_000, batch_size=256, train_freq=4,
+            return A2C(policy, envs, n_steps=16, ent_coef=options.entropy, **common)
+        case "dqn" | "qr-dqn":
+            learner = DQN if options.algorithm == "dqn" else QRDQN
+            if learner is QRDQN:
+                common["policy_kwargs"]["n_quantiles"] = 25  # with 200, the default, learning is several times slower
+            return learner(
+                policy, envs, buffer_size=100_000, learning_starts=5_000, batch_size=256, train_freq=4,
                 gradient_steps=16, target_update_interval=1_000, exploration_fraction=0.3, **common
             )  # fmt: skip
 
 
 def validation_neurons(options: Options) -> list[str]:
     """Names of the neurons that choose the best policy."""
-    names = load_stack(options.stack).lab.reader.neurons
+    names = load_stack(options.stack[0]).lab.reader.neurons
     try:
         return [names[i] for i in select(names, options.validation)]
     except DnRError as error:
@@ -132,26 +177,46 @@ def check(options: Options) -> None:
     Raises:
         DnRError: an option's value cannot be used.
     """
-    for name in ("steps", "envs", "checkpoint_every"):
-        if getattr(options, name) < 1:
-            raise DnRError(f"{name}: {getattr(options, name)} is too few; 1 or more will do")
-    if not options.seeds:
-        raise DnRError("seeds: none was given; 0 1 2 will do")
+    for name, fewest in (("steps", 0 if options.clone else 1), ("envs", 1), ("checkpoint_every", 1)):
+        if getattr(options, name) < fewest:
+            raise DnRError(f"{name}: {getattr(options, name)} is too few; {fewest} or more will do")
+    for name in ("seeds", *_VARIED):
+        if not getattr(options, name):
+            raise DnRError(f"{name}: none was given; {getattr(Options, name)[0]} will do")
+    for name in _VARIED:
+        values = getattr(options, name)
+        if len(values) > min(options.envs, _GROUPS):
+            raise DnRError(f"{name}: {len(values)} are too many for {options.envs} envs; {_GROUPS} at most, one each")
+    if options.network == "set" and (options.algorithm, options.moves) != ("maskable-ppo", "slots"):
+        raise DnRError("network: 'set' is for maskable-ppo on slots alone; --network flat will do")
     for seed in options.seeds:
         if not 0 <= seed < 2**32:
             raise DnRError(f"seeds: {seed} is no seed; a number from 0 to 2**32 - 1 will do")
     for name, least, most in (("learning_rate", 1e-12, 1.0), ("gamma", 0.0, 1.0), ("entropy", 0.0, 1.0)):
         if not least <= getattr(options, name) <= most:
             raise DnRError(f"{name}: {getattr(options, name)} is out of range; {least} to {most} will do")
+    if options.clone:
+        teacher_of(options.clone)
+        if options.algorithm != "maskable-ppo":
+            raise DnRError("clone: only maskable-ppo learns from another agent; without it, any learns by itself")
     validation_neurons(options)
 
 
 def validate(model: BaseAlgorithm, options: Options) -> tuple[float, float]:
-    """Mean return and mean added images of the policy on the validation neurons, with four seeds each."""
+    """Mean return and mean added images of the policy on the validation neurons.
+
+    It plays at each price, with the first stack, score, user and budget; four seeds in all, or more, so that each price
+    has as many.
+    """
     chosen = validation_neurons(options)
-    agent = LearnedAgent("validation", network_of(model), MOVE_SETS[options.moves], {})
-    env = env_options(options) | {"reward": "held_out"}
-    episodes = list(rollout(agent, [(neuron, seed) for seed in range(4) for neuron in chosen], **env))
+    agent = LearnedAgent("validation", network_of(model), MOVE_SETS[options.moves], options_json(options))
+    first = env_options(options, **{name: getattr(options, name)[0] for name in _VARIED})
+    each = -(-4 // len(options.image_cost))
+    episodes: list[Episode] = []
+    for i, price in enumerate(options.image_cost):
+        env = first | {"image_cost": price, "reward": "held_out"}
+        jobs = [(neuron, seed) for seed in range(i * each, (i + 1) * each) for neuron in chosen]
+        episodes += rollout(agent, jobs, **env)
     return float(np.mean([e.total_reward for e in episodes])), float(np.mean([e.added_images for e in episodes]))
 
 
@@ -184,7 +249,7 @@ class Checkpoints(BaseCallback):  # type: ignore[misc]
             LearnedAgent("policy", network_of(self.model), MOVE_SETS[self.options.moves], card).save(self.folder)
         save_checkpoint(self.model, self.folder / "checkpoint.safetensors", self.curve)
         draw_curve(self.folder, self.curve)
-        counters = load_stack(self.options.stack).lab.counters
+        counters = load_stack(self.options.stack[0]).lab.counters
         self.bar.set_postfix_str(f"return {value:.4f}, {images:.0f} images; {counters}")
 
 
@@ -232,11 +297,20 @@ def train_seed(options: Options, seed: int) -> None:
     model = make_model(options, seed)
     write_atomically(settings, wanted)  # the options are good: the environments exist
     curve = load_checkpoint(model, folder / "checkpoint.safetensors")
-    if model.num_timesteps >= options.steps:
+    if curve and model.num_timesteps >= options.steps:
         return
-    model.set_logger(open_logs(folder / "logs", model.num_timesteps))
-    with tqdm(total=options.steps, initial=model.num_timesteps, unit="step", desc=str(folder)) as bar:
+    with (
+        closing(open_logs(folder / "logs", model.num_timesteps)) as logs,
+        tqdm(total=options.steps, initial=model.num_timesteps, unit="step", desc=str(folder)) as bar,
+    ):
+        model.set_logger(logs)
         callback = Checkpoints(options, folder, curve, bar)
+        if options.clone and not curve:
+            clone(model, options.clone, options.learning_rate)
+            callback.init_callback(model)
+            callback.save()
+        if options.steps == 0:
+            return
         model.learn(options.steps - model.num_timesteps, callback, log_interval=10, reset_num_timesteps=False)
         callback.save()
 

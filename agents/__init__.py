@@ -31,8 +31,19 @@ NAMES = (
     "constant",
     "random-label",
     "oracle",
+    "learned",
     "a folder that train.py wrote",
 )
+
+_SHIPPED = Path(__file__).parent / "policies" / "learned"
+
+
+def _learned() -> Agent:
+    """The policy that comes with the package."""
+    from agents.learned import LearnedAgent
+
+    return LearnedAgent.load(_SHIPPED)
+
 
 _PLAIN: Mapping[str, Callable[[], Agent]] = {
     "stop": StopAgent,
@@ -49,6 +60,7 @@ _PLAIN: Mapping[str, Callable[[], Agent]] = {
     "constant": ConstantAgent,
     "random-label": RandomLabelAgent,
     "oracle": OracleAgent,
+    "learned": _learned,
 }
 _COUNTED: Mapping[str, tuple[Callable[[int], Agent], str]] = {
     "patience": (PatienceAgent, "steps of 1 or more; patience:3"),
@@ -62,7 +74,7 @@ _MEASURED: Mapping[str, tuple[Callable[[float], Agent], float, str]] = {
 
 
 def make_agent(spec: str) -> Agent:
-    """The agent that a text names: one of the loops, or a run's folder, whose best policy by validation it is.
+    """The agent that a text names: a loop, `learned`, or a run's folder, whose best policy by validation it is.
 
     After an @ comes the mutator that a loop asks for in the place of the stack's first, as in `patience:3@informed`.
 

@@ -88,7 +88,7 @@ class Agent:
         by_score = sorted(concepts, key=lambda concept: (concept[0] != label, -concept[1]))
         return [text for text, _ in by_score]
 
-    def labels(self, stack: Stack, neurons: Sequence[str]) -> list[list[str]] | None:
+    def labels(self, stack: Stack, neurons: Sequence[str], score: str) -> list[list[str]] | None:
         """Each neuron's label and further choices, by an agent that needs no episode; None for one that plays."""
         return None
 

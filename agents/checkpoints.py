@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,41 @@ from safetensors.torch import save
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
-from agents.learned import Network
+from agents.learned import Network, SetNetwork
+from agents.sb3 import SetPolicy
 from dnr_env.errors import DnRError
 from dnr_env.files import write_atomically
 
 
-def network_of(model: BaseAlgorithm) -> Network:
+def network_of(model: BaseAlgorithm) -> Network | SetNetwork:
     """The part of a model's policy that chooses actions."""
     policy = model.policy
+    if isinstance(policy, SetPolicy):
+        body, last = policy.mlp_extractor, policy.action_net
+        return SetNetwork(_dense(body.actor.slot), _dense([*body.each, last.each]), _dense([*body.whole, last.whole]))
+    if hasattr(policy, "quantile_net"):
+        return _means(_dense(policy.quantile_net.quantile_net), policy.quantile_net.n_quantiles)
     if hasattr(policy, "q_net"):
-        modules = list(policy.q_net.q_net)
-    else:
-        modules = [*policy.mlp_extractor.policy_net, policy.action_net]
+        return _dense(policy.q_net.q_net)
+    return _dense([*policy.mlp_extractor.policy_net, policy.action_net])
+
+
+def _dense(modules: Iterable[nn.Module]) -> Network:
+    """Linear layers with an activation between them, in NumPy."""
+    modules = list(modules)
     layers = tuple(
         (module.weight.detach().numpy().T.copy(), module.bias.detach().numpy().copy())
         for module in modules
         if isinstance(module, nn.Linear)
     )
     return Network(layers, "tanh" if any(isinstance(module, nn.Tanh) for module in modules) else "relu")
+
+
+def _means(network: Network, quantiles: int) -> Network:
+    """One output an action for its (quantiles, actions)."""
+    *hidden, (weights, bias) = network.layers
+    last = weights.reshape(len(weights), quantiles, -1).mean(axis=1), bias.reshape(quantiles, -1).mean(axis=0)
+    return Network((*hidden, last), network.activation)
 
 
 def save_checkpoint(model: BaseAlgorithm, path: Path, curve: list[dict[str, float]]) -> None:

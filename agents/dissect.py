@@ -20,7 +20,7 @@ class ClipDissectAgent(Agent):
 
     name = "clip-dissect"
 
-    def labels(self, stack: Stack, neurons: Sequence[str]) -> list[list[str]]:
+    def labels(self, stack: Stack, neurons: Sequence[str], score: str) -> list[list[str]]:
         """The best words of each neuron, best first."""
         best = self._best(stack)
         return [best[neuron] for neuron in neurons]
@@ -45,7 +45,7 @@ class LinearAgent(Agent):
 
     name = "linear"
 
-    def labels(self, stack: Stack, neurons: Sequence[str]) -> list[list[str]]:
+    def labels(self, stack: Stack, neurons: Sequence[str], score: str) -> list[list[str]]:
         """The words of each neuron's explanation; for a neuron that none fits, the vocabulary's first."""
         words = list(stack.vocabulary())
         texts = stack.embedder.embed_texts(words)

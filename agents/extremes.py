@@ -15,7 +15,7 @@ class ConstantAgent(Agent):
 
     name = "constant"
 
-    def labels(self, stack: Stack, neurons: Sequence[str]) -> list[list[str]]:
+    def labels(self, stack: Stack, neurons: Sequence[str], score: str) -> list[list[str]]:
         """The same label for all."""
         return [[stack.vocabulary()[0]] for _ in neurons]
 
@@ -25,24 +25,24 @@ class RandomLabelAgent(Agent):
 
     name = "random-label"
 
-    def labels(self, stack: Stack, neurons: Sequence[str]) -> list[list[str]]:
+    def labels(self, stack: Stack, neurons: Sequence[str], score: str) -> list[list[str]]:
         """One label each, the same at every call."""
         words = stack.vocabulary()
         return [[words[zlib.crc32(neuron.encode()) % len(words)]] for neuron in neurons]
 
 
 class OracleAgent(Agent):
-    """The concept that brute force over the vocabulary has found best by `log_k`: the ceiling, where it is known."""
+    """The concept that brute force over the vocabulary has found best by the score: the ceiling, where it is known."""
 
     name = "oracle"
 
-    def labels(self, stack: Stack, neurons: Sequence[str]) -> list[list[str]]:
+    def labels(self, stack: Stack, neurons: Sequence[str], score: str) -> list[list[str]]:
         """The best concept of each neuron."""
-        best = stack.optimum("log_k")
+        best = stack.optimum(score)
         for neuron in neurons:
             if neuron not in best:
                 raise DnRError(
-                    f"agent: 'oracle' does not know the best concept of {neuron} on the stack {stack.name!r}; "
-                    "shapes will do"
+                    f"agent: 'oracle' does not know the best concept of {neuron} by {score} on the stack "
+                    f"{stack.name!r}; shapes with grounded_k or log_k will do"
                 )
         return [[best[neuron]] for neuron in neurons]

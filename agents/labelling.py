@@ -19,6 +19,7 @@ from dnr_env.files import append_lines, read_lines, write_atomically
 from dnr_env.judge import IMAGES, judge
 from dnr_env.models import Usage
 from dnr_env.report import drawings, exemplars, origin, sparkline, write_report
+from dnr_env.scores import GROUNDED_ALPHA
 from dnr_env.stacks import Stack
 from dnr_env.users import Users
 
@@ -100,7 +101,8 @@ def write_label_report(
         }
         for record in records
     ]
-    full = math.log(2) if score == "log_k" else 1.0
+    as_strong = math.log(2)  # log_k of a label whose images excite as the exemplars do
+    full = {"log_k": as_strong, "grounded_k": GROUNDED_ALPHA * as_strong + 1 - GROUNDED_ALPHA}.get(score, 1.0)
     values = {"title": "Neuron labels", "records": shown, "stack": stack.name, "agent": agent, "score": score}
     bill = {name: sum(record[name] for record in records) for name in ("images", "calls", "cost")}
     write_report(path, "label.html", {**values, **bill, "full": full, "judge_images": IMAGES})

@@ -1,63 +1,128 @@
-"""Plots of a comparison."""
+"""Plots of a comparison, 900 to 1080 pixels wide."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from agents.statistics import mean_interval
+from agents.statistics import mean_interval, profile
 from dnr_env.files import write_atomically
-from dnr_env.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
     from agents.results import Results
+
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
+"""Told apart by the colour-blind: Okabe and Ito 2008, without the yellow, which is too light for a line, and without
+black, which is the reference's."""
+_DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
+_WIDTH = 7.5  # inches, at _DPI
+_DPI = 120
+_PROFILES = 6  # agents whose bands can still be told apart
 
 
 def plot_scores(results: Results, path: Path) -> None:
     """Mean return and mean judge score of each agent, with their intervals."""
     figure = Figure((9, 0.42 * len(results.agents) + 1.2), layout="constrained")
-    ranked = sorted(results.agents, key=lambda agent: results.table(agent, lambda r: r["return"]).mean())
+    ranked = _ranked(results)[::-1]
     for axes, key, title in zip(
         figure.subplots(1, 2, sharey=True), ("return", "value"), ("return", "judge score"), strict=True
     ):
         for place, agent in enumerate(ranked):
             interval = mean_interval(results.table(agent, lambda r, key=key: r[key]))  # type: ignore[misc]
-            axes.plot([interval.low, interval.high], [place, place], color="tab:blue", linewidth=5, alpha=0.35)
-            axes.plot([interval.estimate], [place], "o", color="tab:blue")
+            axes.plot([interval.low, interval.high], [place, place], color=_COLOURS[0], linewidth=5, alpha=0.35)
+            axes.plot([interval.estimate], [place], "o", color=_COLOURS[0])
         axes.set(yticks=range(len(ranked)), yticklabels=ranked, xlabel=f"mean {title}, 95% interval")
         axes.grid(axis="x", alpha=0.3)
     _save(figure, path)
 
 
 def plot_curves(results: Results, path: Path) -> None:
-    """Value gained on held-out images against images drawn, mean over episodes; a dot is where an agent ends."""
-    figure = Figure((7, 4.2), layout="constrained")
+    """Value gained against the limit on images, mean over episodes; a dot is the mean that an agent really draws."""
+    figure = Figure((_WIDTH, max(4.2, 0.21 * len(results.agents) + 0.4)), layout="constrained")
     axes = figure.subplots()
     grid = np.arange(1 + max(r["added_images"] for r in results.cells.values()))
-    for agent in results.agents:
-        records = [r for key, r in results.cells.items() if key[0] == agent]
-        curves = np.array([_held(r["curve"], grid) for r in records])
-        (line,) = axes.plot(grid, curves.mean(axis=0), label=agent, drawstyle="steps-post")
-        spent = np.mean([r["added_images"] for r in records])
-        axes.plot([spent], [curves[:, -1].mean()], "o", color=line.get_color())
-    axes.set(xlabel="images drawn after the initial measurement", ylabel="value gained (held-out images)")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    curves = {agent: results.gain_at(agent, grid).mean(axis=(0, 1, 2)) for agent in results.agents}
+    for agent in sorted(curves, key=lambda agent: -curves[agent][-1]):  # the legend from top to bottom, as the lines
+        style = _style(results, agent)
+        axes.plot(grid, curves[agent], label=agent, drawstyle="steps-post", **style)
+        spent = results.table(agent, lambda r: r["added_images"]).mean()
+        axes.plot([spent], [curves[agent][-1]], "o", color=style["color"])
+    axes.set(xlabel="images drawn after the initial measurement, at most", ylabel="value gained (held-out images)")
+    _finish(axes)
     _save(figure, path)
+
+
+def plot_profiles(results: Results, path: Path) -> None:
+    """Share of runs whose return is above a threshold, with pointwise intervals: the reference and the best others."""
+    ranked = _ranked(results)
+    others = [agent for agent in ranked if agent != results.reference][: _PROFILES - 1]
+    shown = [agent for agent in ranked if agent in (results.reference, *others)]
+    tables = {agent: results.table(agent, lambda r: r["return"]) for agent in shown}
+    thresholds = np.linspace(min(t.min() for t in tables.values()), max(t.max() for t in tables.values()), 100)
+    figure = Figure((_WIDTH, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for agent in shown:
+        shares, low, high = profile(tables[agent], thresholds)
+        style = _style(results, agent)
+        axes.plot(thresholds, shares, label=agent, **style)
+        axes.fill_between(thresholds, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    axes.set(xlabel="return", ylabel="share of runs with more, 95% interval", ylim=(-0.02, 1.02))
+    _finish(axes)
+    _save(figure, path)
+
+
+def plot_differences(results: Results, reference: str, others: Sequence[str], path: Path) -> None:
+    """Return of the reference less that of each other agent, paired; the closest rival is on top.
+
+    A dot is filled where the interval leaves out zero.
+    """
+    found = {agent: results.difference(reference, agent, "return") for agent in others}
+    ranked = sorted(found, key=lambda agent: -found[agent].estimate)
+    figure = Figure((_WIDTH, 0.3 * len(ranked) + 1.0), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color="black", linewidth=1)
+    for place, agent in enumerate(ranked):
+        interval = found[agent]
+        sure = interval.low > 0 or interval.high < 0
+        axes.plot([interval.low, interval.high], [place, place], color=_COLOURS[0], linewidth=2)
+        face = _COLOURS[0] if sure else "white"
+        axes.plot([interval.estimate], [place], "o", color=_COLOURS[0], markerfacecolor=face)
+        text = f"{interval.estimate:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+        axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+    axes.set(yticks=range(len(ranked)), yticklabels=ranked, ylim=(-0.6, len(ranked) - 0.4))
+    axes.set(xlabel=f"return of {reference} less that of the agent, 95% interval")
+    axes.grid(axis="x", alpha=0.3)
+    _save(figure, path)
+
+
+def _ranked(results: Results) -> list[str]:
+    """The agents, best mean return first."""
+    return sorted(results.agents, key=lambda agent: -results.table(agent, lambda r: r["return"]).mean())
+
+
+def _style(results: Results, agent: str) -> dict[str, Any]:
+    """An agent's line, the same in each plot: the reference black, the others of a colour and dashes by their place."""
+    if agent == results.reference:
+        return {"color": "black", "linewidth": 2.5}
+    dashes, colour = divmod(results.agents.index(agent), len(_COLOURS))
+    return {"color": _COLOURS[colour], "linestyle": _DASHES[dashes % len(_DASHES)]}
+
+
+def _finish(axes: Axes) -> None:
+    """A grid, and a legend beside the lines, where it hides none."""
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, fontsize=9, frameon=False)
 
 
 def _save(figure: Figure, path: Path) -> None:
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
+    figure.savefig(image, format="png", dpi=_DPI)
     write_atomically(path, image.getvalue())
-
-
-def _held(curve: list[list[float]], grid: IntArray) -> FloatArray:
-    """The value gained at each point of the grid; after its end an episode stays where it was."""
-    images, gained, _ = np.array(curve).T
-    held: FloatArray = gained[np.searchsorted(images, grid, side="right") - 1]
-    return held

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from agents.statistics import Interval, iqm_interval, mean_interval
-from dnr_env.types import FloatArray
+from agents.statistics import Interval, difference_interval, iqm_interval, mean_interval
+from dnr_env.types import FloatArray, IntArray
 
 Record = Mapping[str, Any]
 """A line of results.jsonl: one episode with its verdict."""
+_STEP = 5  # images of the grid on which a target is looked for: those of one measurement by default
 
 
 class Results:
@@ -25,11 +26,14 @@ class Results:
         self.cells = {(r["agent"], r["member"], r["neuron"], r["seed"]): r for r in records}
         self.members = {a: list(dict.fromkeys(r["member"] for r in records if r["agent"] == a)) for a in self.agents}
 
-    def table(self, agent: str, value: Callable[[Record], float]) -> FloatArray:
-        """(members, seeds, neurons)."""
+    def table(
+        self, agent: str, value: Callable[[Record], float | FloatArray], neurons: Sequence[str] | None = None
+    ) -> FloatArray:
+        """(members, seeds, neurons), and the axes of a value that is an array; None for the neurons is all."""
+        chosen = self.neurons if neurons is None else neurons
         return np.array(
             [
-                [[value(self.cells[agent, member, neuron, seed]) for neuron in self.neurons] for seed in self.seeds]
+                [[value(self.cells[agent, member, neuron, seed]) for neuron in chosen] for seed in self.seeds]
                 for member in self.members[agent]
             ]
         )
@@ -38,6 +42,53 @@ class Results:
         """Mean precision or recall over the planted neurons; NaN without any."""
         values = [r[key] for r in self.cells.values() if r["agent"] == agent and r[key] is not None]
         return float(np.mean(values)) if values else float("nan")
+
+    @property
+    def planted_neurons(self) -> list[str]:
+        """The neurons whose attributes are known."""
+        known = {key[2] for key, r in self.cells.items() if r["precision"] is not None}
+        return [neuron for neuron in self.neurons if neuron in known]
+
+    def f1(self, agent: str) -> Interval | None:
+        """Mean F1 of the labels' attributes over the planted neurons; None without any."""
+        planted = self.planted_neurons
+        return mean_interval(self.table(agent, f1_score, planted)) if planted else None
+
+    def f1_difference(self, agent: str, other: str) -> Interval | None:
+        """Mean F1 of agent less other over the planted neurons, paired by neuron and seed; None without any."""
+        planted = self.planted_neurons
+        if not planted:
+            return None
+        return difference_interval(self.table(agent, f1_score, planted), self.table(other, f1_score, planted))
+
+    def regret(self, agent: str) -> Interval | None:
+        """The judge score of the best concept less the label's, mean over the neurons of known optimum; None without.
+
+        The best was searched for on other images than the judge's, so a label can be ahead of it.
+        """
+        known = [neuron for neuron in self.neurons if neuron in self.optima]
+        if not known:
+            return None
+        best = np.array([self.optima[neuron] for neuron in known])
+        return mean_interval(best - self.table(agent, lambda r: r["value"], known))
+
+    def gain_at(self, agent: str, images: int | IntArray) -> FloatArray:
+        """The value gained had each episode been cut at so many images; one that ended before stays where it was.
+
+        The value is that of the rewards: on held-out images unless the rules say otherwise.
+
+        Args:
+            agent: whose episodes.
+            images: added images, 0 or more: the most that an episode may draw, not what it draws; one number, or (k,).
+
+        Returns:
+            (members, seeds, neurons) for one number, (members, seeds, neurons, k) for k.
+        """
+        return self.table(agent, lambda r: _gained(r["curve"], images))
+
+    def area(self, agent: str, budget: int) -> Interval:
+        """Mean of the gain over the images from 0 to a budget, 1 or more: the area under its steps, over the budget."""
+        return mean_interval(self.gain_at(agent, np.arange(budget)).mean(axis=-1))
 
     def fraction(self, agent: str) -> Interval | None:
         """Judge score over that of the best concept, summed over neurons of known optimum."""
@@ -50,14 +101,38 @@ class Results:
         return Interval(value.estimate / best, value.low / best, value.high / best)
 
     def difference(self, agent: str, other: str, key: str) -> Interval:
-        """Mean of agent less other, paired by neuron and episode seed; other's training seeds are averaged."""
-        ours = self.table(agent, lambda r: r[key])
-        return mean_interval(ours - self.table(other, lambda r: r[key]).mean(axis=0))
+        """Mean of agent less other, paired by neuron and episode seed."""
+        return difference_interval(self.table(agent, lambda r: r[key]), self.table(other, lambda r: r[key]))
 
     @property
     def reference(self) -> str:
         """The agent that the others are compared with: the last one named, since the best would be a lucky one."""
         return self.agents[-1]
+
+
+def f1_score(record: Record) -> float:
+    """Harmonic mean of the precision and recall of a label's attributes; 0 where both are 0."""
+    precision, recall = record["precision"], record["recall"]
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
+
+
+def images_to_reach(results: Results, agent: str, target: float) -> int | None:
+    """The least limit on added images at which the mean gain reaches a target; None where none does.
+
+    In steps of 5. An episode may end below the limit, so that the mean number drawn is less.
+    """
+    most = max(r["added_images"] for key, r in results.cells.items() if key[0] == agent)
+    grid = np.arange(0, most + _STEP, _STEP)
+    # The target may be such a mean itself, summed in another order.
+    reached = np.flatnonzero(results.gain_at(agent, grid).mean(axis=(0, 1, 2)) >= target - 1e-12)
+    return int(grid[reached[0]]) if len(reached) else None
+
+
+def _gained(curve: Sequence[Sequence[float]], images: int | IntArray) -> FloatArray:
+    """The value gained at the last points of an `Episode.curve` that are at or below numbers of images."""
+    spent, gained, _ = np.array(curve).T
+    held: FloatArray = gained[np.searchsorted(spent, images, side="right") - 1]
+    return held
 
 
 COLUMNS = (

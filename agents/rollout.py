@@ -95,14 +95,14 @@ def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episo
         **{**env, **agent.env_options, "neurons": "all"},
     )
     refinement: Refinement = envs.unwrapped.refinement
-    named = agent.labels(refinement.stack, [neuron for neuron, _ in jobs])
+    rules = refinement.rules
+    named = agent.labels(refinement.stack, [neuron for neuron, _ in jobs], rules.score)
     if named is not None:
         return _unplayed(refinement, jobs, named)
     observation, infos = envs.reset(
         seed=[_seed(neuron, seed) for neuron, seed in jobs],
         options={"each": [{"neuron": neuron} for neuron, _ in jobs]},
     )
-    rules = refinement.rules
     episodes = [
         Episode(neuron, seed, label, label, 0.0, int(images), 0, 0.0, 0, False, [(0, 0.0, score)])
         for (neuron, seed), label, images, score in zip(

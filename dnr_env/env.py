@@ -92,7 +92,7 @@ class RefineEnv(gym.Env[Observation, Any]):
     | Key | Shape | Content |
     |-----|-------|---------|
     | `concepts` | (n_slots, dim) | unit embeddings of the candidates, best first; zero where empty |
-    | `scores` | (n_slots, 8) | score, its standard error, images / `images_per_measure`, age / `max_steps`, given by the user, present, similarity of its images with the exemplars (cosine), specificity (length of its images' mean embedding) |
+    | `scores` | (n_slots, 9) | score, its standard error, images / `images_per_measure`, age / `max_steps`, given by the user, present, similarity of its images with the exemplars (cosine), specificity (length of its images' mean embedding), simulation (correlation over the real images of its text's similarity with the neuron's activation) |
     | `exemplars` | (dim,) | mean image embedding of the neuron's exemplars |
     | `progress` | (9,) | steps left / `max_steps`, images left / 100, price of 1,000 images, user concepts left, steps since the incumbent's score rose / `max_steps`, its last four changes, latest first |
 
@@ -125,7 +125,7 @@ class RefineEnv(gym.Env[Observation, Any]):
 
     | Argument | Default | Meaning |
     |----------|---------|---------|
-    | `stack` | `"shapes"` | the set of models; also `"shapes-transfer"`, `"shapes-unfaithful"`, `"turbo"` and `"sd15"` (real models), a YAML file, or either with settings, as `"turbo probe.images=photos"` |
+    | `stack` | `"shapes"` | the set of models; also `"shapes-transfer"`, `"shapes-unfaithful"` and others of the embedded world, `"turbo"` and `"sd15"` (real models), a YAML file, or either with settings, as `"turbo probe.images=photos"` |
     | `neurons` | `"train"` | a split, a layer, or neurons such as `"layer4:0-9,planted:test"` |
     | `mutator` | `None` | a mutator of the stack by its name, as `"random"`; `None` is the first it has |
     | `user_concepts` | `None` | a list, a file, a callable, or `"simulated:0.5"` (a user whose concepts are good with that probability) |

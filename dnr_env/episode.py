@@ -93,7 +93,9 @@ class Rules:
         return min(self.max_steps, self.budget // self.images_per_measure)
 
 
-SCORE_COLUMNS = ("score", "standard_error", "images", "age", "from_user", "present", "similarity", "specificity")
+SCORE_COLUMNS = (
+    "score", "standard_error", "images", "age", "from_user", "present", "similarity", "specificity", "simulation"
+)  # fmt: skip
 """Columns of the observation `scores`."""
 RECENT = 4
 PROGRESS = ("steps_left", "budget_left", "image_cost", "user_left", "since_gain", *(f"gain_{i}" for i in range(RECENT)))
@@ -110,6 +112,7 @@ class State:
     similarities: FloatArray  # (n, capacity, most_images) cosine with the exemplars
     counts: IntArray  # (n, capacity) images measured
     concepts: FloatArray  # (n, capacity, dim) unit embeddings of the texts
+    simulations: FloatArray  # (n, capacity) correlations of the texts with the neuron over the probe set
     drawn: FloatArray  # (n, capacity, dim) sums of the images' embeddings
     born: IntArray  # (n, capacity) step at which the concept joined
     from_user: BoolArray  # (n, capacity)
@@ -139,6 +142,7 @@ class State:
             similarities=np.zeros((n, listed, images), f),
             counts=np.zeros((n, listed), np.intp),
             concepts=np.zeros((n, listed, dim), f),
+            simulations=np.zeros((n, listed)),
             drawn=np.zeros((n, listed, dim), f),
             born=np.zeros((n, listed), np.intp),
             from_user=np.zeros((n, listed), bool),
@@ -170,13 +174,14 @@ class State:
         """(n,) place in the master list of the concept that is best by the images seen."""
         return self.order[:, 0].copy()
 
-    def join(self, rows: IntArray, embeddings: FloatArray) -> IntArray:
-        """Put concepts at the end of master lists: (b,) rows, (b, dim) embeddings; returns (b,) places.
+    def join(self, rows: IntArray, embeddings: FloatArray, simulations: FloatArray) -> IntArray:
+        """Put concepts at the end of master lists: (b,) rows, (b, dim) embeddings, (b,) simulations.
 
-        A row that occurs more than once gets its concepts in their order.
+        Returns (b,) places. A row that occurs more than once gets its concepts in their order.
         """
         places = self.size[rows] + occurrence(rows)
         self.concepts[rows, places] = embeddings
+        self.simulations[rows, places] = simulations
         self.born[rows, places] = self.steps[rows]
         np.add.at(self.size, rows, 1)
         return places
@@ -217,6 +222,7 @@ class State:
             self.rules.images_per_measure,
             self.similarities[rows, places],
             self.controls[rows],
+            self.simulations[rows, places],
         )
         changed = np.unique(rows)
         self.order[changed] = np.argsort(-self.scores[changed], axis=1, kind="stable")
@@ -246,6 +252,7 @@ class State:
             present,
             self.similarities[row, slot].sum(axis=2) / counts,
             np.linalg.norm(self.drawn[row, slot], axis=2) / counts,
+            self.simulations[row, slot],
         )
         scores = np.where(present[..., None], np.stack(columns, axis=2), 0.0)
         progress = np.column_stack(

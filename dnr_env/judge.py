@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dnr_env.describe.probe import Probe
-from dnr_env.scores import correlation, score
+from dnr_env.scores import score
 from dnr_env.seeds import SeedBlock
 from dnr_env.stacks import Stack
-from dnr_env.types import FloatArray, IntArray
+from dnr_env.types import FloatArray
 
 IMAGES = 50
 
@@ -59,14 +58,17 @@ def judge(
     seeds = np.tile(SeedBlock.JUDGE.seeds(0, images), (len(labels), 1))
     seen = stack.measure(labels, which, seeds, stack.judge_lab)
 
+    texts = stack.embedder.embed_texts(labels)
+    simulation = probe.simulation(texts, which)
+
     def by(name: str) -> tuple[FloatArray, FloatArray]:
         counts = np.full(len(which), images)
-        return score(name, seen.activations, counts, images_per_measure, seen.similarities, probe.controls[which])
+        return score(
+            name, seen.activations, counts, images_per_measure, seen.similarities, probe.controls[which], simulation
+        )
 
     (value, error), (auc, _), (mad, _) = by(score_name), by("auc"), by("mad")
-    texts = stack.embedder.embed_texts(labels)
-    simulation = _simulate(probe, texts, which)
-    corrupted = {name: _simulate(stack.corrupted(name), texts, which) for name in stack.corruptions}
+    corrupted = {name: stack.corrupted(name).simulation(texts, which) for name in stack.corruptions}
     return [
         Verdict(
             value=float(value[i]),
@@ -78,10 +80,3 @@ def judge(
         )
         for i in range(len(which))
     ]
-
-
-def _simulate(probe: Probe, texts: FloatArray, neurons: IntArray) -> FloatArray:
-    """(n,) correlations of text i (n, dim) with neuron i (n,) over the probe set."""
-    # Row by row: the last digits must not depend on who else is judged.
-    similar = np.stack([probe.embeddings @ text for text in texts])
-    return correlation(similar, probe.real(neurons))

@@ -104,7 +104,8 @@ class Refinement:
             self.state.user_left[row] = len(self.queues[row])
             embeddings = self.stack.embedder.embed_texts(concepts)
             self.texts[row] = list(concepts)
-            self.state.join(np.full(len(concepts), row), embeddings)
+            simulations = self.stack.probe.simulation(embeddings, np.full(len(concepts), neuron))
+            self.state.join(np.full(len(concepts), row), embeddings, simulations)
         wanted = [(row, place) for row in rows for place in range(len(self.texts[row]))]
         self._measure([row for row, _ in wanted], [place for _, place in wanted])
         self._labels[which] = self.state.incumbent[which]
@@ -242,6 +243,7 @@ class Refinement:
             rngs=[rngs[row] for row in rows],
             neurons=self.neuron[rows],
             history=lambda i: self.history(int(rows[i])),
+            score=self.rules.score,
         )
         suggestions = self._mutator.mutate(batch)
         for row, suggestion in zip(rows.tolist(), suggestions, strict=True):
@@ -269,9 +271,9 @@ class Refinement:
         ]
         new = [i for i, place in enumerate(places) if place < 0]
         if new:
-            joined = self.state.join(
-                np.array([rows[i] for i in new]), self.stack.embedder.embed_texts([texts[i] for i in new])
-            )
+            which = np.array([rows[i] for i in new])
+            embeddings = self.stack.embedder.embed_texts([texts[i] for i in new])
+            joined = self.state.join(which, embeddings, self.stack.probe.simulation(embeddings, self.neuron[which]))
             for i, place in zip(new, joined.tolist(), strict=True):
                 places[i] = place
                 self.texts[rows[i]].append(texts[i])
@@ -302,7 +304,8 @@ class Refinement:
         seen = self.stack.measure(texts, self.neuron[rows], seeds)
         counts = np.full(len(rows), rules.reward_images)
         size, controls = rules.images_per_measure, self.state.controls[rows]
-        return score(rules.score, seen.activations, counts, size, seen.similarities, controls)[0]
+        simulations = self.stack.simulation(texts, self.neuron[rows])
+        return score(rules.score, seen.activations, counts, size, seen.similarities, controls, simulations)[0]
 
     def _value(self, rows: IntArray) -> FloatArray:
         """(b,) the labels' values."""

@@ -16,11 +16,13 @@ import numpy as np
 from dnr_env.errors import unknown
 from dnr_env.types import FloatArray, IntArray
 
-ScoreName = Literal["mean", "median", "sq_mean", "topk_sq_mean", "log_k", "semantic_k", "auc", "mad"]
+ScoreName = Literal["mean", "median", "sq_mean", "topk_sq_mean", "log_k", "semantic_k", "auc", "mad", "grounded_k"]
 SCORES: tuple[str, ...] = get_args(ScoreName)
 RANKED = SCORES[:6]
 """The six scoring methods of the DnR report's Table 1."""
 SEMANTIC_ALPHA = 0.7
+GROUNDED_ALPHA = 0.5
+"""What activation counts in `grounded_k`; the rest is simulation."""
 
 
 def check_score(name: str) -> None:
@@ -74,7 +76,7 @@ def middle(m: int) -> tuple[float, ...]:
 
 
 def _weights_for(name: str, m: int) -> tuple[float, ...]:
-    if name in ("topk_sq_mean", "log_k", "semantic_k"):
+    if name in ("topk_sq_mean", "log_k", "semantic_k", "grounded_k"):
         return top_k(max(1, m // 2), m)
     return middle(m) if name == "median" else (1 / m,) * m
 
@@ -86,6 +88,7 @@ def score(
     m: int,
     similarities: FloatArray | None = None,
     control: FloatArray | None = None,
+    simulation: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Score concepts, and say how sure that is.
 
@@ -96,6 +99,7 @@ def score(
         m: the subset size that order statistics refer to; of these the top half counts.
         similarities: (..., images) cosine of each image with the exemplars; for `semantic_k`.
         control: (..., controls) sorted normalised activations of the control set; for `auc` and `mad`.
+        simulation: (...) each concept's correlation with the neuron over the probe set; for `grounded_k`.
 
     Returns:
         (...) scores and (...) standard errors, float64. The standard error is that of the L-statistic by its
@@ -123,8 +127,8 @@ def score(
     values = np.where(place >= length - counts[..., None], values, 0.0)
     if name == "topk_sq_mean":
         values = np.square(np.maximum(values, 0.0))
-    elif name == "log_k":
-        values = np.log1p(np.maximum(values, 0.0))
+    elif name in ("log_k", "grounded_k"):
+        values = excitement(values)
     weights = _weight_table(length, name, m)[counts]
     result = (weights * values).sum(axis=-1)
     error = _standard_error(values, weights, counts)
@@ -133,8 +137,29 @@ def score(
         squared, squared_error = _squared_mean(np.where(filled, similarities, 0.0), counts, m)
         result = SEMANTIC_ALPHA * result + (1 - SEMANTIC_ALPHA) * squared
         error = np.hypot(SEMANTIC_ALPHA * error, (1 - SEMANTIC_ALPHA) * squared_error)
+    elif name == "grounded_k":
+        assert simulation is not None
+        result = GROUNDED_ALPHA * result + (1 - GROUNDED_ALPHA) * simulation
+        error = GROUNDED_ALPHA * error
     empty = counts == 0
     return np.where(empty, 0.0, result), np.where(empty, 0.0, error)
+
+
+def excitement(activations: FloatArray) -> FloatArray:
+    """log(1 + max(a, 0)) of normalised activations, of which `log_k` takes the mean; below a typical image it is 0."""
+    result: FloatArray = np.log1p(np.maximum(activations, 0.0))
+    return result
+
+
+def promise(name: str, excited: FloatArray, simulation: FloatArray) -> FloatArray:
+    """What orders concepts by the score to expect of them, before anything of them is drawn.
+
+    Args:
+        name: one of SCORES.
+        excited: (...) the `excitement` to expect of a concept's images.
+        simulation: (...) its correlation with the neuron over the probe set.
+    """
+    return GROUNDED_ALPHA * excited + (1 - GROUNDED_ALPHA) * simulation if name == "grounded_k" else excited
 
 
 def _standard_error(values: FloatArray, weights: FloatArray, counts: IntArray) -> FloatArray:

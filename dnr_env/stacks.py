@@ -102,6 +102,10 @@ class Stack:
         similarities = (evidence.embeddings * exemplars[:, None]).sum(axis=2)
         return Seen(self.probe.normalise(evidence.activations, neurons), similarities, evidence.embeddings)
 
+    def simulation(self, concepts: Sequence[str], neurons: IntArray) -> FloatArray:
+        """(b,) how well concept i foretells neuron i on the real images: `Probe.simulation`."""
+        return self.probe.simulation(self.embedder.embed_texts(concepts), neurons)
+
     def propose(self, neurons: Sequence[int], count: int) -> list[Proposal]:
         """Up to `count` candidate concepts of each neuron, the same at every call."""
         count = min(count, self.most_candidates or count)
@@ -148,9 +152,12 @@ class Stack:
         return load, (self.name,)
 
 
-EMBEDDED = ("shapes", "shapes-transfer", "shapes-unfaithful")
-"""Stacks that need no download. `shapes-transfer` is another target; `shapes-unfaithful` draws one attribute in five
-otherwise."""
+EMBEDDED = (
+    "shapes", "shapes-directions", "shapes-transfer", "shapes-unfaithful", "shapes-withheld", "shapes-unpaired"
+)  # fmt: skip
+"""Stacks that need no download. `shapes-directions` has more neurons to train on; `shapes-transfer` is another target;
+`shapes-unfaithful` draws one attribute in five otherwise; `shapes-withheld` does without nine words; `shapes-unpaired`
+draws image i of each concept with another seed."""
 SHIPPED = tuple(sorted(path.stem for path in (Path(__file__).parent / "configs").glob("*.yaml")))
 """Stacks of real models whose configurations come with the package."""
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dnr_env.errors import ConceptError, DnRError
-from dnr_env.scores import correlation
 
 if TYPE_CHECKING:
     from dnr_env.stacks import Stack
@@ -115,9 +114,7 @@ class SimulatedUser:
         ]
 
     def _good(self, neuron: int, rng: np.random.Generator, considered: int = 300) -> str:
-        vocabulary, probe = self._stack.vocabulary(), self._stack.probe
+        vocabulary = self._stack.vocabulary()
         texts: list[str] = [vocabulary[i] for i in rng.integers(len(vocabulary), size=considered).tolist()]
-        similarity = self._stack.embedder.embed_texts(texts) @ probe.embeddings.T
-        activations = np.broadcast_to(probe.real(np.array([neuron])), similarity.shape)
-        best = int(correlation(similarity, activations).argmax())
+        best = int(self._stack.simulation(texts, np.full(considered, neuron)).argmax())
         return texts[best]

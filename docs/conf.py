@@ -25,7 +25,7 @@ copyright = "2026, The DnR authors"
 version = release = installed_version("dnr-env")
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
-exclude_patterns = ["_build", "_generated"]
+exclude_patterns = ["_build", "_generated", "study"]  # parts of pages
 html_theme = "furo"
 html_title = f"DnR {release}"
 default_role = "code"  # the docstrings put code between single backticks

@@ -375,15 +375,20 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a bias less": (tensors(**{"1.b": None}), "damaged"),
     "another shape": (tensors(**{"1.w": np.zeros((3, 3), np.float32)}), "damaged"),
     "no tensors": (lambda folder: save_file({}, folder / "policy.safetensors"), "damaged"),
-    "other features": (card(features=31), "31.*29"),
+    "other features": (card(features=31), f"31.*{COUNT}"),
     "other slots": (card(slots=8), "8.*4"),
-    "another format": (card(format=9), "9.*1"),
+    "another format": (card(format=9), "9.*2"),
     "no format": (card(format=None), "will do"),
     "no moves": (card(moves=None), "damaged"),
     "other moves": (card(moves=[[0, 0], [1, 0]]), "damaged"),
     "unknown moves": (card(moves=[[9, 0]] * 10), "damaged"),
     "moves of text": (card(moves="slots"), "damaged"),
     "unknown activation": (card(activation="os.system"), "damaged"),
+    "another network": (card(network="set"), "damaged"),
+    "embeddings that are none": (card(network="raw"), "damaged"),
+    "no network": (card(network=None), "damaged"),
+    "an unknown group": (card(without=["everything"]), "damaged"),
+    "a group that is a number": (card(without=3), "damaged"),
     "return of text": (card(validation_return="high"), "damaged"),
 }
 
@@ -527,21 +532,23 @@ def test_undetermined_actions_follow_the_probabilities() -> None:
 
 
 def options(out: Path, **changes: Any) -> train.Options:
-    small: dict[str, Any] = {"envs": 16, "neurons": "layer4:0-5", "validation": "layer4:6-8", "steps": 1024}
+    small: dict[str, Any] = {
+        "envs": 16, "neurons": "layer4:0-5", "validation": "layer4:6-8", "steps": 1024, "network": "flat"
+    }  # fmt: skip
     return train.Options(out=out, **{**small, **changes})
 
 
 @pytest.mark.parametrize("moves", ["slots", "incumbent"])
-@pytest.mark.parametrize("algorithm", ["maskable-ppo", "ppo", "a2c", "dqn"])
+@pytest.mark.parametrize("algorithm", ["maskable-ppo", "ppo", "a2c", "dqn", "qr-dqn"])
 def test_the_exported_network_is_the_policy(tmp_path: Path, algorithm: str, moves: str) -> None:
     chosen = options(tmp_path, algorithm=algorithm, moves=moves, learning_rate=0.02)
     model = train.make_model(chosen, seed=0)
     untrained = network_of(model)
-    if algorithm == "dqn":
+    if "dqn" in algorithm:
         model.learning_starts = 100
     model.learn(chosen.steps)
     policy = LearnedAgent("policy", network_of(model), train.MOVE_SETS[moves], {})
-    assert policy.network.activation == ("relu" if algorithm == "dqn" else "tanh")
+    assert policy.network.activation == ("relu" if "dqn" in algorithm else "tanh")
     assert not np.array_equal(untrained.layers[0][0], policy.network.layers[0][0])
     seen, allowed = observations(600), masks(600)
     if algorithm == "maskable-ppo":
@@ -554,14 +561,14 @@ def test_the_exported_network_is_the_policy(tmp_path: Path, algorithm: str, move
         ours, _ = policy.predict(seen)
         theirs, _ = model.predict(features(seen), deterministic=True)
     assert np.array_equal(ours, policy.moves[theirs])
-    assert np.ptp(policy.network(features(seen)), axis=0).min() > 0.01  # it looks at what it sees
+    assert np.ptp(policy.network(features(seen)), axis=0).min() > 1e-4  # it looks at what it sees
 
 
-@pytest.mark.parametrize("algorithm", ["maskable-ppo", "a2c", "dqn"])
+@pytest.mark.parametrize("algorithm", ["maskable-ppo", "a2c", "dqn", "qr-dqn"])
 def test_a_checkpoint_brings_everything_back(tmp_path: Path, algorithm: str) -> None:
     chosen = options(tmp_path, algorithm=algorithm)
     model = train.make_model(chosen, seed=0)
-    if algorithm == "dqn":
+    if "dqn" in algorithm:
         model.learning_starts = 100
     model.learn(chosen.steps)
     curve = [{"steps": 1024, "validation_return": 0.1, "validation_images": 5.0}]

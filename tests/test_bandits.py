@@ -28,7 +28,7 @@ from dnr_env.shapes.language import RandomMutator
 from dnr_env.shapes.lexicon import FAMILY_SLICES, WORDS
 from dnr_env.shapes.linear import LinearMutator
 from dnr_env.shapes.parse import values_of
-from dnr_env.stacks import Stack
+from dnr_env.stacks import Stack, load
 
 JOBS: list[Job] = [(neuron, seed) for seed in (1, 2) for neuron in ("layer4:3", "layer2:9", "planted:20")]
 
@@ -264,7 +264,13 @@ def requests(seeds: Sequence[int], liked: str, images: int = 60, pad: int = 80, 
         rngs,
         np.zeros(len(seeds), int),
         lambda i: [],
+        "log_k",
     )
+
+
+def linear(prior: float = 2.0) -> LinearMutator:
+    """The mutator that knows nothing of what its neurons do on real images."""
+    return LinearMutator(lambda: load("shapes").probe, prior=prior)
 
 
 def answers(mutator: LinearMutator | RandomMutator, batch: MutationBatch) -> list[str]:
@@ -279,23 +285,23 @@ def test_linear_names_the_planted_attribute(liked: str) -> None:
         part = next(part for part in FAMILY_SLICES if part.start <= words < part.stop)
         return float(np.mean([row[words] and row[part].sum() == 1 for row in allowed]))
 
-    assert share(LinearMutator()) > 0.8
+    assert share(linear()) > 0.8
     assert share(RandomMutator()) < 0.2
 
 
 def test_more_images_make_linear_surer() -> None:
     kinds = [
-        len(set(answers(LinearMutator(), requests(range(60), "red", images=images, pad=200, noise=0.1))))
+        len(set(answers(linear(), requests(range(60), "red", images=images, pad=200, noise=0.1))))
         for images in (0, 5, 200)
     ]
     assert kinds[0] > 40  # without evidence, chance decides
     assert kinds[0] >= kinds[1] > kinds[2] - 20
-    reds = sum("red" in text.split() for text in answers(LinearMutator(), requests(range(60), "red", images=0)))
+    reds = sum("red" in text.split() for text in answers(linear(), requests(range(60), "red", images=0)))
     assert reds < 20
 
 
 def test_linear_answers_are_untried_drawable_and_nobody_elses_affair(stack: Stack) -> None:
-    mutator, seeds = LinearMutator(), list(range(30))
+    mutator, seeds = linear(), list(range(30))
     batch = requests(seeds, "red", images=20)
     tried: list[list[str]] = [["small thing"] for _ in seeds]
     for _ in range(6):
@@ -311,25 +317,28 @@ def test_linear_answers_are_untried_drawable_and_nobody_elses_affair(stack: Stac
 
 
 def test_linear_samples_are_equal_to_the_last_bit_in_any_batch() -> None:
-    mutator, seeds = LinearMutator(), list(range(65))
-    together = mutator._weights(requests(seeds, "red"))
+    mutator, seeds = linear(), list(range(65))
+    weights, intercepts = mutator._weights(requests(seeds, "red"))
     for seed in seeds:
-        assert np.array_equal(mutator._weights(requests([seed], "red"))[0], together[seed])
+        alone, intercept = mutator._weights(requests([seed], "red"))
+        assert np.array_equal(alone[0], weights[seed])
+        assert intercept[0] == intercepts[seed]
 
 
 def test_linear_samples_follow_the_posterior() -> None:
-    """Conjugate normal: mean (X'X + p)^-1 X'y of centred data, covariance s² (X'X + p)^-1."""
+    """Conjugate normal: mean (X'X + p)^-1 X'y of centred data, y = log(1 + max(a, 0)), covariance s² (X'X + p)^-1."""
     batch, n = requests([5], "red"), 20_000
     shown = lexicon.word_probabilities(batch.embeddings[0, :60]).astype(float)
     x = shown - shown.mean(axis=0)
-    y = batch.activations[0, :60] - batch.activations[0, :60].mean()
+    excited = np.log1p(np.maximum(batch.activations[0, :60].astype(float), 0))
+    y = excited - excited.mean()
     inverse = np.linalg.inv(x.T @ x + 2 * np.eye(len(WORDS)))
     mean = inverse @ x.T @ y
     samples = []
     for start in range(0, n, 1000):
         many = {key: np.repeat(getattr(batch, key), 1000, axis=0) for key in ("embeddings", "activations", "seen")}
         part = dataclasses.replace(batch, rngs=[np.random.default_rng(start + i) for i in range(1000)], **many)
-        samples.append(LinearMutator(prior=2.0)._weights(part))
+        samples.append(linear(prior=2.0)._weights(part)[0])
     variance = (y @ y - y @ x @ mean) / 60
     scale = np.sqrt(variance * np.diag(inverse))
     assert np.abs((np.concatenate(samples).mean(axis=0) - mean) / scale).max() < 5 / np.sqrt(n)
@@ -397,17 +406,31 @@ def test_linear_passes_over_what_was_not_seen() -> None:
     other = requests(range(10), "red", images=30)
     other.embeddings[:, 30:] = 0
     other.activations[:, 30:] = np.nan
-    assert answers(LinearMutator(), other) == answers(LinearMutator(), batch)
+    assert answers(linear(), other) == answers(linear(), batch)
 
 
 def test_linear_gives_the_text_back_where_all_is_tried() -> None:
     batch = dataclasses.replace(requests([0], "red"), tried=[list(lexicon.vocabulary())])
-    assert answers(LinearMutator(), batch) == ["small thing"]
+    assert answers(linear(), batch) == ["small thing"]
 
 
 def test_linear_does_not_mind_a_concept_that_is_not_in_the_vocabulary() -> None:
     batch = dataclasses.replace(requests([0], "red"), concepts=["small red striped star on black"])
-    assert answers(LinearMutator(), batch) == answers(LinearMutator(), requests([0], "red"))
+    assert answers(linear(), batch) == answers(linear(), requests([0], "red"))
+
+
+@pytest.mark.parametrize("kind", ["linear", "informed", "informed of any stack"])
+def test_what_is_proposed_depends_on_whether_real_images_count(stack: Stack, kind: str) -> None:
+    """Without a drawing seen, a mutator under grounded_k proposes what foretells the neuron better than under log_k."""
+    mutator = any_stacks(stack) if kind.endswith("stack") else stack.mutators[kind]
+    neurons = np.array(select(stack.lab.reader.neurons, "planted:validation"))
+    batch = dataclasses.replace(requests(neurons.tolist(), "red", images=0), neurons=neurons)
+    known = {}
+    for score in ("log_k", "grounded_k"):
+        asked = dataclasses.replace(batch, score=score, rngs=[np.random.default_rng(int(n)) for n in neurons])
+        texts = [suggestion.concept for suggestion in mutator.mutate(asked)]
+        known[score] = stack.simulation(texts, neurons).mean()
+    assert known["grounded_k"] > known["log_k"]
 
 
 def test_a_loop_may_ask_for_a_mutator() -> None:
@@ -435,13 +458,14 @@ def test_search_finds_better_labels_than_random(stack: Stack) -> None:
 # --- labels at the ends of the scale ---------------------------------------------------------------------------------
 
 
-def test_the_oracle_is_above_everybody_and_chance_below(stack: Stack) -> None:
+@pytest.mark.parametrize("score", ["log_k", "grounded_k"])
+def test_the_oracle_is_above_everybody_and_chance_below(stack: Stack, score: str) -> None:
     neurons = [stack.lab.reader.neurons[i] for i in select(stack.lab.reader.neurons, "validation")][::3]
     agents = ("constant", "random-label", "stop", "clip-dissect", "patience:10@linear", "oracle")
     values = {}
     for agent in agents:
-        episodes = list(rollout(make_agent(agent), [(neuron, 1) for neuron in neurons]))
-        verdicts = judge(stack, neurons, [e.label for e in episodes], "log_k", 5)
+        episodes = list(rollout(make_agent(agent), [(neuron, 1) for neuron in neurons], score=score))
+        verdicts = judge(stack, neurons, [e.label for e in episodes], score, 5)
         values[agent] = float(np.mean([verdict.value for verdict in verdicts]))
     assert max(values, key=values.__getitem__) == "oracle"
     assert max(values["constant"], values["random-label"]) < values["stop"]
@@ -462,7 +486,7 @@ def test_labels_of_nothing(stack: Stack) -> None:
 def test_an_oracle_that_does_not_know_says_so(stack: Stack) -> None:
     ignorant = dataclasses.replace(stack, name="other", optimum=lambda score: {})
     with pytest.raises(DnRError, match=r"'oracle' .* 'other'.* will do") as caught:
-        make_agent("oracle").labels(ignorant, ["layer4:3"])
+        make_agent("oracle").labels(ignorant, ["layer4:3"], "grounded_k")
     assert "\n" not in str(caught.value)
 
 

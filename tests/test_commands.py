@@ -27,7 +27,10 @@ from agents.learned import LearnedAgent
 from dnr_env.scores import RANKED
 
 ROOT = Path(__file__).parent.parent
-SMALL = ("--seeds", "0", "--envs", "16", "--neurons", "planted:0-5", "--validation", "planted:0-3")
+SMALL = (
+    "--seeds", "0", "--envs", "16", "--neurons", "planted:0-5", "--validation", "planted:0-3", "--stack", "shapes",
+    "--score", "log_k", "--user-concepts", "none", "--image-cost", "0.0005", "--budget", "100",
+)  # fmt: skip
 TRAIN = (*SMALL, "--steps", "4096", "--checkpoint-every", "2048")
 
 

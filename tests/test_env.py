@@ -234,8 +234,9 @@ def test_keep_has_zero_expected_gain_in_observed_mode(stack: Stack, name: str) -
         many, few = order[:25], order[:5]
         controls = stack.probe.controls[neurons]
         counts = np.full(len(neurons), 0)
-        late, _ = score(name, a[:, many], counts + 25, 5, similar.T[:, many], controls)
-        early, _ = score(name, a[:, few], counts + 5, 5, similar.T[:, few], controls)
+        simulation = stack.simulation([texts[row]] * len(neurons), neurons)
+        late, _ = score(name, a[:, many], counts + 25, 5, similar.T[:, many], controls, simulation)
+        early, _ = score(name, a[:, few], counts + 5, 5, similar.T[:, few], controls, simulation)
         gains.append((late - early).mean())
     assert abs(np.mean(gains)) < 3.5 * np.std(gains) / np.sqrt(len(gains))
 

@@ -244,6 +244,26 @@ def test_the_probe_set_of_the_stack(stack: Stack) -> None:
     np.testing.assert_array_equal(stack.lab.reader.read(probe.images(indices))[0], probe.activations[indices])
 
 
+@given(st.integers(0, 1 << 20), st.integers(3, 60), st.integers(1, 5), st.integers(2, 6))
+@settings(deadline=None, max_examples=60)
+def test_simulation_is_the_correlation_over_the_images(seed: int, images: int, texts: int, dim: int) -> None:
+    rng = np.random.default_rng(seed)
+    probe = probe_of(rng.gamma(2, 1, (images, 4)) * [1, 1e-3, 1e3, 0] + 5)
+    embeddings = rng.normal(size=(images, dim)).astype(np.float32)
+    probe.embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    labels = rng.normal(size=(texts, dim))
+    neurons = rng.integers(0, 3, texts)
+    wanted = [
+        np.corrcoef(probe.embeddings.astype(float) @ label, probe.activations[:, neuron].astype(float))[0, 1]
+        for label, neuron in zip(labels, neurons, strict=True)
+    ]
+    np.testing.assert_allclose(probe.simulation(labels, neurons), wanted, atol=1e-3)
+    alone = [probe.simulation(labels[[i]], neurons[[i]])[0] for i in range(texts)]
+    np.testing.assert_array_equal(probe.simulation(labels, neurons), alone)
+    assert (probe.simulation(labels, np.full(texts, 3)) == 0).all()
+    assert (probe.simulation(np.zeros((texts, dim)), neurons) == 0).all()
+
+
 # --- proposals -----------------------------------------------------------------------------------
 
 

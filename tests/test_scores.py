@@ -35,7 +35,7 @@ def score_all(name: str, activations: FloatArray, similarities: FloatArray) -> t
     """Score (rows, n) activations, all of whose places are filled."""
     rows, n = activations.shape
     control = np.broadcast_to(CONTROL, (rows, len(CONTROL)))
-    return score(name, activations, np.full(rows, n), M, similarities, control)
+    return score(name, activations, np.full(rows, n), M, similarities, control, np.full(rows, 0.4))
 
 
 def samples(rows: int, n: int, seed: int) -> tuple[FloatArray, FloatArray]:
@@ -70,7 +70,9 @@ def test_weights_of_a_mean_sum_to_one_and_none_is_negative(n: int, data: st.Data
 # --- values ---------------------------------------------------------------------------------------
 
 
-def plain(name: str, activations: list[float], similarities: list[float], control: list[float], m: int) -> float:
+def plain(
+    name: str, activations: list[float], similarities: list[float], control: list[float], simulation: float, m: int
+) -> float:
     """The score of exactly m images, by its formula."""
     best = sorted(activations, reverse=True)[: max(1, m // 2)]
     if name == "median":
@@ -81,6 +83,8 @@ def plain(name: str, activations: list[float], similarities: list[float], contro
         return sum(max(a, 0) ** 2 for a in best) / len(best)
     if name == "log_k":
         return sum(log1p(max(a, 0)) for a in best) / len(best)
+    if name == "grounded_k":
+        return 0.5 * sum(log1p(max(a, 0)) for a in best) / len(best) + 0.5 * simulation
     if name == "semantic_k":
         return SEMANTIC_ALPHA * sum(best) / len(best) + (1 - SEMANTIC_ALPHA) * (sum(similarities) / m) ** 2
     if name == "auc":
@@ -101,9 +105,10 @@ def test_score_of_m_images_is_its_formula(name: str, m: int) -> None:
     activations = np.round(rng.normal(0.5, 1, (20, m)), 1)
     similarities = rng.uniform(-1, 1, (20, m))
     control = np.sort(np.round(rng.normal(size=(20, 30)), 1), axis=1)
-    found, _ = score(name, activations, np.full(20, m), m, similarities, control)
+    simulation = rng.uniform(-1, 1, 20)
+    found, _ = score(name, activations, np.full(20, m), m, similarities, control, simulation)
     for row, value in enumerate(found):
-        arguments = activations[row].tolist(), similarities[row].tolist(), control[row].tolist(), m
+        arguments = activations[row].tolist(), similarities[row].tolist(), control[row].tolist(), simulation[row], m
         assert value == pytest.approx(plain(name, *arguments))
 
 
@@ -154,11 +159,10 @@ def test_unfilled_places_do_not_matter(name: str) -> None:
     counts = np.arange(40) % 13
     control = np.broadcast_to(CONTROL, (40, len(CONTROL)))
     garbage = np.random.default_rng(0).choice([np.nan, np.inf, -np.inf, 1e30, 0.0], (2, *activations.shape))
-    filled = np.arange(12) < counts[:, None]
-    clean = score(name, np.where(filled, activations, 0), counts, M, np.where(filled, similarities, 0), control)
-    dirty = score(
-        name, np.where(filled, activations, garbage[0]), counts, M, np.where(filled, similarities, garbage[1]), control
-    )
+    filled, half = np.arange(12) < counts[:, None], np.full(40, 0.4)
+    clean = score(name, np.where(filled, activations, 0), counts, M, np.where(filled, similarities, 0), control, half)
+    unclean = np.where(filled, activations, garbage[0]), np.where(filled, similarities, garbage[1])
+    dirty = score(name, unclean[0], counts, M, unclean[1], control, half)
     np.testing.assert_array_equal(clean, dirty)
     for row in (1, 7, 12, 38):
         alone = score_all(name, activations[[row], : counts[row]], similarities[[row], : counts[row]])
@@ -169,9 +173,9 @@ def test_unfilled_places_do_not_matter(name: str) -> None:
 def test_no_image_scores_zero_and_one_image_is_unsure(name: str) -> None:
     activations, similarities = samples(2, 6, seed=4)
     control = np.broadcast_to(CONTROL, (2, len(CONTROL)))
-    values, errors = score(name, activations, np.array([0, 1]), M, similarities, control)
+    values, errors = score(name, activations, np.array([0, 1]), M, similarities, control, np.full(2, 0.4))
     assert (values[0], errors[0]) == (0, 0)
-    assert errors[1] > 0.5
+    assert errors[1] >= 0.5
 
 
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray], ids=["C", "Fortran"])
@@ -181,10 +185,11 @@ def test_a_row_does_not_depend_on_the_others(name: str, layout: Any) -> None:
     activations, similarities = samples(33, 25, seed=5)
     counts = rng.integers(0, 26, 33)
     control = np.sort(rng.normal(size=(33, 100)), axis=1)
-    together = score(name, layout(activations), counts, M, layout(similarities), layout(control))
+    simulation = rng.uniform(-1, 1, 33)
+    together = score(name, layout(activations), counts, M, layout(similarities), layout(control), simulation)
     for row in range(33):
         one = slice(row, row + 1)
-        alone = score(name, activations[one], counts[one], M, similarities[one], control[one])
+        alone = score(name, activations[one], counts[one], M, similarities[one], control[one], simulation[one])
         assert (together[0][row], together[1][row]) == (alone[0][0], alone[1][0])
 
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,10 @@ from hypothesis import strategies as st
 import dnr_env
 from dnr_env.errors import ConceptError
 from dnr_env.models import MutationBatch
+from dnr_env.neurons import split_of
+from dnr_env.seeds import SeedBlock
 from dnr_env.shapes import lexicon, planted, train_target
+from dnr_env.shapes.directions import DirectionsReader
 from dnr_env.shapes.language import EvidenceMutator, LexiconEmbedder, LexiconWriter, RandomMutator
 from dnr_env.shapes.lexicon import (
     ANYTHING,
@@ -35,7 +39,7 @@ from dnr_env.shapes.network import to_input
 from dnr_env.shapes.parse import MAX_TEXT, normalise, parse, values_of
 from dnr_env.shapes.planted import FORMULAS, precision_recall
 from dnr_env.shapes.reader import ShapesReader
-from dnr_env.shapes.render import SIDE, Renderer, draw
+from dnr_env.shapes.render import SIDE, Renderer, _own_seed, draw
 from dnr_env.stacks import Stack
 from dnr_env.types import FloatArray, ImageArray, IntArray
 
@@ -329,6 +333,70 @@ def test_the_unfaithful_stack_draws_otherwise_but_knows_the_same_real_images(sta
     assert other.probe.fingerprint == stack.probe.fingerprint
 
 
+def test_unpaired_images_differ_in_what_a_seed_decides_and_in_nothing_that_is_named() -> None:
+    seeds = range(FRESH, FRESH + 400)
+    paired, unpaired = Renderer(), Renderer(paired=False)
+    for concept in ("red star", "warm thing"):
+        codes, uniforms = unpaired.resolve([concept] * 400, seeds)
+        together, shared = paired.resolve([concept] * 400, seeds)
+        assert not np.isclose(uniforms, shared).any(axis=1).all()
+        for family, words in asked_for(concept).items():
+            assert np.isin(codes[:, family], words).all()
+            np.testing.assert_array_equal(np.unique(codes[:, family]), np.unique(together[:, family]))
+    (one, _), (other, _) = (unpaired.resolve([text] * 400, seeds) for text in ("red star", "blue star"))
+    alike, _ = paired.resolve(["blue star"] * 400, seeds)
+    texture = lexicon.TEXTURE
+    assert np.mean(one[:, texture] == other[:, texture]) < 0.3
+    np.testing.assert_array_equal(paired.resolve(["red star"] * 400, seeds)[0][:, texture], alike[:, texture])
+    np.testing.assert_array_equal(unpaired.resolve(["red star"] * 400, seeds)[0], one)
+
+
+@given(st.sampled_from(list(SeedBlock)), st.integers(0, (1 << 30) - 1), concepts)
+@settings(deadline=None)
+def test_unpaired_seeds_stay_in_their_block(block: SeedBlock, place: int, concept: str) -> None:
+    assert 0 <= _own_seed(concept, block + place) - block < 1 << 30
+
+
+def test_nobody_says_a_word_that_is_withheld() -> None:
+    """Not the proposals, not the mutators, not the simulated user, not the optimum."""
+    withheld = dnr_env.load_stack("shapes-withheld")
+    said = set(withheld.vocabulary())
+    assert not any(lexicon.WITHHELD & set(text.split()) for text in said)
+    for text in set(VOCABULARY) - said:
+        assert lexicon.WITHHELD & set(text.split())
+    assert set(withheld.optimum("grounded_k").values()) <= said
+    for mutator in withheld.mutators:
+        envs = gym.make_vec(
+            "dnr_env:DnR/Refine-v0", num_envs=8, stack="shapes-withheld", mutator=mutator, user_concepts="simulated:0.5"
+        )
+        _, infos = envs.reset(seed=3)
+        for step in range(8):
+            action = dnr_env.Action.ADD if step == 0 else dnr_env.Action.MUTATE
+            _, _, _, _, infos = envs.step(np.full(8, action))
+        assert {text for texts in infos["master"] for text in texts} <= said
+        envs.close()
+
+
+def test_directions_join_two_train_channels_of_one_layer() -> None:
+    base = ShapesReader(16)
+    reader = DirectionsReader(base)
+    pairs, weights, kinds = reader._parts
+    names = np.array(base.neurons)[pairs]
+    assert all(split_of(name) == "train" for name in names.ravel())
+    assert all(one.split(":")[0] == other.split(":")[0] != "planted" for one, other in names)
+    assert (pairs[:, 0] != pairs[:, 1]).all()
+    images = Renderer().generate(["thing"] * 20, range(FRESH, FRESH + 20))
+    activations, embeddings = reader.read(images)
+    channels, same = base.read(images)
+    np.testing.assert_array_equal(embeddings, same)
+    np.testing.assert_array_equal(reader.read(images[3:4])[0], activations[3:4])
+    for place in (0, 1, 2, 300, 599):
+        first, second = channels[:, pairs[place]].T / reader._spread[pairs[place]][:, None]
+        second = weights[place] * second
+        wanted = (first + second, first - second, np.maximum(first, second))[kinds[place]]
+        np.testing.assert_allclose(activations[:, place], wanted, rtol=1e-5, atol=1e-6)
+
+
 # --- planted neurons -----------------------------------------------------------------------------
 
 
@@ -541,7 +609,9 @@ def batch_of(
         activations.append(np.random.default_rng(seed).normal(size=pad).astype(np.float32))
     seen = np.arange(pad) < np.full((len(concepts), 1), images)
     rngs = [np.random.default_rng(seed) for seed in seeds]
-    return MutationBatch(concepts, tried, np.array(embeddings), np.array(activations), seen, rngs, NOBODY, lambda i: [])
+    return MutationBatch(
+        concepts, tried, np.array(embeddings), np.array(activations), seen, rngs, NOBODY, lambda i: [], "log_k"
+    )
 
 
 def mutants(mutator: EvidenceMutator | RandomMutator, batch: MutationBatch) -> list[str]:
@@ -625,7 +695,7 @@ def test_evidence_finds_the_attribute_that_excites() -> None:
         seen = np.ones((episodes, 30), bool)
         tried = [{"red thing"}] * episodes
         concepts = ["red thing"] * episodes
-        batch = MutationBatch(concepts, tried, embeddings, activations, seen, rngs, NOBODY, lambda i: [])
+        batch = MutationBatch(concepts, tried, embeddings, activations, seen, rngs, NOBODY, lambda i: [], "log_k")
         answers = mutants(mutator, batch)
         return np.mean([striped in asked_for(answer).get(lexicon.TEXTURE, []) for answer in answers])
 

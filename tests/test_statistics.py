@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
-from scipy.stats import trim_mean
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+from scipy.optimize import minimize
+from scipy.special import softmax
+from scipy.stats import mannwhitneyu, trim_mean
 
-from agents import statistics
-from agents.results import Results
-from agents.statistics import Interval, iqm, iqm_interval, mean_interval
+from agents import make_agent, statistics
+from agents.bounds import complexity, least_images
+from agents.plots import plot_curves, plot_differences, plot_profiles
+from agents.results import Results, images_to_reach
+from agents.rollout import rollout
+from agents.statistics import (
+    Interval,
+    difference_interval,
+    iqm,
+    iqm_interval,
+    mean_interval,
+    probability_of_improvement,
+    profile,
+)
+from dnr_env.stacks import Stack
 from dnr_env.types import FloatArray
 
 Estimator = Callable[[FloatArray], Interval]
+few = settings(max_examples=25, deadline=None)
 
 
 def width(interval: Interval) -> float:
@@ -89,7 +112,7 @@ def test_paired_differences_are_sharper() -> None:
 
 
 def test_differences_pair_neurons_and_seeds_whatever_the_order_of_the_records() -> None:
-    """A constant difference has no width, with training seeds on either side and records in any order."""
+    """A constant difference has the width of the training seeds alone, on either side, with records in any order."""
     rng = np.random.default_rng(1)
     base = {(n, s): rng.normal() for n in range(12) for s in (1, 2, 3)}
     members = {"policy": (("seed-0", 0.4), ("seed-1", 0.6)), "loop": (("", 0.0),)}
@@ -101,8 +124,8 @@ def test_differences_pair_neurons_and_seeds_whatever_the_order_of_the_records() 
     ]
     rng.shuffle(records)
     results = Results(records, {})
-    behind = results.difference("loop", "policy", "value")  # the policy's two seeds are averaged: 0.5
-    assert (behind.estimate, behind.low, behind.high) == pytest.approx((-0.5, -0.5, -0.5))
+    behind = results.difference("loop", "policy", "value")
+    assert (behind.estimate, behind.low, behind.high) == pytest.approx((-0.5, -0.6, -0.4))
     ahead = results.difference("policy", "loop", "value")
     assert ahead.estimate == pytest.approx(0.5)
     assert (ahead.low, ahead.high) == pytest.approx((0.4, 0.6))  # the policies differ on all neurons together
@@ -114,3 +137,258 @@ def test_a_fraction_of_nothing_is_none() -> None:
     assert Results(records, {}).fraction("a") is None
     half = Results([record("a", "", 0, 1, 0.25)], {"layer4:0": 0.5}).fraction("a")
     assert half == Interval(0.5, 0.5, 0.5)
+
+
+# --- profiles and probability of improvement ---------------------------------------------------------------------
+
+
+def runs(neurons: int | None = None) -> st.SearchStrategy[FloatArray]:
+    """Small tables with many ties."""
+    sides = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 4) if neurons is None else st.just(neurons))
+    return hnp.arrays(np.float64, sides, elements=st.integers(-3, 3).map(float))
+
+
+@few
+@given(runs(), st.lists(st.floats(-4, 4), min_size=1, max_size=6))
+def test_a_profile_is_the_share_above_with_the_interval_of_that_share(
+    table: FloatArray, thresholds: list[float]
+) -> None:
+    shares, low, high = profile(table, np.array(thresholds))
+    for i, threshold in enumerate(thresholds):
+        alone = mean_interval((table > threshold).astype(float))
+        assert (shares[i], low[i], high[i]) == pytest.approx((alone.estimate, alone.low, alone.high))
+
+
+@few
+@given(runs())
+def test_a_profile_falls_from_one_to_zero(table: FloatArray) -> None:
+    for curve in profile(table, np.linspace(-4, 4, 17)):
+        assert (np.diff(curve) <= 0).all()
+        assert (curve[0], curve[-1]) == (1, 0)
+
+
+@few
+@given(st.integers(1, 3).flatmap(lambda neurons: st.tuples(runs(neurons), runs(neurons))))
+def test_probability_of_improvement_is_that_of_mann_and_whitney(pair: tuple[FloatArray, FloatArray]) -> None:
+    ours, others = pair
+    found = probability_of_improvement(ours, others)
+    expected = [
+        mannwhitneyu(ours[..., n].ravel(), others[..., n].ravel(), method="asymptotic").statistic
+        / (ours[..., n].size * others[..., n].size)
+        for n in range(ours.shape[2])
+    ]
+    assert found.estimate == pytest.approx(np.mean(expected))
+    assert 0 <= found.low <= found.high <= 1
+    assert probability_of_improvement(others, ours).estimate == pytest.approx(1 - found.estimate)
+    assert probability_of_improvement(ours, ours).estimate == 0.5
+    assert probability_of_improvement(ours + 7, others) == Interval(1, 1, 1)
+
+
+def test_the_interval_of_the_probability_of_improvement_is_that_of_the_plain_bootstrap() -> None:
+    """Drawn one by one in plain Python, by the words of its definition, from unequal tables."""
+    rng = np.random.default_rng(5)
+    ours, others = rng.normal(0.4, size=(3, 4, 6)), rng.normal(size=(2, 3, 6)) + rng.normal(size=6)
+    samples = []
+    for _ in range(4000):
+        members, other_members = rng.integers(3, size=3), rng.integers(2, size=2)
+        wins = []
+        for neuron in rng.integers(6, size=6):
+            x = ours[members][:, rng.integers(4, size=4), neuron]
+            y = others[other_members][:, rng.integers(3, size=3), neuron]
+            wins.append((x.ravel()[:, None] > y.ravel()).mean())
+        samples.append(np.mean(wins))
+    found = probability_of_improvement(ours, others)
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(samples, (2.5, 97.5))), abs=0.02)
+
+
+def test_intervals_of_the_probability_of_improvement_cover_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two agents as good as each other, over neurons that favour the one or the other."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 300)
+    rng = np.random.default_rng(11)
+    found = [
+        probability_of_improvement(rng.normal(size=(1, 3, 40)) + rng.normal(size=40), rng.normal(size=(1, 3, 40)))
+        for _ in range(200)
+    ]
+    assert 0.88 <= np.mean([i.low <= 0.5 <= i.high for i in found]) <= 0.99
+
+
+def test_intervals_of_differences_cover_the_truth_where_both_agents_are_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With as many members on either side, leaving out the other's would cover about 80%."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 300)
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(200):
+        ours, others = (rng.normal(size=(10, 1, 1)) + 0.1 * rng.normal(size=(10, 2, 20)) for _ in range(2))
+        found.append(difference_interval(ours, others))
+    assert 0.88 <= np.mean([i.low <= 0 <= i.high for i in found]) <= 0.99
+
+
+# --- quality against images, regret, attributes ------------------------------------------------------------------
+
+
+def episode(agent: str, member: str, neuron: int, seed: int, gains: list[float]) -> dict[str, Any]:
+    """A record of one measurement of five images a gain, after a start at none."""
+    curve = [[5 * i, gain, 0.0] for i, gain in enumerate([0.0, *gains])]
+    return {**record(agent, member, neuron, seed, 0.0), "curve": curve, "added_images": 5 * len(gains)}
+
+
+def test_the_gain_is_that_of_the_last_point_at_or_below() -> None:
+    results = Results([episode("a", "", 0, 1, [0.5, 0.3]), episode("a", "", 1, 1, [])], {})
+    assert results.gain_at("a", 4).tolist() == [[[0, 0]]]
+    assert results.gain_at("a", 5).tolist() == [[[0.5, 0]]]
+    assert results.gain_at("a", np.array([0, 9, 10, 99]))[0, 0, 0].tolist() == [0, 0.5, 0.3, 0.3]
+    assert results.area("a", 10).estimate == pytest.approx((0.5 * 5) / 10 / 2)
+    assert results.area("a", 20).estimate == pytest.approx((0.5 * 5 + 0.3 * 10) / 20 / 2)
+
+
+def test_the_gain_counts_what_stop_chose() -> None:
+    """STOP draws nothing: it adds a point at the images of the one before, with its own choice of label."""
+    stopped = episode("a", "", 0, 1, [0.5])
+    stopped["curve"].append([5, 0.7, 0.0])
+    assert Results([stopped], {}).gain_at("a", 5).item() == 0.7
+
+
+def test_images_to_reach_by_hand() -> None:
+    results = Results([episode("a", "", 0, 1, [0.2, 0.1, 0.6]), episode("a", "", 1, 1, [0.4])], {})
+    found = [images_to_reach(results, "a", target) for target in (-1.0, 0.0, 0.25, 0.3, 0.45, 0.5, 0.51)]
+    assert found == [0, 0, 5, 5, 15, 15, None]
+
+
+@few
+@given(st.lists(st.lists(st.floats(-1, 1), max_size=5), min_size=1, max_size=4), st.floats(-1, 1), st.floats(-1, 1))
+def test_more_takes_no_fewer_images(gains: list[list[float]], one: float, other: float) -> None:
+    results = Results([episode("a", "", n, 1, g) for n, g in enumerate(gains)], {})
+    less, more = (images_to_reach(results, "a", target) for target in sorted((one, other)))
+    if more is not None:
+        assert less is not None
+        assert less <= more
+        assert results.gain_at("a", more).mean() >= max(one, other)
+
+
+def test_a_played_curve_ends_at_the_held_out_gain_of_the_label(stack: Stack) -> None:
+    """The label's value on reward images less the first one's: not what the agent's own images promised."""
+    neurons = [f"layer4:{n}" for n in range(4)]
+    played = list(rollout(make_agent("patience:4"), [(neuron, 1) for neuron in neurons], stack=stack))
+    envs: Any = gym.make_vec("dnr_env:DnR/Refine-v0", num_envs=4, stack=stack, neurons="all")
+    envs.reset(seed=0, options={"each": [{"neuron": neuron} for neuron in neurons]})
+    value, rows = envs.unwrapped.refinement.value, np.arange(4)
+    gains = value(rows, [e.label for e in played]) - value(rows, [e.first_label for e in played])
+    envs.close()
+    assert np.count_nonzero(gains) > 1
+    records = [{"agent": "patience:4", "member": "", **asdict(e)} for e in played]
+    results = Results(records, {})
+    assert results.gain_at("patience:4", 100)[0, 0] == pytest.approx(gains)
+    assert results.gain_at("patience:4", 0)[0, 0].tolist() == [0, 0, 0, 0]
+    observed = np.array([e.curve[-1][2] - e.curve[0][2] for e in played])
+    assert not np.allclose(gains, observed)
+
+
+def test_regret_is_over_the_neurons_of_known_optimum() -> None:
+    records = [record("a", "", n, seed, 0.1 * n) for n in range(4) for seed in (1, 2)]
+    regret = Results(records, {"layer4:3": 0.5, "layer4:1": 0.5, "layer9:9": 7.0}).regret("a")
+    assert regret is not None
+    assert (regret.estimate, regret.low, regret.high) == pytest.approx((0.3, 0.2, 0.4))
+    assert Results(records, {}).regret("a") is None
+
+
+def attributes(agent: str, neuron: str, precision: float | None, recall: float | None) -> dict[str, Any]:
+    return {"agent": agent, "member": "", "neuron": neuron, "seed": 1, "precision": precision, "recall": recall}
+
+
+def test_f1_is_of_each_record_and_then_the_mean() -> None:
+    named = [("planted:1", 1.0, 0.5), ("layer4:1", None, None), ("planted:2", 0.0, 0.0), ("planted:3", 0.5, 1.0)]
+    better = [(name, p, None if p is None else 1.0) for name, p, _ in named]
+    results = Results([attributes("a", *n) for n in named] + [attributes("b", *n) for n in better], {})
+    found = results.f1("a")
+    assert found is not None
+    assert found.estimate == pytest.approx((2 / 3 + 0 + 2 / 3) / 3)
+    assert 0 <= found.low < found.estimate <= found.high == pytest.approx(2 / 3)
+    ahead = results.f1_difference("b", "a")
+    assert ahead is not None
+    assert ahead.estimate == pytest.approx((1 / 3 + 0 + 0) / 3)
+    unknown = Results([attributes("a", "layer4:1", None, None)], {})
+    assert unknown.f1("a") is None
+    assert unknown.f1_difference("a", "a") is None
+
+
+# --- the bound on images -----------------------------------------------------------------------------------------
+
+scores = st.lists(st.integers(0, 1000).map(lambda i: i / 1000), min_size=2, max_size=40)
+untied = scores.filter(lambda means: means.count(max(means)) == 1)
+
+
+@given(st.integers(2, 200), st.floats(1e-4, 10), st.floats(1e-3, 10))
+def test_complexity_of_equal_gaps(k: int, gap: float, sigma: float) -> None:
+    assert complexity([gap, *[0.0] * (k - 1)], sigma) == pytest.approx(
+        2 * (sigma / gap) ** 2 * (1 + (k - 1) ** 0.5) ** 2
+    )
+
+
+@given(untied, st.floats(0.01, 2))
+def test_complexity_is_between_the_sum_of_the_inverse_gaps_and_twice_that(means: list[float], sigma: float) -> None:
+    gaps = np.sort(max(means) - np.array(means))[1:]
+    total = float((2 * sigma**2 / np.array([gaps[0], *gaps]) ** 2).sum())
+    assert total * (1 - 1e-9) <= complexity(means, sigma) <= 2 * total * (1 + 1e-9)
+
+
+@few
+@given(untied, st.randoms(use_true_random=False), st.floats(-5, 5))
+def test_complexity_does_not_know_order_nor_level(means: list[float], random: Random, level: float) -> None:
+    shuffled = random.sample(means, len(means))
+    assert complexity(shuffled, 0.3) == complexity(means, 0.3)
+    assert complexity([mean + level for mean in means], 0.3) == pytest.approx(complexity(means, 0.3), rel=1e-6)
+
+
+@pytest.mark.parametrize("means", [(0.5, 0.4, 0.1), (0.5, 0.45, 0.44), (0.3, 0.9, 0.89), (1.0, 0.0, 0.9)])
+def test_complexity_against_brute_force(means: tuple[float, float, float]) -> None:
+    """The best shares of the images of three, by a search over them: the definition of T*."""
+    best, *others = sorted(means, reverse=True)
+    gaps = best - np.array(others)
+
+    def least(logits: FloatArray) -> float:
+        shares = softmax([0.0, *logits])
+        return float((shares[0] * shares[1:] / (shares[0] + shares[1:]) * gaps**2 / (2 * 0.2**2)).min())
+
+    # Derivative-free, as the minimum has a kink where it is largest.
+    found = minimize(
+        lambda logits: -least(logits), [0.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12}
+    )
+    assert complexity(means, 0.2) == pytest.approx(1 / least(found.x), rel=1e-5)
+    grid = [least(np.array([a, b])) for a in np.linspace(-6, 3, 40) for b in np.linspace(-6, 3, 40)]
+    assert 1 / max(grid) >= complexity(means, 0.2) * (1 - 1e-9)
+
+
+def test_the_bound_where_there_is_nothing_to_tell_or_no_way_to() -> None:
+    assert complexity([0.4], 0.1) == least_images([0.4], 0.1) == 0
+    assert complexity([0.4, 0.1, 0.4], 0.1) == least_images([0.4, 0.4], 0.1) == np.inf
+    assert np.isfinite(complexity([0.5, 0.1, 0.1], 0.1))  # a tie of the others does no harm
+
+
+def test_the_bound_for_two_by_hand() -> None:
+    """8 sigma^2 / gap^2 images to tell two apart, times kl(0.05, 0.95)."""
+    kl = 0.05 * np.log(0.05 / 0.95) + 0.95 * np.log(0.95 / 0.05)
+    assert least_images([0.6, 0.4], 0.1) == pytest.approx(8 * 0.25 * kl)
+    assert least_images([0.6, 0.4], 0.1, 0.01) > least_images([0.6, 0.4], 0.1)
+
+
+# --- plots -------------------------------------------------------------------------------------------------------
+
+
+def test_plots_are_900_pixels_wide_whatever_the_agents(tmp_path: Path) -> None:
+    """From one agent with one neuron to more than there are colours."""
+    for names in (["ppo"], [f"a-long-name-of-a-loop:{i}@informed" for i in range(32)]):
+        rng = np.random.default_rng(0)
+        records = [
+            {**episode(name, "", n, 1, rng.normal(size=3).tolist()), "return": float(rng.normal())}
+            for name in names
+            for n in range(2)
+        ]
+        results = Results(records, {})
+        plot_curves(results, tmp_path / "curves.png")
+        plot_profiles(results, tmp_path / "profiles.png")
+        plot_differences(results, results.reference, results.agents, tmp_path / "differences.png")
+        for path in tmp_path.iterdir():
+            with Image.open(path) as image:
+                assert image.width == 900

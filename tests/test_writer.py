@@ -326,6 +326,7 @@ def batch_of(concepts: Sequence[str], histories: Sequence[list[Trial]] | None = 
         [np.random.default_rng([seed, i]) for i in range(b)],
         np.zeros(b, int),
         histories.__getitem__,
+        "log_k",
     )
 
 

@@ -103,6 +103,55 @@ class Probe:
         parts = [self.normalise(self.activations[np.ix_(self.control, part)].T, part) for part in self.blocks()]
         return np.sort(np.concatenate(parts), axis=1)
 
+    def simulation(self, texts: FloatArray, neurons: IntArray) -> FloatArray:
+        """Correlation, over the images, of text i's similarity with an image and the activation of neuron i.
+
+        How well the text, in the place of the neuron, foretells which real images excite it. A concept that is too
+        narrow misses some of these images, one that is too broad promises others.
+
+        Args:
+            texts: (b, dim) embeddings.
+            neurons: (b,) indices.
+
+        Returns:
+            (b,) between -1 and 1; 0 where a text is as similar to all images, or a neuron constant.
+        """
+        result: FloatArray = (texts * self.towards(neurons)).sum(axis=1) / self.spread(texts)
+        return result
+
+    def spread(self, texts: FloatArray) -> FloatArray:
+        """(b,) standard deviation of the similarities of texts (b, dim) with the images; infinite where it is 0."""
+        centre, covariance = self._moments
+        rows = texts.astype(np.float64)
+        # Row by row: the last digits must not depend on who else is asked about.
+        variance = (np.matmul(rows[:, None], covariance)[:, 0] * rows).sum(axis=1)
+        rounding = 1e-10 * (1 + np.square((rows * centre).sum(axis=1)))
+        return np.sqrt(np.where(variance > rounding, variance, np.inf))
+
+    def towards(self, neurons: IntArray) -> FloatArray:
+        """(b, dim) covariance of the embeddings with the standardised activations of some neurons; 0 for constant ones.
+
+        Its product with a text's embedding, over the text's `spread`, is the simulation.
+        """
+        for neuron in np.unique(neurons[np.isnan(self._towards[neurons, 0])]).tolist():
+            real = self.real(np.array([neuron]))[0]
+            spread = real.std() if np.ptp(real) > 0 else np.inf
+            self._towards[neuron] = ((real - real.mean()) / spread) @ (self.embeddings - self._moments[0]) / len(real)
+        known: FloatArray = self._towards[neurons]
+        return known
+
+    @cached_property
+    def _towards(self) -> FloatArray:
+        """(neurons, dim), NaN until asked for."""
+        return np.full((self.activations.shape[1], self.embeddings.shape[1]), np.nan)
+
+    @cached_property
+    def _moments(self) -> tuple[FloatArray, FloatArray]:
+        """(dim,) mean and (dim, dim) covariance of the embeddings."""
+        centre = self.embeddings.mean(axis=0, dtype=np.float64)
+        centred = self.embeddings - centre
+        return centre, centred.T @ centred / len(centred)
+
     @cached_property
     def exemplar_embeddings(self) -> FloatArray:
         """(neurons, dim) float32, the mean embedding of each neuron's exemplars.

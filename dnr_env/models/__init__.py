@@ -124,6 +124,8 @@ class MutationBatch:
     """(b) the episodes' neurons."""
     history: Callable[[int], list[Trial]]
     """The trials of a request's episode, in the order of measurement."""
+    score: str
+    """The score of the episodes, which the new concepts should raise."""
 
 
 class Mutator(Protocol):

@@ -9,17 +9,19 @@ import numpy as np
 
 from dnr_env.describe.probe import Probe
 from dnr_env.models import Embedder, MutationBatch, Suggestion
+from dnr_env.scores import excitement, promise
 from dnr_env.types import FloatArray
 
 
 class InformedMutator:
     """Takes the word of a vocabulary that a sampled linear model of the neuron promises most of; it asks nobody.
 
-    The neuron's normalised activations on the probe images and on the episode's drawings are regressed on the images'
-    embeddings, with a normal prior on the weights. Weights are drawn from the posterior (Thompson sampling), and a
-    word's promise is their product with its text embedding. Texts and images lie apart in the space of a CLIP, so each
-    is taken relative to its own mean. Sources: Agrawal and Goyal 2013, "Thompson Sampling for Contextual Bandits with
-    Linear Payoffs"; Oikarinen and Weng 2024, "Linear Explanations for Individual Neurons".
+    What excites the neuron (`scores.excitement`) of the probe images and the episode's drawings is regressed on the
+    images' embeddings, with a normal prior on the weights. Weights are drawn from the posterior (Thompson sampling),
+    and a word's promise is the score that goes with their product with its text embedding, and, where real images count
+    in the score, with its simulation. Texts and images lie apart in the space of a CLIP, so each is taken relative to
+    its own mean. Sources: Agrawal and Goyal 2013, "Thompson Sampling for Contextual Bandits with Linear Payoffs";
+    Oikarinen and Weng 2024, "Linear Explanations for Individual Neurons".
 
     Args:
         vocabulary: gives the words.
@@ -42,11 +44,11 @@ class InformedMutator:
         self._targets: dict[int, tuple[FloatArray, float, float]] = {}
 
     @cached_property
-    def _words(self) -> tuple[list[str], FloatArray]:
-        """The vocabulary, and (words, dim) its embeddings less their mean."""
+    def _words(self) -> tuple[list[str], FloatArray, FloatArray, FloatArray]:
+        """The vocabulary, (words, dim) its embeddings less their mean and as they are, (words,) `Probe.spread`."""
         words = list(self.vocabulary())
         texts = self.embedder.embed_texts(words).astype(np.float64)
-        return words, texts - texts.mean(axis=0)
+        return words, texts - texts.mean(axis=0), texts, self.probe().spread(texts)
 
     @cached_property
     def _images(self) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -58,12 +60,15 @@ class InformedMutator:
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """(b) words, none of them tried; the concept itself where all were."""
-        words, texts = self._words
+        words, texts, raw, spread = self._words
         answers = []
         for row, (concept, tried) in enumerate(zip(batch.concepts, batch.tried, strict=True)):
-            promise = texts @ self._weights(batch, row)
+            neuron = int(batch.neurons[row])
+            excited = self._target(neuron)[2] + texts @ self._weights(batch, row)
+            simulation = raw @ self.probe().towards(np.array([neuron]))[0] / spread
+            promised = promise(batch.score, excited, simulation)
             known = {concept, *tried}
-            best = next((words[i] for i in np.argsort(-promise, kind="stable") if words[i] not in known), concept)
+            best = next((words[i] for i in np.argsort(-promised, kind="stable") if words[i] not in known), concept)
             answers.append(Suggestion(best))
         return answers
 
@@ -72,21 +77,21 @@ class InformedMutator:
         mean, real, precision = self._images
         target, squares, usual = self._target(int(batch.neurons[row]))
         drawn = batch.embeddings[row, batch.seen[row]].astype(np.float64) - mean
-        activations = batch.activations[row, batch.seen[row]].astype(np.float64) - usual
+        excited = excitement(batch.activations[row, batch.seen[row]].astype(np.float64)) - usual
         precision = precision + drawn.T @ drawn
-        target = target + drawn.T @ activations
+        target = target + drawn.T @ excited
         estimate = np.linalg.solve(precision, target)
-        rest = squares + float(activations @ activations) - float(target @ estimate)
+        rest = squares + float(excited @ excited) - float(target @ estimate)
         spread = np.sqrt(max(rest, 0.0) / (len(real) + len(drawn)))
         noise = batch.rngs[row].standard_normal(len(mean))
         sample: FloatArray = estimate + spread * np.linalg.solve(np.linalg.cholesky(precision).T, noise)
         return sample
 
     def _target(self, neuron: int) -> tuple[FloatArray, float, float]:
-        """Of a neuron on the probe: (dim,) embeddings times activations, squares of these, the mean they are less."""
+        """Of a neuron on the probe: (dim,) embeddings times excitements, squares of these, the mean they are less."""
         if neuron not in self._targets:
             which = np.array([neuron])
-            real = self.probe().normalise(self.probe().real(which), which)[0].astype(np.float64)
+            real = excitement(self.probe().normalise(self.probe().real(which), which)[0].astype(np.float64))
             usual = float(real.mean())
             real -= usual
             self._targets[neuron] = self._images[1].T @ real, float(real @ real), usual

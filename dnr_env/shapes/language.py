@@ -38,18 +38,24 @@ class LexiconEmbedder:
 
 
 class LexiconWriter:
-    """Summarises captions by the attributes that they share more often than chance."""
+    """Summarises captions by the attributes that they share more often than chance.
 
-    fingerprint = "lexicon-writer-1"
+    Args:
+        withheld: words that no concept may use.
+    """
+
+    def __init__(self, withheld: frozenset[str] = frozenset()) -> None:
+        self.fingerprint = f"lexicon-writer-1{''.join(f' -{word}' for word in sorted(withheld))}"
+        self._sayable = lexicon.sayable(withheld)
 
     def summarise(
         self, captions: Sequence[Sequence[str]], count: int, rngs: Sequence[np.random.Generator]
     ) -> list[Summary]:
         """Up to `count` distinct concepts of one or two attributes, each from a bootstrap sample of the captions."""
-        return [Summary(_summary(texts, count, rng)) for texts, rng in zip(captions, rngs, strict=True)]
+        return [Summary(_summary(texts, count, rng, self._sayable)) for texts, rng in zip(captions, rngs, strict=True)]
 
 
-def _summary(captions: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
+def _summary(captions: Sequence[str], count: int, rng: np.random.Generator, sayable: BoolArray) -> list[str]:
     values: IntArray = np.array([parse(caption).values for caption in captions])
     named: BoolArray = np.not_equal(values[:, VALUE_FAMILY], OPEN)
     says = named & _COVERS[values[:, VALUE_FAMILY], np.arange(len(VALUES))]
@@ -59,6 +65,7 @@ def _summary(captions: Sequence[str], count: int, rng: np.random.Generator) -> l
         mentions = named[sample].sum(axis=0)
         # How many standard deviations more often than chance would have it, among the captions that speak of it.
         surprise = (says[sample].sum(axis=0) - _SHARE * mentions) / np.sqrt(_SHARE * (1 - _SHARE) * (mentions + 1))
+        surprise[~sayable] = -np.inf
         found.setdefault(lexicon.text_of(_strongest(surprise, 1 + attempt % 2)))
         if len(found) == count:
             break
@@ -79,6 +86,11 @@ _EDIT_VALUE = np.concatenate([np.arange(len(VALUES)), np.full(len(FAMILIES), OPE
 """All edits of one attribute: name a family by a value, or leave it open."""
 
 
+def _sayable_edits(withheld: frozenset[str]) -> BoolArray:
+    """(edits,) which edits name no word that is withheld."""
+    return np.concatenate([lexicon.sayable(withheld), np.ones(len(FAMILIES), bool)])
+
+
 def _allowed_edits(values: IntArray) -> BoolArray:
     """(b, families) values to (b, edits): which edits change the concept and leave one to MAX_NAMED families named.
 
@@ -92,12 +104,19 @@ def _allowed_edits(values: IntArray) -> BoolArray:
 
 
 class RandomMutator:
-    """Changes one attribute of the concept at random."""
+    """Changes one attribute of the concept at random.
+
+    Args:
+        withheld: words that no concept may use.
+    """
+
+    def __init__(self, withheld: frozenset[str] = frozenset()) -> None:
+        self._sayable = _sayable_edits(withheld)
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """(b) concepts one random edit away, none of them tried."""
         utility = np.stack([rng.random(len(_EDIT_FAMILY)) for rng in batch.rngs])
-        return _best_untried(batch, utility)
+        return _best_untried(batch, utility, self._sayable)
 
 
 class EvidenceMutator:
@@ -108,11 +127,13 @@ class EvidenceMutator:
     is the sampled effect of the value it names less that of the value it replaces (Thompson sampling).
 
     Args:
+        withheld: words that no concept may use.
         prior: weight of the prior, in images.
     """
 
-    def __init__(self, prior: float = 3.0) -> None:
+    def __init__(self, withheld: frozenset[str] = frozenset(), prior: float = 3.0) -> None:
         self.prior = prior
+        self._sayable = _sayable_edits(withheld)
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """(b) concepts one edit away, none of them tried."""
@@ -133,17 +154,18 @@ class EvidenceMutator:
         effect = np.concatenate([effect, np.zeros((len(effect), 1), np.float32)], axis=1)
         rows = np.arange(len(values))[:, None]
         current = effect[rows, values[:, _EDIT_FAMILY]]
-        return _best_untried(batch, effect[rows, _EDIT_VALUE] - current)
+        return _best_untried(batch, effect[rows, _EDIT_VALUE] - current, self._sayable)
 
 
-def _best_untried(batch: MutationBatch, utility: FloatArray) -> list[Suggestion]:
+def _best_untried(batch: MutationBatch, utility: FloatArray, sayable: BoolArray) -> list[Suggestion]:
     values = np.array([values_of(concept) for concept in batch.concepts])
-    order = np.argsort(np.where(_allowed_edits(values), -utility, np.inf), axis=1, kind="stable")
-    allowed = _allowed_edits(values).sum(axis=1)
+    edits = _allowed_edits(values) & sayable
+    order = np.argsort(np.where(edits, -utility, np.inf), axis=1, kind="stable")
+    allowed = edits.sum(axis=1)
     answers = []
     for row, concept in enumerate(batch.concepts):
-        edits = _edits(tuple(values[row].tolist()), order[row, : allowed[row]])
-        answers.append(Suggestion(next((text for text in edits if text not in batch.tried[row]), concept)))
+        texts = _edits(tuple(values[row].tolist()), order[row, : allowed[row]])
+        answers.append(Suggestion(next((text for text in texts if text not in batch.tried[row]), concept)))
     return answers
 
 

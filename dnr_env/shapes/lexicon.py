@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -131,10 +131,20 @@ ANYTHING = text_of((OPEN,) * len(FAMILIES))
 """The concept that leaves everything open."""
 
 
-@lru_cache(maxsize=1)
-def vocabulary() -> tuple[str, ...]:
-    """Every concept that names one to MAX_NAMED families, in a fixed order (13,961 texts)."""
-    by_family = [[v for v, (family, _) in enumerate(VALUES) if family == f] for f in range(len(FAMILIES))]
+WITHHELD = frozenset({"large", "red", "blue", "striped", "dotted", "circle", "star", "grass", "brick"})
+"""The words that the stack `shapes-withheld` does without; those above them it has."""
+
+
+def sayable(withheld: frozenset[str]) -> BoolArray:
+    """(values,) which values a concept may name where some words are withheld."""
+    return np.array([word not in withheld for _, word in VALUES])
+
+
+@cache
+def vocabulary(withheld: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """Every concept that names one to MAX_NAMED families, in a fixed order: 13,961 texts with all words."""
+    may = sayable(withheld)
+    by_family = [[v for v, (family, _) in enumerate(VALUES) if family == f and may[v]] for f in range(len(FAMILIES))]
     texts = []
     for count in range(1, MAX_NAMED + 1):
         for families in itertools.combinations(range(len(FAMILIES)), count):

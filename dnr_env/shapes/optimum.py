@@ -2,9 +2,9 @@
 
     python -m dnr_env.shapes.optimum --stack shapes
 
-Writes the table that the package ships, about three minutes a stack on two cores. Only the choice is stored; the value
-of the choice is measured by the judge, on images that choosing it never saw, or the optimum would suffer the winner's
-curse itself.
+Writes the table that the package ships, about three minutes a stack on two cores, for the scores of `SCORES`.
+Only the choice is stored; the value of the choice is measured by the judge, on images that choosing it never saw, or
+the optimum would suffer the winner's curse itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dnr_env.lab import Lab
-from dnr_env.scores import score
+from dnr_env.scores import GROUNDED_ALPHA, score
 from dnr_env.seeds import SeedBlock
 from dnr_env.shapes.lexicon import ANYTHING, FAMILY_SLICES, WORDS, allowed_words
 from dnr_env.shapes.parse import values_of
@@ -35,12 +35,20 @@ _FINALISTS = 12
 _FINAL_IMAGES = 60
 
 
+SCORES = ("grounded_k", "log_k")
+"""The scores whose optimum is known."""
+_UNKNOWN = ("shapes-directions",)
+_SAME = {"shapes-unpaired": "shapes"}
+"""Stacks whose optimum is that of another: how seeds are paired changes no distribution."""
+
+
 @cache
 def optimum(stack: str, score: str) -> dict[str, str]:
-    """Neuron to its best concept, from the shipped table of a stack; empty for a score other than `log_k`."""
-    if score != "log_k":
+    """Neuron to its best concept, from the shipped table of a stack; empty for a score that is not in `SCORES`."""
+    if score not in SCORES or stack in _UNKNOWN:
         return {}
-    table: dict[str, str] = json.loads((DATA / f"optimum-{stack}.json").read_text(encoding="utf-8"))
+    tables = json.loads((DATA / f"optimum-{_SAME.get(stack, stack)}.json").read_text(encoding="utf-8"))
+    table: dict[str, str] = tables[score]
     return table
 
 
@@ -58,8 +66,8 @@ def _log_k(stack: Stack, activations: FloatArray, images_per_measure: int) -> Fl
     return score("log_k", scaled, np.full(len(scaled), scaled.shape[1]), images_per_measure)[0]
 
 
-def search(stack: Stack, images_per_measure: int = 5) -> dict[str, str]:
-    """The best concept of every neuron.
+def search(stack: Stack, images_per_measure: int = 5) -> dict[str, dict[str, str]]:
+    """For each of `SCORES`, the best concept of every neuron.
 
     One pool of pictures with all attributes at random stands for every concept: those of its pictures that the concept
     is true of are what a faithful generator would have drawn. The finalists are drawn anew and compared on these.
@@ -75,7 +83,15 @@ def search(stack: Stack, images_per_measure: int = 5) -> dict[str, str]:
         impossible = ~allowed_words(values_of(text))
         matches = np.flatnonzero(~(shown[:, impossible]).any(axis=1))[:_MATCHES]
         values[row] = _log_k(stack, pool[matches], images_per_measure)
-    finalists = np.argsort(-values, axis=0, kind="stable")[:_FINALISTS]
+    texts, neurons = stack.embedder.embed_texts(vocabulary), np.arange(pool.shape[1])
+    simulation = texts @ stack.probe.towards(neurons).T / stack.probe.spread(texts)[:, None]  # (concepts, neurons)
+
+    def weighed(goal: str, values: FloatArray, simulation: FloatArray) -> FloatArray:
+        return values if goal == "log_k" else GROUNDED_ALPHA * values + (1 - GROUNDED_ALPHA) * simulation
+
+    finalists = np.stack(
+        [np.argsort(-weighed(s, values, simulation), axis=0, kind="stable")[:_FINALISTS] for s in SCORES]
+    )
     again = {c: n for n, c in enumerate(np.unique(finalists).tolist())}
     redrawn = np.empty((len(again), pool.shape[1]), np.float32)
     final_seeds = SeedBlock.ORACLE.seeds(_POOL, _FINAL_IMAGES)
@@ -83,10 +99,13 @@ def search(stack: Stack, images_per_measure: int = 5) -> dict[str, str]:
         redrawn[row] = _log_k(
             stack, lab.measure([vocabulary[concept]], final_seeds[None]).activations[0], images_per_measure
         )
-    best = {}
-    for neuron, name in enumerate(stack.lab.reader.neurons):
-        candidates = finalists[:, neuron].tolist()
-        best[name] = vocabulary[max(candidates, key=lambda c: redrawn[again[c], neuron])]
+    best: dict[str, dict[str, str]] = {goal: {} for goal in SCORES}
+    for goal, chosen in zip(SCORES, finalists, strict=True):
+        for neuron, name in enumerate(stack.lab.reader.neurons):
+            candidates = chosen[:, neuron]
+            drawn = redrawn[[again[c] for c in candidates.tolist()], neuron]
+            winner = candidates[weighed(goal, drawn, simulation[candidates, neuron]).argmax()]
+            best[goal][name] = vocabulary[winner]
     return best
 
 
@@ -95,7 +114,7 @@ def main() -> None:
     from dnr_env.stacks import EMBEDDED, load
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stack", choices=EMBEDDED, default="shapes")
+    parser.add_argument("--stack", choices=sorted({*EMBEDDED} - {*_SAME, *_UNKNOWN}), default="shapes")
     stack = parser.parse_args().stack
     table = json.dumps(search(load(stack)), indent=0)
     (DATA / f"optimum-{stack}.json").write_text(table + "\n", encoding="utf-8")

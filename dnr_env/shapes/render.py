@@ -6,11 +6,13 @@ the same seed differ only in what the concepts name (common random numbers).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 
 import numpy as np
 
+from dnr_env.seeds import SeedBlock
 from dnr_env.shapes import lexicon
 from dnr_env.shapes.lexicon import BACKGROUND, COLOUR, FAMILIES, FAMILY_SLICES, OPEN, SHAPE, SIZE, TEXTURE
 from dnr_env.shapes.parse import values_of
@@ -60,13 +62,15 @@ class Renderer:
 
     Args:
         infidelity: the probability, for each attribute that a concept names, that it is not drawn as asked.
+        paired: whether a seed gives every concept the same jitter and the same attributes where it leaves them open.
     """
 
     keeps_images = False  # drawing a picture again is faster than reading it back
 
-    def __init__(self, infidelity: float = 0.0) -> None:
+    def __init__(self, infidelity: float = 0.0, paired: bool = True) -> None:
         self.infidelity = infidelity
-        self.fingerprint = f"shapes-renderer-2 infidelity={infidelity:g}"
+        self.paired = paired
+        self.fingerprint = f"shapes-renderer-2 infidelity={infidelity:g}{'' if paired else ' unpaired'}"
 
     def generate(self, concepts: Sequence[str], seeds: Sequence[int]) -> ImageArray:
         """Draw image `seeds[i]` of `concepts[i]`: (n, 64, 64, 3) uint8."""
@@ -74,6 +78,8 @@ class Renderer:
 
     def resolve(self, concepts: Sequence[str], seeds: Sequence[int]) -> tuple[IntArray, FloatArray]:
         """The attributes that will be drawn, (n, families) codes, and the seeds' uniforms, (n, u)."""
+        if not self.paired:
+            seeds = [_own_seed(concept, int(seed)) for concept, seed in zip(concepts, seeds, strict=True)]
         uniforms = np.stack([_uniforms(int(seed)) for seed in seeds])
         codes = np.empty((len(uniforms), _N_FAMILIES), np.intp)
         for concept, u, row in zip(concepts, uniforms, codes, strict=True):
@@ -82,6 +88,13 @@ class Renderer:
                 choices = _choices(family, value, wrong=slips)
                 row[family] = choices[int(u[_OTHER + family if slips else family] * len(choices))]
         return codes, uniforms
+
+
+def _own_seed(concept: str, seed: int) -> int:
+    """Another seed of the same block for each concept."""
+    block = seed - seed % SeedBlock.REWARD
+    digest = hashlib.sha256(f"{concept} {seed}".encode()).digest()
+    return block + int.from_bytes(digest[:8], "big") % SeedBlock.REWARD
 
 
 def draw(codes: IntArray, uniforms: FloatArray) -> ImageArray:

@@ -6,6 +6,7 @@ from dnr_env.describe.probe import Probe
 from dnr_env.lab import Lab
 from dnr_env.seeds import SeedBlock
 from dnr_env.shapes import language, lexicon
+from dnr_env.shapes.directions import DirectionsReader
 from dnr_env.shapes.linear import LinearMutator
 from dnr_env.shapes.optimum import optimum
 from dnr_env.shapes.parse import normalise, passed_over
@@ -19,9 +20,12 @@ _PROBE_IMAGES = 2000
 
 def shapes_stack(name: str) -> Stack:
     """The stack of that name, one of `dnr_env.stacks.EMBEDDED`."""
-    reader = ShapesReader(12 if name == "shapes-transfer" else 16)
+    target = ShapesReader(12 if name == "shapes-transfer" else 16)
+    reader = DirectionsReader(target) if name == "shapes-directions" else target
     faithful = Renderer()
-    lab = Lab(Renderer(0.2 if name == "shapes-unfaithful" else 0.0), reader, Store(cache_dir() / "store.sqlite"))
+    drawing = Renderer(0.2 if name == "shapes-unfaithful" else 0.0, paired=name != "shapes-unpaired")
+    lab = Lab(drawing, reader, Store(cache_dir() / "store.sqlite"))
+    withheld = lexicon.WITHHELD if name == "shapes-withheld" else frozenset()
 
     def measure_probe(lab: Lab, corruption: str | None) -> Probe:
         seeds = SeedBlock.PROBE.seeds(0, _PROBE_IMAGES)
@@ -38,20 +42,20 @@ def shapes_stack(name: str) -> Stack:
         name=name,
         lab=lab,
         judge_lab=lab,
-        captioner=reader,
-        writer=language.LexiconWriter(),
+        captioner=target,
+        writer=language.LexiconWriter(withheld),
         embedder=language.LexiconEmbedder(),
         mutators={
-            "evidence": language.EvidenceMutator(),
-            "random": language.RandomMutator(),
-            "linear": LinearMutator(),
-            "informed": LinearMutator(probe=lambda: stack.probe),
+            "evidence": language.EvidenceMutator(withheld),
+            "random": language.RandomMutator(withheld),
+            "linear": LinearMutator(lambda: stack.probe, withheld=withheld),
+            "informed": LinearMutator(lambda: stack.probe, informed=True, withheld=withheld),
         },
         normalise=normalise,
         passed_over=passed_over,
-        vocabulary=lexicon.vocabulary,
+        vocabulary=lambda: lexicon.vocabulary(withheld),
         measure_probe=measure_probe,
-        truth=reader.formula,
+        truth=target.formula,
         optimum=lambda score: optimum(name, score),
     )
     return stack

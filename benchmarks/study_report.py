@@ -1,0 +1,319 @@
+"""Tables and plots of the study, from the records of its comparisons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from agents.bounds import least_images
+from agents.compare import contestants, optimal_values
+from agents.plots import plot_curves, plot_differences, plot_profiles
+from agents.results import Record, Results, images_to_reach, markdown
+from agents.statistics import Interval, iqm_interval, mean_interval, probability_of_improvement
+from dnr_env import Rules, load_stack
+from dnr_env.files import make_folder, read_lines, write_atomically
+from dnr_env.judge import IMAGES, judge
+from dnr_env.stacks import Stack
+
+POLICY, SHIPPED, ORACLE = "policy", "learned", "oracle"
+_SHARES = (0.9, 0.95, 0.98)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison of evaluate.py: its folder may hold records of others too, of other agents, seeds or policies."""
+
+    folder: Path
+    agents: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def fingerprints(self) -> list[str]:
+        """Which agents and policies these are, in order."""
+        return [" ".join(contestant.key) for contestant in contestants(self.agents)]
+
+    def records(self) -> list[Record]:
+        """Its own records, in the order of its agents."""
+        lines: list[Record] = list(
+            read_lines(self.folder / "results.jsonl", ("agent", "member", "policy", "neuron", "seed", "return"))
+        )
+        place = {contestant.key: i for i, contestant in enumerate(contestants(self.agents))}
+        mine = [r for r in lines if (r["agent"], r["member"], r["policy"]) in place and r["seed"] in self.seeds]
+        return sorted(mine, key=lambda r: place[r["agent"], r["member"], r["policy"]])
+
+    def read(self) -> tuple[Results, Rules, Stack]:
+        """Its results, and what they were made with."""
+        settings = json.loads((self.folder / "settings.json").read_bytes())
+        stack = load_stack(settings["stack"])
+        rules = Rules(**{name: settings[name] for name in Rules.__dataclass_fields__})
+        records = self.records()
+        neurons = list(dict.fromkeys(r["neuron"] for r in records))
+        return Results(records, optimal_values(stack, neurons, rules)), rules, stack
+
+
+Found = Mapping[str, Comparison]
+"""The comparisons of a study, by their names."""
+
+
+def only(results: Results, agent: str, member: str, name: str) -> Results:
+    """A comparison with one more agent: a member of another."""
+    more = [{**r, "agent": name} for key, r in results.cells.items() if key[:2] == (agent, member)]
+    return Results([*more, *results.cells.values()], results.optima)
+
+
+def ranked(results: Results) -> list[str]:
+    """The agents, best mean return first."""
+    return sorted(results.agents, key=lambda agent: -mean(results, agent, "return"))
+
+
+def mean(results: Results, agent: str, key: str) -> float:
+    """Mean of one number of an agent's records."""
+    return float(results.table(agent, lambda r: r[key]).mean())
+
+
+def shown(interval: Interval | None, digits: int = 4) -> str:
+    """An interval as text; nothing for none."""
+    if interval is None:
+        return ""
+    return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def everybody(results: Results) -> str:
+    """Return, judge score, images, share of the optimum, regret and attributes of all agents."""
+    rows = []
+    for agent in ranked(results):
+        values = results.table(agent, lambda r: r["value"])
+        rows.append(
+            [
+                agent,
+                shown(mean_interval(results.table(agent, lambda r: r["return"]))),
+                shown(mean_interval(values), 3),
+                shown(iqm_interval(values), 3),
+                f"{mean(results, agent, 'added_images'):.1f}",
+                shown(results.fraction(agent), 3),
+                shown(results.regret(agent)),
+                f"{mean(results, agent, 'simulation'):.3f}",
+                shown(results.f1(agent), 3),
+            ]
+        )
+    headings = ("agent", "return", "judge score", "IQM of it", "images", "of optimum", "regret", "simulation", "F1")
+    return markdown(headings, rows)
+
+
+def apart(results: Results, policy: str) -> str:
+    """What a policy is ahead of every other agent, paired."""
+    ours = results.table(policy, lambda r: r["return"])
+    rows = []
+    for agent in ranked(results):
+        if agent in (POLICY, SHIPPED):
+            continue
+        better = probability_of_improvement(ours, results.table(agent, lambda r: r["return"]))
+        rows.append(
+            [
+                agent,
+                shown(results.difference(policy, agent, "return")),
+                shown(results.difference(policy, agent, "value")),
+                shown(results.difference(policy, agent, "added_images"), 1),
+                shown(better, 2),
+            ]
+        )
+    return markdown((f"`{policy}` less", "return", "judge score", "images", f"P({policy} is better)"), rows)
+
+
+def images(results: Results, loops: Sequence[str]) -> str:
+    """Images that agents need to gain nearly what the best loop gains."""
+    best = max(loops, key=lambda agent: mean(results, agent, "value"))
+    target = float(results.gain_at(best, 10**9).mean())
+    rows = []
+    for agent in sorted([POLICY, SHIPPED, *loops], key=lambda agent: -mean(results, agent, "value")):
+        reached = [images_to_reach(results, agent, share * target) for share in _SHARES]
+        rows.append(
+            [
+                agent,
+                f"{mean(results, agent, 'value'):.4f}",
+                f"{mean(results, agent, 'added_images'):.1f}",
+                *("never" if limit is None else str(limit) for limit in reached),
+                shown(results.area(agent, 100)),
+            ]
+        )
+    said = (
+        f"The loop with the best judge score is `{best}`, with {mean(results, best, 'added_images'):.1f} images; its "
+        f"labels gain {target:.4f} on held-out images. At which limit on images does an agent gain a share of that?\n\n"
+    )
+    headings = (
+        "agent",
+        "judge score",
+        "images drawn",
+        *(f"{s:.0%} of it" for s in _SHARES),
+        "mean gain, 0 to 99 images",
+    )
+    return said + markdown(headings, rows)
+
+
+def bound(results: Results, rules: Rules, stack: Stack) -> str:
+    """Images drawn by best-arm identification among the first candidates, beside the lower bound."""
+    names = stack.lab.reader.neurons
+    found = stack.propose([names.index(neuron) for neuron in results.neurons], rules.n_slots)
+    least = []
+    for neuron, proposal in zip(results.neurons, found, strict=True):
+        verdicts = judge(
+            stack, [neuron] * len(proposal.concepts), proposal.concepts, rules.score, rules.images_per_measure
+        )
+        sigma = float(np.sqrt(np.mean([IMAGES * v.error**2 for v in verdicts])))
+        least.append(least_images([v.value for v in verdicts], sigma))
+    quarter, median, most = np.percentile(least, (25, 50, 75))
+    rows = []
+    for agent in results.agents:
+        if agent.split(":")[0] in ("stop", "halving", "lucb", "top-two", "dnd", POLICY):
+            total, value = mean(results, agent, "images"), mean(results, agent, "value")
+            rows.append([agent, f"{total:.1f}", f"{value:.3f}"])
+    said = (
+        f"To name the best of the first candidates with 95% confidence takes at least {median:,.0f} images on the "
+        f"median test neuron (quartiles {quarter:,.0f} and {most:,.0f}), by the bound of Garivier and Kaufmann.\n\n"
+    )
+    return said + markdown(("agent", "images, initial ones included", "judge score"), rows)
+
+
+def transfer(found: Found, names: Sequence[str]) -> str:
+    """One row a setting: the policy, the best of the others, and whether the policy is above all but the oracle."""
+    rows = []
+    for name in names:
+        results = found[f"transfer-{name}"].read()[0]
+        others = [agent for agent in ranked(results) if agent not in (POLICY, ORACLE)]
+        rows.append(
+            [
+                name,
+                shown(mean_interval(results.table(POLICY, lambda r: r["return"]))),
+                f"{mean(results, POLICY, 'added_images'):.1f}",
+                f"{others[0]} ({mean(results, others[0], 'added_images'):.1f} images)",
+                shown(results.difference(POLICY, others[0], "return")),
+                "yes" if mean(results, POLICY, "return") > mean(results, others[0], "return") else "no",
+            ]
+        )
+    headings = ("setting", "policy's return", "images", "best other", "policy less it", "policy above all")
+    return markdown(headings, rows)
+
+
+def everywhere(found: Found, names: Sequence[str]) -> str:
+    """Mean return of every agent in every setting."""
+    settings = {name: found[name if name == "test" else f"transfer-{name}"].read()[0] for name in ("test", *names)}
+    agents = ranked(settings["test"])
+    rows = [[agent, *(f"{mean(results, agent, 'return'):.4f}" for results in settings.values())] for agent in agents]
+    return markdown(("agent", *settings), rows)
+
+
+def attributes(results: Results) -> str:
+    """F1 of the attributes of planted neurons."""
+    f1 = {agent: found for agent in results.agents if (found := results.f1(agent))}
+    rows = [
+        [
+            agent,
+            shown(f1[agent], 3),
+            f"{results.planted(agent, 'precision'):.3f}",
+            f"{results.planted(agent, 'recall'):.3f}",
+            "" if agent == POLICY else shown(results.f1_difference(POLICY, agent), 3),
+        ]
+        for agent in sorted(f1, key=lambda agent: -f1[agent].estimate)
+    ]
+    return markdown(("agent", "F1", "precision", "recall", "policy less it"), rows)
+
+
+def scores(found: Found) -> str:
+    """What the score of the search does to the labels of planted neurons."""
+    rows = []
+    for name, comparison in found.items():
+        if name.startswith("score-"):
+            results, rules, _ = comparison.read()
+            for agent in results.agents:
+                auc, simulation = mean(results, agent, "auc"), mean(results, agent, "simulation")
+                rows.append([rules.score, agent, shown(results.f1(agent), 3), f"{auc:.3f}", f"{simulation:.3f}"])
+    rows.sort(key=lambda row: row[2], reverse=True)
+    return markdown(("score", "agent", "F1 of attributes", "AUC", "simulation"), rows)
+
+
+def variants(results: Results) -> str:
+    """All agents beside the last one."""
+    last = results.reference
+    rows = [
+        [
+            agent,
+            str(len(results.members[agent])),
+            shown(mean_interval(results.table(agent, lambda r: r["return"]))),
+            f"{mean(results, agent, 'value'):.4f}",
+            f"{mean(results, agent, 'added_images'):.1f}",
+            "" if agent == last else shown(results.difference(agent, last, "return")),
+            "" if agent == last else shown(results.difference(agent, last, "value")),
+        ]
+        for agent in ranked(results)
+    ]
+    headings = (
+        "agent",
+        "trainings",
+        "return",
+        "judge score",
+        "images",
+        f"return less `{last}`",
+        f"judge score less `{last}`",
+    )
+    return markdown(headings, rows)
+
+
+def graded(found: Found, shipped: str) -> dict[str, dict[str, list[float]]]:
+    """What the card of the shipped policy says of it: estimates with 95% intervals."""
+    test = only(found["test"].read()[0], POLICY, shipped, SHIPPED)
+    planted = only(found["transfer-planted"].read()[0], POLICY, shipped, SHIPPED)
+    keys = {"return": "return", "judge score": "value", "images": "added_images"}
+    grades = {name: mean_interval(test.table(SHIPPED, lambda r, k=key: r[k])) for name, key in keys.items()}  # type: ignore[misc]
+    named = planted.f1(SHIPPED)
+    assert named
+    return {
+        "test neurons": {name: _numbers(interval) for name, interval in grades.items()},
+        "planted neurons, grounded_k": {"F1": _numbers(named)},
+    }
+
+
+def _numbers(interval: Interval) -> list[float]:
+    return [round(number, 4) for number in (interval.estimate, interval.low, interval.high)]
+
+
+def write_report(found: Found, folder: Path, settings: Sequence[str], chosen: Sequence[str], shipped: str) -> None:
+    """Write the tables and plots of docs/results.
+
+    Args:
+        found: the study's comparisons.
+        folder: where they go.
+        settings: names of the transfer settings.
+        chosen: the tuned loops.
+        shipped: the member of the policy that the package has.
+    """
+    make_folder(folder)
+    test, rules, stack = found["test"].read()
+    loops = [
+        a for a in test.agents if a.split(":")[0].split("@")[0] in ("line", "patience", "lookahead", "annealed", "dnr")
+    ]
+    both = only(test, POLICY, shipped, SHIPPED)
+    tables = {
+        "test": everybody(both),
+        "differences": apart(both, POLICY),
+        "differences-shipped": apart(both, SHIPPED),
+        "images": images(both, loops),
+        "bound": bound(test, rules, stack),
+        "transfer": transfer(found, settings),
+        "everywhere": everywhere(found, settings),
+        "attributes": attributes(only(found["transfer-planted"].read()[0], POLICY, shipped, SHIPPED)),
+        "scores": scores(found),
+        "variants": variants(found["variants"].read()[0]),
+        "with-user": variants(found["with-user"].read()[0]),
+        "unpaired": variants(found["unpaired"].read()[0]),
+    }
+    for name, text in tables.items():
+        write_atomically(folder / f"{name}.md", (text + "\n").encode())
+    near = [agent for agent in ranked(test) if agent not in (POLICY, "constant", "random-label")][:14]
+    plot_differences(test, POLICY, near, folder / "differences.png")
+    plot_profiles(test, folder / "profiles.png")
+    some = {POLICY, "lookahead@informed", "dnr", "clip-dissect", *chosen[:5]}
+    curves = Results([r for key, r in test.cells.items() if key[0] in some], test.optima)
+    plot_curves(curves, folder / "images.png")

@@ -1,0 +1,205 @@
+"""The study: its commands are good, what is done is not repeated, loops are chosen by validation, tables hold."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+
+import evaluate
+import train
+from agents.learned import LearnedAgent
+from dnr_env import DnRError, Rules
+from dnr_env.files import append_lines
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "benchmarks"))
+import study  # noqa: E402
+import study_report  # noqa: E402
+
+OPTIONS = study.Options(out=Path("out"), seeds=2, variant_seeds=1, episodes=4)
+CHOSEN = [agents[0] for agents in study.TUNED.values()]
+
+
+def test_every_training_is_one_that_train_would_take() -> None:
+    steps = study.trainings(OPTIONS)
+    assert len(steps) == 2 + len(study.VARIANTS)
+    assert len({step.name for step in steps}) == len(steps)
+    for step in steps:
+        options = tyro.cli(train.Options, args=step.arguments)
+        train.check(options)
+        assert options.mutator == "informed"
+        assert len(options.seeds) == 1
+        wanted = 0 if "cloned-0" in step.name else OPTIONS.steps if "policy" in step.name else OPTIONS.variant_steps
+        assert options.steps == wanted
+
+
+def test_every_comparison_is_one_that_evaluate_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in study.evaluations(OPTIONS, CHOSEN):
+        command, *arguments = step.arguments
+        assert command == "compare"
+        options = tyro.cli(evaluate.Compare, args=arguments)
+        assert evaluate.named(evaluate.load_stack(options.stack), options.neurons)
+        loops = [agent for agent in options.agents if "runs" not in agent]
+        assert len(evaluate.contestants(loops)) == len(loops) if loops else True
+        Rules(score=options.score, budget=options.budget, image_cost=options.image_cost)
+        assert options.seeds == tuple(range(1, len(options.seeds) + 1))
+
+
+def test_a_step_runs_once_and_again_when_it_changes(tmp_path: Path) -> None:
+    options = replace(OPTIONS, out=tmp_path)
+    for folder in ("done", "logs"):
+        (tmp_path / folder).mkdir()
+    mark = tmp_path / "mark"
+    script = tmp_path / "script.py"
+    script.write_text(f"import sys\nopen({str(mark)!r}, 'a').write(sys.argv[1])\nsys.exit(sys.argv[1] == 'bad')")
+    lock = study.take_lock(tmp_path)
+    for argument in ("a", "a", "b", "a"):
+        study.run(options, study.Step("one", str(script), (argument,)), lock)
+    assert mark.read_text() == "aba"
+    with pytest.raises(DnRError, match=r"step bad failed; .*bad.log says why"):
+        study.run_all(options, [study.Step("bad", str(script), ("bad",))], "trying", lock)
+    assert not (tmp_path / "done" / "bad").exists()
+
+
+def test_nobody_begins_while_a_step_of_a_killed_study_runs(tmp_path: Path) -> None:
+    """The step's process holds the lock after the study has gone."""
+    (tmp_path / "done").mkdir()
+    (tmp_path / "logs").mkdir()
+    sleeper = tmp_path / "sleeper.py"
+    sleeper.write_text("print('here', flush=True)\ninput()")
+    script = f"""
+import subprocess, sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "benchmarks")!r}]
+from pathlib import Path
+import study
+lock = study.take_lock(Path({str(tmp_path)!r}))
+step = subprocess.Popen([sys.executable, {str(sleeper)!r}], stdin=0, pass_fds=[lock])
+"""
+    begun = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with begun:
+        assert begun.stdin
+        assert begun.stdout
+        assert begun.stdout.readline() == "here\n"
+        begun.wait(60)  # the study has gone, the step is still there
+        with pytest.raises(DnRError, match="a step of one that was killed, is at work"):
+            study.take_lock(tmp_path)
+        begun.stdin.write("\n")
+        begun.stdin.flush()
+        begun.stdout.read()  # until the step has gone too
+    study.take_lock(tmp_path)
+
+
+def test_loops_are_chosen_by_their_mean_return(tmp_path: Path) -> None:
+    best = {family: agents[-1] for family, agents in study.TUNED.items()}
+    records = [
+        {"agent": agent, "return": 1.0 if agent == best[family] else 0.1 * i}
+        for family, agents in study.TUNED.items()
+        for agent in agents
+        for i in range(3)
+    ]
+    rest = {"member": "", "policy": "", "neuron": "layer4:1", "seed": 1}
+    other = [{"agent": "line:1@informed", **rest, "seed": 2, "return": 9.0}]  # of a seed that is not asked for
+    append_lines(tmp_path / "results.jsonl", [*({**rest, **record} for record in records), *other])
+    every = tuple(agent for agents in study.TUNED.values() for agent in agents)
+    assert study.choose(study.Comparison(tmp_path, every, (1,))) == list(best.values())
+
+
+def policies(folder: Path, returns: tuple[float, ...]) -> None:
+    """Policies that were not trained, with what their cards say of validation."""
+    options = train.Options(
+        out=folder, mutator="informed", stack=("shapes",), score=("log_k",), user_concepts=("none",),
+        image_cost=(0.0005,), budget=(100,), envs=2,
+    )  # fmt: skip
+    for seed, value in enumerate(returns):
+        network = train.network_of(train.make_model(options, seed))
+        card = {**train.options_json(options), "validation_return": value}
+        LearnedAgent("policy", network, train.MOVE_SETS["slots"], card).save(folder / f"seed-{seed}")
+
+
+def test_the_policy_that_is_best_by_validation_is_shipped(tmp_path: Path) -> None:
+    policies(tmp_path / "runs" / "policy", (0.1, 0.3, 0.2))
+    assert study.ship(tmp_path, tmp_path / "learned") == "seed-1"
+    shipped = LearnedAgent.load(tmp_path / "learned")
+    assert shipped.fingerprint == LearnedAgent.load(tmp_path / "runs" / "policy" / "seed-1").fingerprint
+    assert shipped.card["validation_return"] == 0.3
+    study.sign(tmp_path / "learned" / "policy.json", ("python", "a b"), {"test": {"return": [0.1, 0.0, 0.2]}})
+    signed = LearnedAgent.load(tmp_path / "learned")
+    assert signed.card["command"] == "python 'a b'"
+    assert signed.card["evaluation"]["test"]["return"] == [0.1, 0.0, 0.2]
+    assert signed.fingerprint == shipped.fingerprint
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study of a few neurons."""
+    out = tmp_path_factory.mktemp("study")
+    policies(out / "runs" / "policy", (0.1, 0.2))
+    policy = str(out / "runs" / "policy")
+    small = "planted:3,planted:7,layer4:5"
+
+    found = {}
+
+    def compare(name: str, agents: tuple[str, ...], **options: Any) -> None:
+        evaluate.compare_command(
+            evaluate.Compare(out=out / name, agents=agents, seeds=(1, 2), **{"neurons": small, "budget": 15, **options})
+        )
+        found[name] = study_report.Comparison(out / name, agents, (1, 2))
+
+    agents = ("stop", "halving:10", "line:1@informed", "clip-dissect", "linear", "oracle", policy)
+    compare("test", agents)
+    compare("transfer-planted", agents, score="grounded_k", neurons="planted:3,planted:7")
+    compare("score-auc", ("line:1@informed",), score="auc")
+    for name in ("variants", "with-user", "unpaired"):
+        compare(name, ("stop", policy))
+    study_report.write_report(found, out / "report", ("planted",), ["line:1@informed"], "seed-1")
+    (out / "grades.json").write_text(json.dumps(study_report.graded(found, "seed-1")))
+    return out
+
+
+def rows(path: Path) -> dict[str, dict[str, str]]:
+    """A table of Markdown by its first column."""
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in path.read_text().splitlines() if "|" in line
+    ]
+    return {line[0]: dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
+
+
+def test_tables_say_what_the_records_say(outcome: Path) -> None:
+    records = [json.loads(line) for line in (outcome / "test" / "results.jsonl").read_text().splitlines()]
+    table = rows(outcome / "report" / "test.md")
+    assert table.keys() == {r["agent"] for r in records} | {"learned"}
+    for agent in ("stop", "linear", "policy"):
+        returns = [r["return"] for r in records if r["agent"] == agent]
+        assert table[agent]["return"].startswith(f"{sum(returns) / len(returns):.4f} [")
+    shipped = [r["return"] for r in records if r["member"] == "seed-1"]
+    assert table["learned"]["return"].startswith(f"{sum(shipped) / len(shipped):.4f} [")
+    apart = rows(outcome / "report" / "differences.md")
+    assert apart.keys() == table.keys() - {"policy", "learned"}
+    assert rows(outcome / "report" / "attributes.md")["policy"]["policy less it"] == ""
+    assert rows(outcome / "report" / "scores.md").keys() == {"auc"}
+
+
+def test_a_setting_holds_if_the_policy_is_above_all_but_the_oracle(outcome: Path) -> None:
+    returns = {agent: float(row["planted"]) for agent, row in rows(outcome / "report" / "everywhere.md").items()}
+    others = max(value for agent, value in returns.items() if agent not in ("policy", "oracle"))
+    row = rows(outcome / "report" / "transfer.md")["planted"]
+    assert row["policy above all"] == ("yes" if returns["policy"] > others else "no")
+
+
+def test_the_card_says_what_the_tables_say(outcome: Path) -> None:
+    grades = json.loads((outcome / "grades.json").read_text())
+    shown = rows(outcome / "report" / "test.md")["learned"]["return"]
+    assert shown == "{:.4f} [{:.4f}, {:.4f}]".format(*grades["test neurons"]["return"])
+    assert 0 <= grades["planted neurons, grounded_k"]["F1"][0] <= 1
+
+
+def test_the_report_has_its_plots(outcome: Path) -> None:
+    for name in ("differences", "profiles", "images"):
+        assert (outcome / "report" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
