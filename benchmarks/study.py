@@ -3,8 +3,8 @@
     make study
 
 Every step is a command of train.py or evaluate.py in a process of its own, two at a time, each with a log. Run it again
-to go on where it was stopped: a step that is done is not repeated, and one that was cut off resumes. At the end it
-writes the tables (Markdown) and plots to OUT/report.
+to go on where it was stopped: a step that is done is not repeated, a comparison that was cut off resumes, a training
+that was begins anew, so that the tables are the same. At the end the tables (Markdown) and plots are in OUT/report.
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ class Step:
     arguments: tuple[str, ...]
     comparison: Comparison | None = None
     """Where its records are, for a comparison."""
+    anew: Path | None = None
+    """What it begins without: a training that goes on from a checkpoint ends otherwise than one that never stopped."""
 
 
 def compare(out: Path, name: str, agents: Sequence[str], seeds: int, *arguments: str) -> Step:
@@ -136,6 +138,7 @@ def trainings(options: Options) -> list[Step]:
             f"train-{name}-{seed}",
             "train.py",
             ("--out", str(options.out / "runs" / name), "--seeds", str(seed), *POLICY, *arguments),
+            anew=options.out / "runs" / name / f"seed-{seed}",
         )
         for name, arguments, seed in wanted
     ]
@@ -177,6 +180,8 @@ def run(options: Options, step: Step, lock: int) -> None:
     said = "\n".join([shlex.join(command), *(step.comparison.fingerprints() if step.comparison else ()), ""])
     if done.exists() and done.read_text() == said:
         return
+    if step.anew:
+        shutil.rmtree(step.anew, ignore_errors=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_MININTERVAL": "30"}
     with log.open("a") as file:
         failed = subprocess.run(

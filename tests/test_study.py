@@ -63,6 +63,9 @@ def test_a_step_runs_once_and_again_when_it_changes(tmp_path: Path) -> None:
     for argument in ("a", "a", "b", "a"):
         study.run(options, study.Step("one", str(script), (argument,)), lock)
     assert mark.read_text() == "aba"
+    (tmp_path / "seed-0").mkdir()
+    study.run(options, study.Step("two", str(script), ("c",), anew=tmp_path / "seed-0"), lock)
+    assert not (tmp_path / "seed-0").exists()  # what a training that was cut off has left
     with pytest.raises(DnRError, match=r"step bad failed; .*bad.log says why"):
         study.run_all(options, [study.Step("bad", str(script), ("bad",))], "trying", lock)
     assert not (tmp_path / "done" / "bad").exists()
