@@ -377,6 +377,15 @@ def test_nobody_says_a_word_that_is_withheld() -> None:
         envs.close()
 
 
+def test_loading_the_target_leaves_the_dice_of_torch_alone() -> None:
+    """Or a training would end otherwise on a cold store than on a warm one."""
+    torch.manual_seed(7)
+    wanted = torch.rand(3)
+    torch.manual_seed(7)
+    ShapesReader(16).read(Renderer().generate(["red star"], [FRESH]))
+    assert torch.equal(torch.rand(3), wanted)
+
+
 def test_directions_join_two_train_channels_of_one_layer() -> None:
     base = ShapesReader(16)
     reader = DirectionsReader(base)

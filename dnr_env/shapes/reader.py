@@ -53,7 +53,9 @@ class ShapesReader:
 
         from dnr_env.shapes.network import ShapesNet
 
-        network = ShapesNet(self.width)
+        # Weights are drawn only to be replaced. Whoever trains beside must not see that the store lacked an image.
+        with torch.random.fork_rng(devices=[]):
+            network = ShapesNet(self.width)
         network.load_state_dict(load_file(self._weights))
         for parameter in network.parameters():
             parameter.requires_grad_(False)
