@@ -1,4 +1,4 @@
-"""The least number of images that can tell which of some concepts is best: a bound on every agent.
+"""The least number of images that can tell which of some concepts is best, from independent images and nothing else.
 
 Garivier and Kaufmann 2016, "Optimal Best Arm Identification with Fixed Confidence". The noise is taken as Gaussian and
 the same for all concepts; a score that is no mean of its images' values meets that only roughly. The bound is for
