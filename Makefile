@@ -4,7 +4,7 @@ PY := .venv/bin/python
 RUNS ?= runs
 RESULTS ?= results
 
-.PHONY: help demo test lint docs bench bench-gpu study
+.PHONY: help demo test lint docs bench bench-gpu study publish
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,3 +38,7 @@ bench-gpu: .venv/ready  ## Speed of the diffusion generator beside a plain loop,
 
 study: .venv/ready  ## Repeat the study of docs/results.md: tune, train, compare, transfer, ablate (forty minutes on two cores)
 	PYTHONPATH=. $(PY) benchmarks/study.py --out $(RESULTS)/study
+
+publish:  ## Put the tables and plots of the study into the documentation, and its policy into the package
+	cp $(RESULTS)/study/report/*.md $(RESULTS)/study/report/*.png docs/study/
+	cp $(RESULTS)/study/report/learned/* agents/policies/learned/

@@ -34,7 +34,7 @@ from dnr_env.neurons import select
 
 with extra("train"):
     import tyro
-    from sb3_contrib import QRDQN, MaskablePPO
+    from sb3_contrib import QRDQN, MaskablePPO, RecurrentPPO
     from stable_baselines3 import A2C, DQN, PPO
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.callbacks import BaseCallback
@@ -71,9 +71,9 @@ class Options:
     """At the beginning; it falls linearly to zero."""
     moves: Literal["slots", "incumbent", "no-keep"] = "slots"
     """Whether the policy may act on each of the four best candidates, on the best alone, or on each but never KEEP."""
-    network: Literal["set", "flat", "raw"] = "set"
-    """What takes the candidates as a set (maskable-ppo on slots only), what takes them in a row, or the latter with the
-    embeddings of concepts and exemplars, which makes the policy good for this embedder alone."""
+    network: Literal["set", "flat", "raw", "recurrent"] = "set"
+    """What takes the candidates as a set (maskable-ppo on slots only); in a row; in a row with the embeddings of
+    concepts and exemplars, which makes the policy good for this embedder alone; in a row with a memory (ppo only)."""
     without: tuple[Literal["errors", "exemplars", "simulation"], ...] = ()
     """What the policy does not see."""
     gamma: float = 0.99
@@ -120,16 +120,24 @@ def env_options(options: Options, **varied: Any) -> dict[str, Any]:
 
 
 def groups(options: Options) -> list[dict[str, Any]]:
-    """The arguments of the environment for parts of the episodes: each option's values dealt equally, in any order."""
-    varies = any(len(getattr(options, name)) > 1 for name in _VARIED)
-    count = min(options.envs, _GROUPS) if varies else 1
-    rng = np.random.default_rng(0)
-    dealt = []
-    for name in _VARIED:
-        values = getattr(options, name)
-        order = rng.permutation(count) if len(values) > 1 else range(count)
-        dealt.append([values[place % len(values)] for place in order])
-    return [env_options(options, **dict(zip(_VARIED, values, strict=True))) for values in zip(*dealt, strict=True)]
+    """The arguments of the environment for eight equal parts of the episodes, or for all where nothing varies.
+
+    Values are dealt by bits of a part's number (a fractional factorial design): the option with the most values, up to
+    four, is crossed with each that has two, and so are any two of these.
+    """
+    order = sorted(_VARIED, key=lambda name: -len(getattr(options, name)))
+    if len(getattr(options, order[0])) == 1:
+        return [env_options(options, **{name: getattr(options, name)[0] for name in _VARIED})]
+    parts = []
+    for part in range(_GROUPS):
+        a, b, c = part >> 2, part >> 1 & 1, part & 1
+        places = [4 * first + 2 * a + b for first in (c, a ^ c, b ^ c, a ^ b ^ c)]
+        dealt = {
+            name: getattr(options, name)[place * len(getattr(options, name)) // _GROUPS]
+            for name, place in zip(order, [part, *places], strict=True)
+        }
+        parts.append(env_options(options, **dealt))
+    return parts
 
 
 def make_model(options: Options, seed: int) -> BaseAlgorithm:
@@ -141,13 +149,18 @@ def make_model(options: Options, seed: int) -> BaseAlgorithm:
         return options.learning_rate * remaining
 
     common: dict[str, Any] = {"learning_rate": rate, "gamma": options.gamma, "seed": seed, "device": "cpu"}
-    if options.network == "set":
-        policy: Any = SetPolicy
-    else:
-        policy, common["policy_kwargs"] = "MlpPolicy", {"net_arch": [64, 64]}
+    policy: Any = "MlpPolicy"
+    match options.network:
+        case "set":
+            policy = SetPolicy
+        case "recurrent":
+            policy, common["policy_kwargs"] = "MlpLstmPolicy", {"net_arch": [64], "lstm_hidden_size": 64}
+        case "flat" | "raw":
+            common["policy_kwargs"] = {"net_arch": [64, 64]}
     match options.algorithm:
         case "maskable-ppo" | "ppo":
-            kind = MaskablePPO if options.algorithm == "maskable-ppo" else PPO
+            without_masks = RecurrentPPO if options.network == "recurrent" else PPO
+            kind = MaskablePPO if options.algorithm == "maskable-ppo" else without_masks
             batch = min(512, 32 * options.envs)
             return kind(policy, envs, n_steps=32, batch_size=batch, n_epochs=6, ent_coef=options.entropy, **common)
         case "a2c":
@@ -185,10 +198,14 @@ def check(options: Options) -> None:
             raise DnRError(f"{name}: none was given; {getattr(Options, name)[0]} will do")
     for name in _VARIED:
         values = getattr(options, name)
-        if len(values) > min(options.envs, _GROUPS):
-            raise DnRError(f"{name}: {len(values)} are too many for {options.envs} envs; {_GROUPS} at most, one each")
+        if len(values) > _GROUPS:
+            raise DnRError(f"{name}: {len(values)} are too many to be dealt; {_GROUPS} at most will do")
+        if len(values) > 1 and options.envs < _GROUPS:
+            raise DnRError(f"envs: {options.envs} is too few for several values of {name}; {_GROUPS} or more will do")
     if options.network == "set" and (options.algorithm, options.moves) != ("maskable-ppo", "slots"):
         raise DnRError("network: 'set' is for maskable-ppo on slots alone; --network flat will do")
+    if options.network == "recurrent" and options.algorithm != "ppo":
+        raise DnRError("network: 'recurrent' is for ppo alone; --algorithm ppo will do")
     for seed in options.seeds:
         if not 0 <= seed < 2**32:
             raise DnRError(f"seeds: {seed} is no seed; a number from 0 to 2**32 - 1 will do")

@@ -14,13 +14,14 @@ from safetensors.torch import save
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
-from agents.learned import Network, SetNetwork
+from agents.networks import Network, PolicyNetwork, RecurrentNetwork, SetNetwork
 from agents.sb3 import SetPolicy
 from dnr_env.errors import DnRError
 from dnr_env.files import write_atomically
+from dnr_env.types import FloatArray
 
 
-def network_of(model: BaseAlgorithm) -> Network | SetNetwork:
+def network_of(model: BaseAlgorithm) -> PolicyNetwork:
     """The part of a model's policy that chooses actions."""
     policy = model.policy
     if isinstance(policy, SetPolicy):
@@ -30,7 +31,8 @@ def network_of(model: BaseAlgorithm) -> Network | SetNetwork:
         return _means(_dense(policy.quantile_net.quantile_net), policy.quantile_net.n_quantiles)
     if hasattr(policy, "q_net"):
         return _dense(policy.q_net.q_net)
-    return _dense([*policy.mlp_extractor.policy_net, policy.action_net])
+    network = _dense([*policy.mlp_extractor.policy_net, policy.action_net])
+    return RecurrentNetwork(_gates(policy.lstm_actor), network) if hasattr(policy, "lstm_actor") else network
 
 
 def _dense(modules: Iterable[nn.Module]) -> Network:
@@ -42,6 +44,13 @@ def _dense(modules: Iterable[nn.Module]) -> Network:
         if isinstance(module, nn.Linear)
     )
     return Network(layers, "tanh" if any(isinstance(module, nn.Tanh) for module in modules) else "relu")
+
+
+def _gates(lstm: nn.LSTM) -> tuple[FloatArray, FloatArray]:
+    """Weights of what is seen and of the last output, and biases, in NumPy."""
+    part = lstm.state_dict()
+    weights = torch.cat([part["weight_ih_l0"], part["weight_hh_l0"]], dim=1)
+    return weights.numpy().T.copy(), (part["bias_ih_l0"] + part["bias_hh_l0"]).numpy()
 
 
 def _means(network: Network, quantiles: int) -> Network:

@@ -68,13 +68,15 @@ def watch(spec: str, envs: FeatureVecEnv, gamma: float, seed: int) -> Lessons:
     Not those that are no moves of the policy's, nor the last, of episodes that were not played to their ends.
     """
     steps = -(-_LESSONS // envs.num_envs)
-    parts = [_play(spec, group, envs, steps, gamma, seed + i) for i, group in enumerate(envs.groups)]
+    parts = [_play(spec, group, envs, steps, gamma, (seed, i)) for i, group in enumerate(envs.groups)]
     return Lessons(*(np.concatenate([getattr(part, name) for part in parts]) for name in Lessons.__annotations__))
 
 
-def _play(spec: str, group: RefineVectorEnv, envs: FeatureVecEnv, steps: int, gamma: float, seed: int) -> Lessons:
+def _play(
+    spec: str, group: RefineVectorEnv, envs: FeatureVecEnv, steps: int, gamma: float, seed: tuple[int, int]
+) -> Lessons:
     teacher, n = teacher_of(spec), group.num_envs
-    seeds = (np.random.SeedSequence([seed, n]).generate_state(n) >> 1).tolist()
+    seeds = (np.random.SeedSequence([*seed, n]).generate_state(n) >> 1).tolist()
     observation, infos = group.reset(seed=seeds)
     state: State | None = teacher.start(seeds)
     start = np.ones(n, bool)

@@ -1,11 +1,10 @@
-"""Learned policies without the library that trained them: small networks in NumPy, saved as safetensors and JSON."""
+"""Learned policies without the library that trained them, saved as safetensors and JSON."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,96 +13,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from agents.base import Agent, Observation, dice
-from agents.features import COUNT, GROUPS, MOVES, PER_SLOT, SLOTS, features, move_masks
+from agents.features import COUNT, GROUPS, MOVES, SLOTS, features, move_masks
+from agents.networks import PolicyNetwork, network_of_kind
 from dnr_env.errors import DnRError
 from dnr_env.files import write_atomically
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
 _SPACE = {"format": 2, "features": COUNT, "slots": SLOTS}
 """What a saved policy must be for."""
-_ACTIVATIONS: dict[str, Callable[[FloatArray], FloatArray]] = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
-PRESENT = 4
-"""Column of a slot's features that says whether there is one."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """A multi-layer perceptron: (inputs, outputs) weights and (outputs,) biases a layer."""
-
-    layers: tuple[tuple[FloatArray, FloatArray], ...]
-    activation: str
-
-    def __call__(self, x: FloatArray) -> FloatArray:
-        """(..., inputs) to (..., outputs)."""
-        for weights, bias in self.layers[:-1]:
-            x = _ACTIVATIONS[self.activation](_rows_times(x, weights) + bias)
-        weights, bias = self.layers[-1]
-        return _rows_times(x, weights) + bias
-
-    @property
-    def inputs(self) -> int:
-        """Length of its input."""
-        return len(self.layers[0][0])
-
-    def tensors(self) -> dict[str, FloatArray]:
-        """Its arrays by name."""
-        return {f"{i}.{part}": a for i, layer in enumerate(self.layers) for part, a in zip("wb", layer, strict=True)}
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, FloatArray], activation: str) -> Network:
-        """From what `tensors` gave."""
-        return cls(tuple((tensors[f"{i}.w"], tensors[f"{i}.b"]) for i in range(len(tensors) // 2)), activation)
-
-
-@dataclass(frozen=True)
-class SetNetwork:
-    """Moves from a set of slots: the same weights for each, so that their order does not matter.
-
-    With s a slot's features, c those of the episode, h = tanh(slot(s, c)) and p the mean and the maximum of h over the
-    slots that are present: the logits are each(h, p), KEEP and MUTATE of a slot, and whole(p), ADD and STOP.
-    """
-
-    slot: Network
-    each: Network
-    whole: Network
-
-    inputs = COUNT
-    activation = "tanh"
-
-    def __call__(self, x: FloatArray) -> FloatArray:
-        """(n, COUNT) to (n, len(MOVES))."""
-        slots, context = np.split(x, [SLOTS * PER_SLOT], axis=1)
-        slots = slots.reshape(len(x), SLOTS, PER_SLOT)
-        present = slots[:, :, PRESENT, None] > 0
-        hidden = np.tanh(self.slot(np.concatenate([slots, _for_each(context)], axis=2)))
-        mean = np.where(present, hidden, 0).sum(axis=1) / np.maximum(present.sum(axis=1), 1).astype(x.dtype)
-        pooled = np.concatenate([mean, np.where(present, hidden, -1).max(axis=1)], axis=1)
-        moves = self.each(np.concatenate([hidden, _for_each(pooled)], axis=2))
-        return np.concatenate([moves[:, :, 0], moves[:, :, 1], self.whole(pooled)], axis=1)
-
-    def tensors(self) -> dict[str, FloatArray]:
-        """Its arrays by name."""
-        return {f"{part}.{name}": a for part, network in vars(self).items() for name, a in network.tensors().items()}
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, FloatArray]) -> SetNetwork:
-        """From what `tensors` gave."""
-
-        def part(name: str) -> Network:
-            return Network.of({k.partition(".")[2]: a for k, a in tensors.items() if k.startswith(name)}, "tanh")
-
-        return cls(part("slot"), part("each"), part("whole"))
-
-
-def _for_each(x: FloatArray) -> FloatArray:
-    """(n, size) to (n, SLOTS, size)."""
-    return x[:, None].repeat(SLOTS, axis=1)
-
-
-def _rows_times(x: FloatArray, weights: FloatArray) -> FloatArray:
-    """`x @ weights`, row by row: a product of many rows at once may differ from it in the last digit."""
-    product: FloatArray = np.matmul(x[..., None, :], weights)[..., 0, :]
-    return product
 
 
 class LearnedAgent(Agent):
@@ -112,10 +29,11 @@ class LearnedAgent(Agent):
     env_id = "DnR/RefineSlots-v0"
 
     def __init__(
-        self, name: str, network: Network | SetNetwork, moves: Sequence[tuple[int, int]], card: dict[str, Any]
+        self, name: str, network: PolicyNetwork, moves: Sequence[tuple[int, int]], card: dict[str, Any]
     ) -> None:
         self.name = name
         self.network = network
+        self.state_size = network.state_size
         self.moves = np.array(moves)
         """What its outputs mean, as (action, slot)."""
         self.card = card
@@ -125,10 +43,10 @@ class LearnedAgent(Agent):
 
     @property
     def fingerprint(self) -> str:  # type: ignore[override]
-        """A digest of the weights and of what they mean."""
+        """A digest of the weights, of what they mean, and of what the policy asks of the environment."""
         arrays = [self.moves, *self.network.tensors().values()]
-        blank = " ".join(self.without).encode()
-        return hashlib.sha256(b"".join(array.tobytes() for array in arrays) + blank).hexdigest()[:12]
+        asks = json.dumps([self.without, self.env_options]).encode()
+        return hashlib.sha256(b"".join(array.tobytes() for array in arrays) + asks).hexdigest()[:12]
 
     def see(self, observation: Observation) -> FloatArray:
         """(n, inputs) what the network is given.
@@ -136,8 +54,7 @@ class LearnedAgent(Agent):
         Raises:
             DnRError: it was trained on embeddings, and on others than these.
         """
-        raw = self.network.inputs != COUNT
-        seen = features(observation, self.without, raw)
+        seen = features(observation, self.without, raw=self.network.kind == "raw")
         if seen.shape[1] != self.network.inputs:
             ours, theirs = ((length - COUNT) // (SLOTS + 1) for length in (self.network.inputs, seen.shape[1]))
             raise DnRError(
@@ -150,7 +67,7 @@ class LearnedAgent(Agent):
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
         """The unmasked move of the largest logit, or one by its probability."""
-        logits = self.network(self.see(observation))
+        logits = self.network.logits(self.see(observation), memory[:, :-1])
         if masks is not None:
             logits = np.where(move_masks(masks, self.moves.tolist()), logits, -np.inf)
         if not deterministic:
@@ -165,7 +82,7 @@ class LearnedAgent(Agent):
             **self.card,
             **_SPACE,
             "moves": self.moves.tolist(),  # in place of the training option of this name
-            "network": _kind(self.network),
+            "network": self.network.kind,
             "activation": self.network.activation,
         }
         folder.mkdir(parents=True, exist_ok=True)
@@ -195,23 +112,17 @@ class LearnedAgent(Agent):
         if saved != _SPACE:
             raise DnRError(f"agent: the policy in {folder} is for {saved}; one for {_SPACE} will do")
         try:
-            network = SetNetwork.of(tensors) if card["network"] == "set" else Network.of(tensors, card["activation"])
+            network = network_of_kind(card["network"], tensors, card["activation"])
             moves = [(int(a), int(s)) for a, s in card["moves"]]
             card["validation_return"] = float(card.get("validation_return", 0.0))
-            outputs = network(np.zeros((1, network.inputs), np.float32))
-            fits = outputs.shape == (1, len(moves)) and card["network"] == _kind(network)
+            blank = np.zeros((1, network.inputs + network.state_size), np.float32)
+            outputs = network.logits(*np.split(blank, [network.inputs], axis=1))
+            fits = outputs.shape == (1, len(moves)) and card["network"] == network.kind
             if not fits or not set(moves) <= set(MOVES) or not set(card.get("without", ())) <= set(GROUPS):
                 raise ValueError("its parts do not fit together")
         except (LookupError, TypeError, ValueError) as error:
             raise DnRError(f"agent: the policy in {folder} is damaged ({error!r}); train it again") from None
         return cls(folder.name, network, moves, card)
-
-
-def _kind(network: Network | SetNetwork) -> str:
-    """The architecture, as the option `--network` names it."""
-    if isinstance(network, SetNetwork):
-        return "set"
-    return "flat" if network.inputs == COUNT else "raw"
 
 
 def members(folder: Path) -> list[Path]:

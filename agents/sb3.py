@@ -16,7 +16,7 @@ from torch import nn
 
 from agents.base import Observation
 from agents.features import CONTEXT, INCUMBENT_MOVES, PER_SLOT, SLOTS, features, move_masks
-from agents.learned import PRESENT
+from agents.networks import PRESENT
 from dnr_env.types import BoolArray, FloatArray
 from dnr_env.vector_env import RefineVectorEnv
 
@@ -149,7 +149,7 @@ _WIDTH = 64
 
 
 class SetPool(nn.Module):
-    """Slots one by one and together, as `agents.learned.SetNetwork` sees them."""
+    """Slots one by one and together, as `agents.networks.SetNetwork` sees them."""
 
     def __init__(self) -> None:
         super().__init__()

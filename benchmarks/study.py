@@ -72,6 +72,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "without-keep": ("--network", "flat", "--moves", "no-keep"),
     "dqn": ("--network", "flat", "--algorithm", "dqn"),
     "qr-dqn": ("--network", "flat", "--algorithm", "qr-dqn"),
+    "memory": ("--algorithm", "ppo", "--network", "recurrent"),
+    "no-memory": ("--algorithm", "ppo", "--network", "flat"),
     "cloned": ("--clone", "line:3", "--steps", "0"),
     "cloned-first": ("--clone", "line:3"),
     "without-directions": ("--stack", "shapes"),
@@ -85,6 +87,20 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 """Training otherwise, or the same with as many steps; everything else is as for the policy."""
 
 
+def drawn_settings(rng: np.random.Generator) -> tuple[str, ...]:
+    """Settings of the learner, rates log-uniform."""
+    return (
+        "--learning-rate", f"{10 ** rng.uniform(-3.5, -2.5):.1e}",
+        "--entropy", f"{10 ** rng.uniform(-3, -1.5):.1e}",
+        "--gamma", str(rng.choice((0.97, 0.99, 1.0))),
+        "--network", str(rng.choice(("set", "flat"))),
+    )  # fmt: skip
+
+
+SEARCH = {f"drawn-{i}": drawn_settings(np.random.default_rng(i)) for i in range(12)}
+"""A random search around the settings of the policy, one training each."""
+
+
 @dataclass(frozen=True)
 class Options:
     """Repeat the study; the same command goes on where it was stopped."""
@@ -95,7 +111,7 @@ class Options:
     """Training seeds of the policy."""
     steps: int = 120_000
     """Steps of each of its trainings."""
-    variant_seeds: int = 2
+    variant_seeds: int = 3
     """Training seeds of each variant."""
     variant_steps: int = 50_000
     """Steps of each of their trainings."""
@@ -127,12 +143,13 @@ def compare(out: Path, name: str, agents: Sequence[str], seeds: int, *arguments:
 
 
 def trainings(options: Options) -> list[Step]:
-    """The policy's seeds, then those of the variants."""
+    """The policy's seeds, then those of the variants, then the random search."""
     wanted: list[tuple[str, tuple[str, ...], int]] = []
     wanted += [("policy", ("--steps", str(options.steps)), seed) for seed in range(options.seeds)]
     steps = ("--steps", str(options.variant_steps))
     for name, extra in VARIANTS.items():
         wanted += [(name, (*steps, *extra), seed) for seed in range(options.variant_seeds)]
+    wanted += [(name, (*steps, *extra), 0) for name, extra in SEARCH.items()]
     return [
         Step(
             f"train-{name}-{seed}",
@@ -270,7 +287,8 @@ def main() -> None:
     found = {step.name: step.comparison for step in steps if step.comparison}
     learned = options.out / "report" / "learned"
     shipped = ship(options.out, learned)
-    write_report(found, options.out / "report", tuple(TRANSFER), chosen, shipped)
+    searched = {name: members(options.out / "runs" / name) for name in (next(iter(VARIANTS)), *SEARCH)}
+    write_report(found, options.out / "report", tuple(TRANSFER), chosen, shipped, searched)
     arguments = (
         "--seeds",
         shipped.removeprefix("seed-"),

@@ -11,6 +11,7 @@ import numpy as np
 
 from agents.bounds import least_images
 from agents.compare import contestants, optimal_values
+from agents.learned import LearnedAgent
 from agents.plots import plot_curves, plot_differences, plot_profiles
 from agents.results import Record, Results, images_to_reach, markdown
 from agents.statistics import Interval, iqm_interval, mean_interval, probability_of_improvement
@@ -261,6 +262,19 @@ def variants(results: Results) -> str:
     return markdown(headings, rows)
 
 
+def settings(searched: Mapping[str, Sequence[Path]]) -> str:
+    """Settings of the learner, and what the best policy of each training came to on the validation neurons."""
+    rows = []
+    for name, folders in searched.items():
+        cards = [LearnedAgent.load(folder).card for folder in folders]
+        said = [f"{cards[0][key]:g}" for key in ("learning_rate", "entropy", "gamma")]
+        returns = [card["validation_return"] for card in cards]
+        rows.append([name, *said, cards[0]["network"], str(len(cards)), f"{np.mean(returns):.4f}"])
+    rows.sort(key=lambda row: row[-1], reverse=True)
+    headings = ("settings", "learning rate", "entropy bonus", "discount", "network", "trainings", "validation return")
+    return markdown(headings, rows)
+
+
 def graded(found: Found, shipped: str) -> dict[str, dict[str, list[float]]]:
     """What the card of the shipped policy says of it: estimates with 95% intervals."""
     test = only(found["test"].read()[0], POLICY, shipped, SHIPPED)
@@ -279,15 +293,23 @@ def _numbers(interval: Interval) -> list[float]:
     return [round(number, 4) for number in (interval.estimate, interval.low, interval.high)]
 
 
-def write_report(found: Found, folder: Path, settings: Sequence[str], chosen: Sequence[str], shipped: str) -> None:
+def write_report(
+    found: Found,
+    folder: Path,
+    transfers: Sequence[str],
+    chosen: Sequence[str],
+    shipped: str,
+    searched: Mapping[str, Sequence[Path]],
+) -> None:
     """Write the tables and plots of docs/results.
 
     Args:
         found: the study's comparisons.
         folder: where they go.
-        settings: names of the transfer settings.
+        transfers: names of the transfer settings.
         chosen: the tuned loops.
         shipped: the member of the policy that the package has.
+        searched: folders of the policies of each setting of the learner.
     """
     make_folder(folder)
     test, rules, stack = found["test"].read()
@@ -301,10 +323,11 @@ def write_report(found: Found, folder: Path, settings: Sequence[str], chosen: Se
         "differences-shipped": apart(both, SHIPPED),
         "images": images(both, loops),
         "bound": bound(test, rules, stack),
-        "transfer": transfer(found, settings),
-        "everywhere": everywhere(found, settings),
+        "transfer": transfer(found, transfers),
+        "everywhere": everywhere(found, transfers),
         "attributes": attributes(only(found["transfer-planted"].read()[0], POLICY, shipped, SHIPPED)),
         "scores": scores(found),
+        "settings": settings(searched),
         "variants": variants(found["variants"].read()[0]),
         "with-user": variants(found["with-user"].read()[0]),
         "unpaired": variants(found["unpaired"].read()[0]),

@@ -7,6 +7,7 @@ chance alone. Names and formulas: docs/scores.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from math import comb
 from typing import Literal, get_args
@@ -151,15 +152,15 @@ def excitement(activations: FloatArray) -> FloatArray:
     return result
 
 
-def promise(name: str, excited: FloatArray, simulation: FloatArray) -> FloatArray:
+def promise(name: str, excited: FloatArray, simulation: Callable[[], FloatArray]) -> FloatArray:
     """What orders concepts by the score to expect of them, before anything of them is drawn.
 
     Args:
         name: one of SCORES.
         excited: (...) the `excitement` to expect of a concept's images.
-        simulation: (...) its correlation with the neuron over the probe set.
+        simulation: gives (...) its correlation with the neuron over the probe set; called where the score counts it.
     """
-    return GROUNDED_ALPHA * excited + (1 - GROUNDED_ALPHA) * simulation if name == "grounded_k" else excited
+    return GROUNDED_ALPHA * excited + (1 - GROUNDED_ALPHA) * simulation() if name == "grounded_k" else excited
 
 
 def _standard_error(values: FloatArray, weights: FloatArray, counts: IntArray) -> FloatArray:

@@ -26,8 +26,9 @@ from agents.base import Agent
 from agents.checkpoints import load_checkpoint, network_of, save_checkpoint
 from agents.compare import contestants, play
 from agents.features import COUNT, INCUMBENT_MOVES, MOVES, features
-from agents.learned import LearnedAgent, Network
+from agents.learned import LearnedAgent
 from agents.loops import DnDAgent
+from agents.networks import Network
 from agents.results import Results
 from agents.rollout import Episode, Job, rollout
 from dnr_env import Action, DnRError, Rules, load_stack
@@ -561,7 +562,8 @@ def test_the_exported_network_is_the_policy(tmp_path: Path, algorithm: str, move
         ours, _ = policy.predict(seen)
         theirs, _ = model.predict(features(seen), deterministic=True)
     assert np.array_equal(ours, policy.moves[theirs])
-    assert np.ptp(policy.network(features(seen)), axis=0).min() > 1e-4  # it looks at what it sees
+    least = 1e-4 if algorithm == "qr-dqn" else 0.01  # quantiles move slowly
+    assert np.ptp(policy.network(features(seen)), axis=0).min() > least  # it looks at what it sees
 
 
 @pytest.mark.parametrize("algorithm", ["maskable-ppo", "a2c", "dqn", "qr-dqn"])

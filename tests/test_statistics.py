@@ -264,7 +264,7 @@ def test_more_takes_no_fewer_images(gains: list[list[float]], one: float, other:
     if more is not None:
         assert less is not None
         assert less <= more
-        assert results.gain_at("a", more).mean() >= max(one, other)
+        assert results.gain_at("a", more).mean() >= max(one, other) - 1e-11  # of sums in any order
 
 
 def test_a_played_curve_ends_at_the_held_out_gain_of_the_label(stack: Stack) -> None:

@@ -14,7 +14,7 @@ import tyro
 
 import evaluate
 import train
-from agents.learned import LearnedAgent
+from agents.learned import LearnedAgent, members
 from dnr_env import DnRError, Rules
 from dnr_env.files import append_lines
 
@@ -29,7 +29,7 @@ CHOSEN = [agents[0] for agents in study.TUNED.values()]
 
 def test_every_training_is_one_that_train_would_take() -> None:
     steps = study.trainings(OPTIONS)
-    assert len(steps) == 2 + len(study.VARIANTS)
+    assert len(steps) == 2 + len(study.VARIANTS) + len(study.SEARCH)
     assert len({step.name for step in steps}) == len(steps)
     for step in steps:
         options = tyro.cli(train.Options, args=step.arguments)
@@ -161,7 +161,14 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compare("score-auc", ("line:1@informed",), score="auc")
     for name in ("variants", "with-user", "unpaired"):
         compare(name, ("stop", policy))
-    study_report.write_report(found, out / "report", ("planted",), ["line:1@informed"], "seed-1")
+    study_report.write_report(
+        found,
+        out / "report",
+        ("planted",),
+        ["line:1@informed"],
+        "seed-1",
+        {"as-it-is": members(out / "runs" / "policy")},
+    )
     (out / "grades.json").write_text(json.dumps(study_report.graded(found, "seed-1")))
     return out
 
@@ -187,6 +194,8 @@ def test_tables_say_what_the_records_say(outcome: Path) -> None:
     assert apart.keys() == table.keys() - {"policy", "learned"}
     assert rows(outcome / "report" / "attributes.md")["policy"]["policy less it"] == ""
     assert rows(outcome / "report" / "scores.md").keys() == {"auc"}
+    found = rows(outcome / "report" / "settings.md")["as-it-is"]
+    assert (found["learning rate"], found["trainings"], found["validation return"]) == ("0.001", "2", "0.1500")
 
 
 def test_a_setting_holds_if_the_policy_is_above_all_but_the_oracle(outcome: Path) -> None:

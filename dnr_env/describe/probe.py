@@ -14,6 +14,7 @@ CONTROLS = 500
 CLIP = 10.0
 """Normalised activations are kept between -CLIP and CLIP."""
 _BLOCK_BYTES = 1 << 28  # of float64 activations that are in memory at a time
+_BLOCK_IMAGES = 8192  # of which embeddings are float64 at a time
 
 
 class Probe:
@@ -37,6 +38,7 @@ class Probe:
         self.activations = activations
         self.embeddings = embeddings
         self.images = images
+        self._towards: dict[int, FloatArray] = {}
 
     def real(self, neurons: IntArray) -> FloatArray:
         """(b, images) float64 activations of some neurons on the real images.
@@ -133,17 +135,14 @@ class Probe:
 
         Its product with a text's embedding, over the text's `spread`, is the simulation.
         """
-        for neuron in np.unique(neurons[np.isnan(self._towards[neurons, 0])]).tolist():
+        for neuron in sorted(set(neurons.tolist()) - self._towards.keys()):
             real = self.real(np.array([neuron]))[0]
             spread = real.std() if np.ptp(real) > 0 else np.inf
-            self._towards[neuron] = ((real - real.mean()) / spread) @ (self.embeddings - self._moments[0]) / len(real)
-        known: FloatArray = self._towards[neurons]
-        return known
-
-    @cached_property
-    def _towards(self) -> FloatArray:
-        """(neurons, dim), NaN until asked for."""
-        return np.full((self.activations.shape[1], self.embeddings.shape[1]), np.nan)
+            weights = (real - real.mean()) / spread / len(real)  # their sum is 0: no need to centre the embeddings
+            parts = [slice(start, start + _BLOCK_IMAGES) for start in range(0, len(real), _BLOCK_IMAGES)]
+            self._towards[neuron] = np.sum([weights[part] @ self.embeddings[part] for part in parts], axis=0)
+        known = [self._towards[neuron] for neuron in neurons.tolist()]
+        return np.reshape(known, (len(known), self.embeddings.shape[1]))
 
     @cached_property
     def _moments(self) -> tuple[FloatArray, FloatArray]:

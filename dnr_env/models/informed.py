@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -60,17 +60,22 @@ class InformedMutator:
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """(b) words, none of them tried; the concept itself where all were."""
-        words, texts, raw, spread = self._words
+        words, texts, _, _ = self._words
         answers = []
         for row, (concept, tried) in enumerate(zip(batch.concepts, batch.tried, strict=True)):
             neuron = int(batch.neurons[row])
             excited = self._target(neuron)[2] + texts @ self._weights(batch, row)
-            simulation = raw @ self.probe().towards(np.array([neuron]))[0] / spread
-            promised = promise(batch.score, excited, simulation)
+            promised = promise(batch.score, excited, partial(self._simulation, neuron))
             known = {concept, *tried}
             best = next((words[i] for i in np.argsort(-promised, kind="stable") if words[i] not in known), concept)
             answers.append(Suggestion(best))
         return answers
+
+    def _simulation(self, neuron: int) -> FloatArray:
+        """(words,)."""
+        _, _, texts, spread = self._words
+        result: FloatArray = texts @ self.probe().towards(np.array([neuron]))[0] / spread
+        return result
 
     def _weights(self, batch: MutationBatch, row: int) -> FloatArray:
         """(dim,) a sample of a request's posterior."""

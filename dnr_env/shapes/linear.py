@@ -88,7 +88,7 @@ class LinearMutator:
         excited = effect[:, values[0]] + intercept[:, None].astype(np.float32)
         for family in range(1, len(FAMILIES)):
             excited += effect[:, values[family]]
-        promised = promise(batch.score, excited, np.stack([self._simulation(n) for n in batch.neurons.tolist()]))
+        promised = promise(batch.score, excited, lambda: np.stack(list(map(self._simulation, batch.neurons.tolist()))))
         answers = []
         for row, (concept, tried) in enumerate(zip(batch.concepts, batch.tried, strict=True)):
             taken = [places[text] for text in {concept, *tried} if text in places]
