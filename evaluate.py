@@ -244,8 +244,8 @@ def play_command(options: Play) -> None:
 
 def plan_command(options: Plan) -> None:
     """Say what would be done; load the target at most."""
-    make_agent(options.agent)
-    print("\n".join(plan(options.stack, options.agent, options.neurons, rules_of(options)).lines()))
+    agent = make_agent(options.agent)
+    print("\n".join(plan(options.stack, agent, options.neurons, rules_of(options)).lines()))
 
 
 def doctor_command(options: Doctor) -> None:

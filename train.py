@@ -42,7 +42,7 @@ with extra("train"):
 
     from agents.checkpoints import load_checkpoint, network_of, save_checkpoint
     from agents.cloning import clone, teacher_of
-    from agents.sb3 import SetPolicy, make_vec_env
+    from agents.sb3 import SetPolicy, make_vec_env, seed_episodes
 
 MOVE_SETS = {
     "slots": MOVES,
@@ -83,9 +83,9 @@ class Options:
     stack: tuple[str, ...] = ("shapes", "shapes-directions")
     """Models, each a name such as shapes or turbo, or a YAML file; then settings, as in
     "turbo probe.images=photos target.layers=layer3". Where there are several stacks, scores, users, prices or budgets,
-    each is dealt to an equal part of the episodes."""
+    they are dealt to eight parts of the episodes."""
     neurons: str = "train"
-    """Neurons of the first stack to train on; of the others, all."""
+    """Neurons to train on; of a further stack all, where it has none of the first one's names."""
     validation: str = "validation"
     """Neurons of the first stack that choose the best policy, at all prices, by the first score, user and budget."""
     score: tuple[str, ...] = ("log_k", "grounded_k")
@@ -114,9 +114,14 @@ def env_options(options: Options, **varied: Any) -> dict[str, Any]:
         "mutator": options.mutator,
         "reward": options.reward,
         **varied,
-        "neurons": options.neurons if varied["stack"] == options.stack[0] else "all",
+        "neurons": "all" if _others(options.stack[0], varied["stack"]) else options.neurons,
         "user_concepts": None if varied["user_concepts"] == "none" else varied["user_concepts"],
     }
+
+
+def _others(first: str, stack: str) -> bool:
+    """Whether a stack's neurons are others than the first one's, so that none is kept for a test."""
+    return set(load_stack(stack).lab.reader.neurons).isdisjoint(load_stack(first).lab.reader.neurons)
 
 
 def groups(options: Options) -> list[dict[str, Any]]:
@@ -141,12 +146,16 @@ def groups(options: Options) -> list[dict[str, Any]]:
 
 
 def make_model(options: Options, seed: int) -> BaseAlgorithm:
-    """The learner on its environments."""
+    """The learner on its environments, the first episodes of which are its own: no other seed's begin so."""
     see = partial(features, without=options.without, raw=options.network == "raw")
     envs = make_vec_env(options.envs, MOVE_SETS[options.moves], see, groups(options))
 
+    length = {"maskable-ppo": 32, "ppo": 32, "a2c": 16}.get(options.algorithm, 0)  # of a rollout, in steps
+
     def rate(remaining: float) -> float:
-        return options.learning_rate * remaining
+        """By what was left when the rollout began: a learner asks at its end, which may be beyond the last step."""
+        begun = remaining + length * options.envs / max(options.steps, 1)
+        return options.learning_rate * min(max(begun, 0.0), 1.0)
 
     common: dict[str, Any] = {"learning_rate": rate, "gamma": options.gamma, "seed": seed, "device": "cpu"}
     policy: Any = "MlpPolicy"
@@ -162,17 +171,19 @@ def make_model(options: Options, seed: int) -> BaseAlgorithm:
             without_masks = RecurrentPPO if options.network == "recurrent" else PPO
             kind = MaskablePPO if options.algorithm == "maskable-ppo" else without_masks
             batch = min(512, 32 * options.envs)
-            return kind(policy, envs, n_steps=32, batch_size=batch, n_epochs=6, ent_coef=options.entropy, **common)
+            model = kind(policy, envs, n_steps=length, batch_size=batch, n_epochs=6, ent_coef=options.entropy, **common)
         case "a2c":
-            return A2C(policy, envs, n_steps=16, ent_coef=options.entropy, **common)
+            model = A2C(policy, envs, n_steps=length, ent_coef=options.entropy, **common)
         case "dqn" | "qr-dqn":
             learner = DQN if options.algorithm == "dqn" else QRDQN
             if learner is QRDQN:
                 common["policy_kwargs"]["n_quantiles"] = 25  # with 200, the default, learning is several times slower
-            return learner(
+            model = learner(
                 policy, envs, buffer_size=100_000, learning_starts=5_000, batch_size=256, train_freq=4,
                 gradient_steps=16, target_update_interval=1_000, exploration_fraction=0.3, **common
             )  # fmt: skip
+    seed_episodes(model)
+    return model
 
 
 def validation_neurons(options: Options) -> list[str]:
@@ -213,7 +224,9 @@ def check(options: Options) -> None:
         if not least <= getattr(options, name) <= most:
             raise DnRError(f"{name}: {getattr(options, name)} is out of range; {least} to {most} will do")
     if options.clone:
-        teacher_of(options.clone)
+        asked = teacher_of(options.clone).env_options.get("mutator", options.mutator)
+        if asked != options.mutator:
+            raise DnRError(f"clone: {options.clone!r} mutates by {asked!r}; --mutator {asked} will do")
         if options.algorithm != "maskable-ppo":
             raise DnRError("clone: only maskable-ppo learns from another agent; without it, any learns by itself")
     validation_neurons(options)
@@ -309,7 +322,6 @@ def train_seed(options: Options, seed: int) -> None:
     settings = folder / "options.json"
     if settings.exists() and settings.read_bytes() != wanted:
         raise DnRError(f"out: {folder} was trained with other options (see its options.json); another folder will do")
-    torch.manual_seed(seed)
     torch.set_num_threads(1)  # more threads only get in the way of networks as small as these
     model = make_model(options, seed)
     write_atomically(settings, wanted)  # the options are good: the environments exist

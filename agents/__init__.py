@@ -104,7 +104,7 @@ def make_agent(spec: str) -> Agent:
         from agents.learned import LearnedAgent, members
 
         policies = [LearnedAgent.load(folder) for folder in members(Path(spec))]
-        return max(policies, key=lambda policy: policy.card.get("validation_return", 0.0))
+        return max(policies, key=lambda policy: policy.card["validation_return"])
     raise unknown("agent", spec, NAMES)
 
 

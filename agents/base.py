@@ -29,6 +29,11 @@ class Agent:
     state_size = 0
     """Numbers that it remembers of each episode."""
 
+    @property
+    def plays(self) -> bool:
+        """Whether it plays episodes; one that does not has `labels` alone."""
+        return type(self).act is not Agent.act
+
     def start(self, seeds: Sequence[int]) -> State:
         """The state to begin with where the agent's own dice are to depend on the episodes' seeds, one each."""
         return (np.column_stack([np.zeros((len(seeds), self.state_size)), np.asarray(seeds, float)]),)

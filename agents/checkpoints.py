@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -15,7 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
 from agents.networks import Network, PolicyNetwork, RecurrentNetwork, SetNetwork
-from agents.sb3 import SetPolicy
+from agents.sb3 import SetPolicy, seed_episodes
 from dnr_env.errors import DnRError
 from dnr_env.files import write_atomically
 from dnr_env.types import FloatArray
@@ -103,7 +102,6 @@ def _load_checkpoint(model: BaseAlgorithm, path: Path) -> list[dict[str, float]]
     optimizer = model.policy.optimizer.state_dict()
     model.policy.optimizer.load_state_dict({"state": states, "param_groups": optimizer["param_groups"]})
     model.num_timesteps = int(metadata["num_timesteps"])
-    # Fresh episodes, not those that the run began with.
-    model.env.seed(int(np.random.SeedSequence([model.seed or 0, model.num_timesteps]).generate_state(1)[0] >> 1))
+    seed_episodes(model)
     curve: list[dict[str, float]] = json.loads(metadata["curve"])
     return curve

@@ -40,17 +40,14 @@ def teacher_of(spec: str) -> Agent:
         DnRError: there is none, or it plays no episode.
     """
     teacher = make_agent(spec)
-    if type(teacher).act is Agent.act:
+    if not teacher.plays:
         raise DnRError(f"clone: {spec!r} plays no episode; patience:2 will do")
     return teacher
 
 
 def clone(model: BaseAlgorithm, spec: str, learning_rate: float) -> None:
-    """Let a MaskablePPO model learn from an agent that plays in the model's environments.
-
-    The mutator is that of the environments, whatever the teacher would ask for.
-    """
-    lessons = watch(spec, model.env, model.gamma, model.seed or 0)
+    """Let a MaskablePPO model learn from an agent that plays in the model's environments, with their mutator."""
+    lessons = watch(spec, model.env, model.gamma, model.seed)
     seen, moves, returns = map(torch.as_tensor, (lessons.seen, lessons.moves, lessons.returns))
     optimizer = torch.optim.Adam(model.policy.parameters(), learning_rate)  # PPO's own begins after this
     for _ in range(_EPOCHS):
@@ -76,7 +73,7 @@ def _play(
     spec: str, group: RefineVectorEnv, envs: FeatureVecEnv, steps: int, gamma: float, seed: tuple[int, int]
 ) -> Lessons:
     teacher, n = teacher_of(spec), group.num_envs
-    seeds = (np.random.SeedSequence([*seed, n]).generate_state(n) >> 1).tolist()
+    seeds = (np.random.SeedSequence(seed).generate_state(n) >> 1).tolist()
     observation, infos = group.reset(seed=seeds)
     state: State | None = teacher.start(seeds)
     start = np.ones(n, bool)

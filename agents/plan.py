@@ -13,11 +13,11 @@ from dnr_env.neurons import select
 from dnr_env.stacks import EMBEDDED, load
 
 if TYPE_CHECKING:
+    from agents.base import Agent
     from dnr_env.config import GeneratorConfig, WriterConfig
 
 SHOWN = 8
 """Captioned drawings that a question for a mutation shows at most."""
-NO_EPISODE = ("clip-dissect", "linear", "constant", "random-label", "oracle")
 _TOKENS = {"simplify": (140, 20), "summarise": (330, 25), "condense": (150, 15), "mutate": (480, 50)}
 """Tokens that a question of each kind reads and writes, of captions of ten words."""
 _UNET_TFLOP, _XL_UNET_TFLOP, _VAE_TFLOP, _TINY_VAE_TFLOP = 0.804, 1.589, 2.515, 0.141
@@ -59,7 +59,7 @@ class Plan:
         ]
 
 
-def plan(spec: str, agent: str, wanted: str, rules: Rules) -> Plan:
+def plan(spec: str, agent: Agent, wanted: str, rules: Rules) -> Plan:
     """The plan of labelling some neurons with an agent. No model but the target is loaded.
 
     Args:
@@ -83,7 +83,7 @@ def plan(spec: str, agent: str, wanted: str, rules: Rules) -> Plan:
 
 def _of(
     rules: Rules,
-    agent: str,
+    agent: Agent,
     neurons: int,
     candidates: int,
     writer: WriterConfig | None,
@@ -92,24 +92,25 @@ def _of(
     first = candidates * rules.images_per_measure
     mutations = min(rules.max_steps, rules.budget // rules.images_per_measure)
     search = first + mutations * rules.images_per_measure
-    if agent in NO_EPISODE:
+    if not agent.plays:
         candidates = first = mutations = search = 0
-    elif agent == "stop":
+    elif agent.name == "stop":
         mutations, search = 0, first
-    elif agent == "dnd":
+    elif agent.name == "dnd":
         mutations, search = 0, min(candidates * max(10, rules.images_per_measure), first + rules.budget)
+    asked = mutations if agent.env_options.get("mutator", "writer") == "writer" else 0  # the others ask nobody
     counts = {
         "simplify": EXEMPLARS if candidates else 0,
         "summarise": candidates,
         "condense": candidates,
-        "mutate": 2 * mutations,  # an answer that brings nothing new is asked for once more
+        "mutate": 2 * asked,  # an answer that brings nothing new is asked for once more
     }
     calls = {kind: neurons * number for kind, number in counts.items()} if writer else {}
     read = sum(number * _TOKENS[kind][0] for kind, number in calls.items())
     written = sum(number * _TOKENS[kind][1] for kind, number in calls.items())
     return Plan(
         neurons=neurons,
-        captions=neurons * (EXEMPLARS + (SHOWN * mutations if writer else 0)) if candidates else 0,
+        captions=neurons * (EXEMPLARS + (SHOWN * asked if writer else 0)) if candidates else 0,
         calls=sum(calls.values()),
         input_tokens=read,
         output_tokens=written,

@@ -91,14 +91,15 @@ class Results:
         return mean_interval(self.gain_at(agent, np.arange(budget)).mean(axis=-1))
 
     def fraction(self, agent: str) -> Interval | None:
-        """Judge score over that of the best concept, summed over neurons of known optimum."""
+        """Judge score over that of the best concept, summed over neurons; None where it is not known of all."""
         if set(self.neurons) - self.optima.keys():
             return None
         best = float(np.mean([self.optima[neuron] for neuron in self.neurons]))
-        if not best > 0:
+        regret = self.regret(agent)
+        if not best > 0 or regret is None:
             return None
-        value = mean_interval(self.table(agent, lambda r: r["value"]))
-        return Interval(value.estimate / best, value.low / best, value.high / best)
+        # The neurons' optima differ more than agents do: the interval is of what is lost, neuron by neuron.
+        return Interval(1 - regret.estimate / best, 1 - regret.high / best, 1 - regret.low / best)
 
     def difference(self, agent: str, other: str, key: str) -> Interval:
         """Mean of agent less other, paired by neuron and episode seed."""

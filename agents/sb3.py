@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
@@ -54,7 +55,7 @@ class FeatureVecEnv(VecEnv):  # type: ignore[misc]
         seen = []
         for group, end in zip(self.groups, np.append(self._ends, self.num_envs), strict=True):
             seeds = self._seeds[end - group.num_envs : end]
-            observation, _ = group.reset(seed=None if None in seeds else seeds)
+            observation, _ = group.reset(seed=seeds)
             seen.append(self.see(observation))
         self._reset_seeds()
         self._returns[:] = 0
@@ -112,10 +113,6 @@ class FeatureVecEnv(VecEnv):  # type: ignore[misc]
         rows: Sequence[Any] = getattr(self, method_name)(*args, **kwargs)
         return [rows[i] for i in self._get_indices(indices)]
 
-    def has_attr(self, attr_name: str) -> bool:
-        """Whether the episodes have it."""
-        return hasattr(self, attr_name)
-
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: Any = None) -> list[bool]:
         """Never."""
         return [False] * len(list(self._get_indices(indices)))
@@ -138,11 +135,17 @@ def make_vec_env(
         **env: those that are the same for all.
     """
     sizes = [len(part) for part in np.array_split(np.arange(num_envs), len(groups))]
-    envs = [
-        gym.make_vec("dnr_env:DnR/RefineSlots-v0", num_envs=size, **env, **group)
-        for size, group in zip(sizes, groups, strict=True)
-    ]
-    return FeatureVecEnv([one for one in envs if isinstance(one, RefineVectorEnv)], moves, see)
+    envs = [RefineVectorEnv(size, slots=True, **env, **group) for size, group in zip(sizes, groups, strict=True)]
+    return FeatureVecEnv(envs, moves, see)
+
+
+def seed_episodes(model: BaseAlgorithm) -> None:
+    """Seed a learner's next episodes by its seed and the steps that it has done.
+
+    A learner seeds its rows with its seed, the number after it, and so on: those of another seed would be the same.
+    """
+    entropy = np.random.SeedSequence([model.seed, model.num_timesteps])
+    model.env.seed(int(entropy.generate_state(1)[0] >> 1))
 
 
 _WIDTH = 64

@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +238,19 @@ def take_lock(folder: Path) -> int:
     return lock
 
 
+def settle(options: Options) -> None:
+    """Note what the study is; its folder would mix trainings of another.
+
+    Raises:
+        DnRError: it has one of other options.
+    """
+    noted = options.out / "options.json"
+    wanted = {name: value for name, value in asdict(options).items() if name not in ("out", "workers")}
+    if noted.exists() and json.loads(noted.read_bytes()) != wanted:
+        raise DnRError(f"out: {options.out} holds a study of other options (options.json); another folder will do")
+    write_atomically(noted, (json.dumps(wanted, indent=2) + "\n").encode())
+
+
 def choose(tuning: Comparison) -> list[str]:
     """The best member of each family, by mean return on the validation neurons."""
     records = tuning.records()
@@ -268,13 +281,14 @@ def sign(card: Path, command: Sequence[str], grades: dict[str, dict[str, list[fl
 def main() -> None:
     """The command line."""
     options = tyro.cli(Options)
-    options = Options(**{**vars(options), "out": options.out.resolve()})
+    options = replace(options, out=options.out.resolve())
     for folder in ("done", "logs"):
         make_folder(options.out / folder)
     every = [agent for agents in TUNED.values() for agent in agents]
     tuning = compare(options.out, "tuning", every, options.episodes, "--neurons", split("validation"))
     try:
         lock = take_lock(options.out)
+        settle(options)
         run_all(options, [tuning, *trainings(options)], "tune and train", lock)
         assert tuning.comparison
         chosen = choose(tuning.comparison)

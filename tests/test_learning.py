@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from agents.rollout import Episode, rollout
 from agents.sb3 import make_vec_env
 from dnr_env import DnRError
 from dnr_env.episode import PROGRESS, SCORE_COLUMNS
+from dnr_env.neurons import split_of
 from dnr_env.types import FloatArray
 
 ANY = st.integers(0, 2**32 - 1)
@@ -321,8 +322,6 @@ def test_all_values_are_played_alike() -> None:
     assert sorted(one.rules.budget for one in played) == [50] * 4 + [100] * 4
     assert sorted(one.rules.score for one in played) == ["grounded_k"] * 4 + ["log_k"] * 4
     assert sorted(one.stack.name for one in played) == ["shapes"] * 4 + ["shapes-transfer"] * 4
-    for one in played:  # the neurons are those of the first stack; of the others it trains on all
-        assert len(one.neurons) == (6 if one.stack.name == "shapes" else len(one.stack.lab.reader.neurons))
     envs.reset()
     assert sum(bool((one.state.user_left > 0).all()) for one in played) == 4
 
@@ -331,7 +330,10 @@ def test_all_values_are_played_alike() -> None:
 @given(st.permutations(["stack", "score", "user_concepts", "image_cost", "budget"]), st.integers(1, 4), st.data())
 def test_every_value_meets_every_other(names: list[str], most: int, data: st.DataObject) -> None:
     counts = (most, *data.draw(st.tuples(*[st.integers(1, min(most, 2))] * 4)))
-    several = {name: tuple(range(1, n + 1)) for name, n in zip(names, counts, strict=True)}
+    stacks = ("shapes", "shapes-directions", "shapes-withheld", "shapes-unpaired")
+    several = {
+        name: stacks[:n] if name == "stack" else tuple(range(1, n + 1)) for name, n in zip(names, counts, strict=True)
+    }
     played = train.groups(options(envs=64, **several))
     assert len(played) == (8 if most > 1 else 1)
     for one, other in combinations(names, 2):
@@ -339,6 +341,47 @@ def test_every_value_meets_every_other(names: list[str], most: int, data: st.Dat
     for name, values in several.items():
         dealt = [group[name] for group in played]
         assert {dealt.count(value) for value in values} <= {len(played) // len(values), -(-len(played) // len(values))}
+
+
+def test_what_is_kept_for_a_test_is_not_trained_on_by_way_of_another_stack() -> None:
+    stacks = ("shapes", "shapes-directions", "shapes-unfaithful", "shapes-transfer")
+    envs = train.make_model(options(stack=stacks, neurons="layer4:train"), seed=0).env
+    seen = set()
+    for group in envs.groups:
+        trained, names = group.refinement, group.refinement.stack.lab.reader.neurons
+        seen.add((trained.stack.name, len(trained.neurons) == len(names)))
+        if trained.stack.name != "shapes-directions":
+            assert {split_of(names[i]) for i in trained.neurons} == {"train"}
+    assert seen == {(name, name == "shapes-directions") for name in stacks}
+
+
+def test_no_two_trainings_begin_with_the_same_episodes() -> None:
+    first, second, again = (train.make_model(options(neurons="train"), seed=seed).env.reset() for seed in (0, 1, 0))
+    assert (first == again).all()
+    assert not {row.tobytes() for row in first} & {row.tobytes() for row in second}
+
+
+@pytest.mark.parametrize(("algorithm", "network"), [("maskable-ppo", "set"), ("a2c", "flat"), ("dqn", "flat")])
+@pytest.mark.parametrize("steps", [300, 512, 1100])
+def test_the_learning_rate_falls_from_what_was_asked_for_and_never_below_zero(
+    algorithm: str, network: str, steps: int
+) -> None:
+    chosen = options(algorithm=algorithm, network=network, steps=steps, learning_rate=0.01)
+    model = train.make_model(chosen, seed=0)
+    model.learning_starts = 50
+    schedule, rates = model.lr_schedule, [0.01]
+
+    def noted(remaining: float) -> float:
+        rates.append(schedule(remaining))
+        return rates[-1]
+
+    model.lr_schedule = noted
+    model.learn(chosen.steps)
+    assert all(rate >= later >= 0 for rate, later in pairwise(rates))
+    if algorithm != "dqn":  # which learns after every few steps
+        assert rates[1] == 0.01
+        assert rates[-1] > 0
+    assert rates[-1] <= 0.01 * 256 / steps
 
 
 def test_one_of_each_is_one_group() -> None:
@@ -359,6 +402,7 @@ def test_one_of_each_is_one_group() -> None:
         ({"steps": -1, "clone": "dnr"}, "steps: -1 is too few; 0 or more"),
         ({"clone": "oracle"}, "clone: 'oracle' plays no episode"),
         ({"clone": "dmr"}, "agent: 'dmr' is not known"),
+        ({"clone": "line:3@informed"}, "clone: 'line:3@informed' mutates by 'informed'; --mutator informed will do"),
         ({"clone": "dnr", "algorithm": "a2c", "network": "flat"}, "clone: only maskable-ppo learns from another agent"),
         ({"network": "set", "algorithm": "ppo"}, "network: 'set' is for maskable-ppo"),
         ({"network": "set", "moves": "incumbent"}, "network: 'set' is for maskable-ppo"),

@@ -139,6 +139,17 @@ def test_a_fraction_of_nothing_is_none() -> None:
     assert half == Interval(0.5, 0.5, 0.5)
 
 
+def test_a_fraction_is_uncertain_by_what_is_lost_and_not_by_how_the_optima_differ() -> None:
+    optima = {f"layer4:{n}": 0.2 + 0.1 * n for n in range(6)}
+    perfect = Results([record("a", "", n, 1, optima[f"layer4:{n}"]) for n in range(6)], optima)
+    assert perfect.fraction("a") == Interval(1.0, 1.0, 1.0)
+    behind = Results([record("a", "", n, 1, optima[f"layer4:{n}"] - 0.045 * (n % 2)) for n in range(6)], optima)
+    found = behind.fraction("a")
+    assert found is not None
+    assert found.estimate == pytest.approx(0.95)
+    assert 0.90 <= found.low < 0.95 < found.high <= 1
+
+
 # --- profiles and probability of improvement ---------------------------------------------------------------------
 
 

@@ -71,6 +71,14 @@ def test_a_step_runs_once_and_again_when_it_changes(tmp_path: Path) -> None:
     assert not (tmp_path / "done" / "bad").exists()
 
 
+def test_a_study_of_other_options_needs_another_folder(tmp_path: Path) -> None:
+    options = replace(OPTIONS, out=tmp_path)
+    study.settle(options)
+    study.settle(replace(options, workers=7))
+    with pytest.raises(DnRError, match=r"out: .* holds a study of other options"):
+        study.settle(replace(options, seeds=1))
+
+
 def test_nobody_begins_while_a_step_of_a_killed_study_runs(tmp_path: Path) -> None:
     """The step's process holds the lock after the study has gone."""
     (tmp_path / "done").mkdir()

@@ -9,6 +9,7 @@ import numpy as np
 
 from dnr_env.describe.probe import Probe
 from dnr_env.models import Embedder, MutationBatch, Suggestion
+from dnr_env.models.posterior import sample_weights
 from dnr_env.scores import excitement, promise
 from dnr_env.types import FloatArray
 
@@ -83,14 +84,14 @@ class InformedMutator:
         target, squares, usual = self._target(int(batch.neurons[row]))
         drawn = batch.embeddings[row, batch.seen[row]].astype(np.float64) - mean
         excited = excitement(batch.activations[row, batch.seen[row]].astype(np.float64)) - usual
-        precision = precision + drawn.T @ drawn
-        target = target + drawn.T @ excited
-        estimate = np.linalg.solve(precision, target)
-        rest = squares + float(excited @ excited) - float(target @ estimate)
-        spread = np.sqrt(max(rest, 0.0) / (len(real) + len(drawn)))
-        noise = batch.rngs[row].standard_normal(len(mean))
-        sample: FloatArray = estimate + spread * np.linalg.solve(np.linalg.cholesky(precision).T, noise)
-        return sample
+        weights: FloatArray = sample_weights(
+            (precision + drawn.T @ drawn)[None],
+            (target + drawn.T @ excited)[None],
+            np.array([squares + float(excited @ excited)]),
+            np.array([len(real) + len(drawn)]),
+            batch.rngs[row].standard_normal((1, len(mean))),
+        )[0]
+        return weights
 
     def _target(self, neuron: int) -> tuple[FloatArray, float, float]:
         """Of a neuron on the probe: (dim,) embeddings times excitements, squares of these, the mean they are less."""

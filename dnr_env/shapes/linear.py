@@ -9,6 +9,7 @@ import numpy as np
 
 from dnr_env.describe.probe import Probe
 from dnr_env.models import MutationBatch, Suggestion
+from dnr_env.models.posterior import sample_weights
 from dnr_env.scores import excitement, promise
 from dnr_env.shapes import lexicon
 from dnr_env.shapes.language import LexiconEmbedder
@@ -134,12 +135,6 @@ class LinearMutator:
             known, targets, real, number = self._known
             precision, target = precision + known, target + targets[batch.neurons]
             squares, count = squares + real[batch.neurons], count + number
-        mean = np.linalg.solve(precision, target[..., None])[..., 0]
-        rest = squares - (target * mean).sum(axis=1)
-        # Where all images excite equally, chance decides.
-        spread = np.sqrt(np.maximum(rest, 0) / count) + 1e-6
         noise = np.stack([rng.standard_normal(words.shape[2]) for rng in batch.rngs])
-        root = np.swapaxes(np.linalg.cholesky(precision), 1, 2)
-        sample = np.linalg.solve(root, noise[..., None])[..., 0]  # covariance: the inverse of the precision
-        weights: FloatArray = mean + spread[:, None] * sample
+        weights = sample_weights(precision, target, squares, count, noise)
         return weights, usual - (shown * weights).sum(axis=1)
