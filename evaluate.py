@@ -29,7 +29,6 @@ from agents.labelling import label, write_label_report, write_table
 from agents.plan import plan
 from dnr_env import DnRError, Rules, __version__, load_stack
 from dnr_env.files import make_folder, write_atomically
-from dnr_env.judge import IMAGES
 from dnr_env.neurons import select
 from dnr_env.stacks import Stack
 from dnr_env.users import user_source
@@ -70,9 +69,9 @@ class Compare(Kept):
     """Agents x neurons x seeds: a table with intervals, paired differences, plots and a report."""
 
     agents: tuple[str, ...] = ("stop", "random", "dnd", "dnr", "annealed", "patience:6")
-    """learned, stop, random, dnd, dnr, annealed, patience:N, lookahead, line:N, halving, lucb, top-two, clip-
-    dissect, linear, constant, random-label, oracle, or the folder of a run of train.py; a loop with another mutator
-    as dnr@informed."""
+    """learned, stop, random, dnd, dnr, annealed, patience:N, lookahead, line:N, halving, lucb, top-two,
+    clip-dissect, linear, constant, random-label, oracle, or the folder of a run of train.py, which stands for the
+    policies of all its seeds; a loop with another mutator as dnr@informed."""
     neurons: str = "test"
     """A split, a layer, or neurons such as layer4:0-9,planted:test."""
     seeds: tuple[int, ...] = (1, 2)
@@ -201,7 +200,7 @@ def compare_command(options: Compare) -> None:
     path = options.out / "results.jsonl"
     records = play(stack, players, neurons, seeds, path, rules, options.user_concepts)
     results = Results(records, optimal_values(stack, neurons, rules))
-    print(write_outcome(results, stack, options.neurons, rules, IMAGES, options.out))
+    print(write_outcome(results, stack, options.neurons, rules, options.out))
     print(f"report: {options.out / 'report.html'}")
 
 

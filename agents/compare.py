@@ -19,7 +19,7 @@ from agents.rollout import Episode, Job, rollout
 from dnr_env.episode import Rules
 from dnr_env.errors import DnRError
 from dnr_env.files import append_lines, read_lines, write_atomically
-from dnr_env.judge import judge
+from dnr_env.judge import IMAGES, judge
 from dnr_env.report import exemplars, png, write_report
 from dnr_env.shapes.planted import precision_recall
 from dnr_env.stacks import Stack
@@ -132,7 +132,7 @@ def optimal_values(stack: Stack, neurons: Sequence[str], rules: Rules) -> dict[s
     return {neuron: verdict.value for neuron, verdict in zip(known, verdicts, strict=True)}
 
 
-def write_outcome(results: Results, stack: Stack, which: str, rules: Rules, judge_images: int, folder: Path) -> str:
+def write_outcome(results: Results, stack: Stack, which: str, rules: Rules, folder: Path) -> str:
     """Write summary.md, summary.csv, the plots and report.html; returns the text of summary.md."""
     from agents.plots import plot_curves, plot_scores
 
@@ -160,7 +160,7 @@ def write_outcome(results: Results, stack: Stack, which: str, rules: Rules, judg
     values = {
         "title": "Comparison of agents", "stack": stack.name, "which": which,
         "seeds": ", ".join(map(str, results.seeds)),
-        "judge_images": judge_images, "image_cost": rules.image_cost, "columns": COLUMNS, "rows": rows,
+        "judge_images": IMAGES, "image_cost": rules.image_cost, "columns": COLUMNS, "rows": rows,
         "reference": results.reference, "differences": apart, "neurons": neurons,
         "plots": [png(folder / "scores.png"), png(folder / "images.png")],
     }  # fmt: skip

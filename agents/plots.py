@@ -31,12 +31,12 @@ _PROFILES = 6  # agents whose bands can still be told apart
 def plot_scores(results: Results, path: Path) -> None:
     """Mean return and mean judge score of each agent, with their intervals."""
     figure = Figure((9, 0.42 * len(results.agents) + 1.2), layout="constrained")
-    ranked = _ranked(results)[::-1]
+    ranked = results.ranked()[::-1]
     for axes, key, title in zip(
         figure.subplots(1, 2, sharey=True), ("return", "value"), ("return", "judge score"), strict=True
     ):
         for place, agent in enumerate(ranked):
-            interval = mean_interval(results.table(agent, lambda r, key=key: r[key]))  # type: ignore[misc]
+            interval = mean_interval(results.table(agent, key))
             axes.plot([interval.low, interval.high], [place, place], color=_COLOURS[0], linewidth=5, alpha=0.35)
             axes.plot([interval.estimate], [place], "o", color=_COLOURS[0])
         axes.set(yticks=range(len(ranked)), yticklabels=ranked, xlabel=f"mean {title}, 95% interval")
@@ -53,7 +53,7 @@ def plot_curves(results: Results, path: Path) -> None:
     for agent in sorted(curves, key=lambda agent: -curves[agent][-1]):  # the legend from top to bottom, as the lines
         style = _style(results, agent)
         axes.plot(grid, curves[agent], label=agent, drawstyle="steps-post", **style)
-        spent = results.table(agent, lambda r: r["added_images"]).mean()
+        spent = results.mean(agent, "added_images")
         axes.plot([spent], [curves[agent][-1]], "o", color=style["color"])
     axes.set(xlabel="images drawn after the initial measurement, at most", ylabel="value gained (held-out images)")
     _finish(axes)
@@ -62,10 +62,10 @@ def plot_curves(results: Results, path: Path) -> None:
 
 def plot_profiles(results: Results, path: Path) -> None:
     """Share of runs whose return is above a threshold, with pointwise intervals: the reference and the best others."""
-    ranked = _ranked(results)
+    ranked = results.ranked()
     others = [agent for agent in ranked if agent != results.reference][: _PROFILES - 1]
     shown = [agent for agent in ranked if agent in (results.reference, *others)]
-    tables = {agent: results.table(agent, lambda r: r["return"]) for agent in shown}
+    tables = {agent: results.table(agent, "return") for agent in shown}
     thresholds = np.linspace(min(t.min() for t in tables.values()), max(t.max() for t in tables.values()), 100)
     figure = Figure((_WIDTH, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -101,11 +101,6 @@ def plot_differences(results: Results, reference: str, others: Sequence[str], pa
     axes.set(xlabel=f"return of {reference} less that of the agent, 95% interval")
     axes.grid(axis="x", alpha=0.3)
     _save(figure, path)
-
-
-def _ranked(results: Results) -> list[str]:
-    """The agents, best mean return first."""
-    return sorted(results.agents, key=lambda agent: -results.table(agent, lambda r: r["return"]).mean())
 
 
 def _style(results: Results, agent: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -27,21 +28,35 @@ class Results:
         self.members = {a: list(dict.fromkeys(r["member"] for r in records if r["agent"] == a)) for a in self.agents}
 
     def table(
-        self, agent: str, value: Callable[[Record], float | FloatArray], neurons: Sequence[str] | None = None
+        self, agent: str, value: str | Callable[[Record], float | FloatArray], neurons: Sequence[str] | None = None
     ) -> FloatArray:
-        """(members, seeds, neurons), and the axes of a value that is an array; None for the neurons is all."""
+        """(members, seeds, neurons) of one number of the records, or of what is made of a record.
+
+        Args:
+            agent: whose records.
+            value: the number's name, or a function; where that gives an array, its axes follow.
+            neurons: which; None for all.
+        """
         chosen = self.neurons if neurons is None else neurons
+        of: Callable[[Record], Any] = itemgetter(value) if isinstance(value, str) else value
         return np.array(
             [
-                [[value(self.cells[agent, member, neuron, seed]) for neuron in chosen] for seed in self.seeds]
+                [[of(self.cells[agent, member, neuron, seed]) for neuron in chosen] for seed in self.seeds]
                 for member in self.members[agent]
             ]
         )
 
-    def planted(self, agent: str, key: str) -> float:
-        """Mean precision or recall over the planted neurons; NaN without any."""
-        values = [r[key] for r in self.cells.values() if r["agent"] == agent and r[key] is not None]
-        return float(np.mean(values)) if values else float("nan")
+    def mean(self, agent: str, key: str) -> float:
+        """Mean of one number of an agent's records."""
+        return float(self.table(agent, key).mean())
+
+    def ranked(self) -> list[str]:
+        """The agents, best mean return first."""
+        return sorted(self.agents, key=lambda agent: -self.mean(agent, "return"))
+
+    def planted(self, agent: str, key: str) -> float | None:
+        """Mean precision or recall over the planted neurons; None without any."""
+        return float(self.table(agent, key, self.planted_neurons).mean()) if self.planted_neurons else None
 
     @property
     def planted_neurons(self) -> list[str]:
@@ -70,7 +85,7 @@ class Results:
         if not known:
             return None
         best = np.array([self.optima[neuron] for neuron in known])
-        return mean_interval(best - self.table(agent, lambda r: r["value"], known))
+        return mean_interval(best - self.table(agent, "value", known))
 
     def gain_at(self, agent: str, images: int | IntArray) -> FloatArray:
         """The value gained had each episode been cut at so many images; one that ended before stays where it was.
@@ -103,7 +118,7 @@ class Results:
 
     def difference(self, agent: str, other: str, key: str) -> Interval:
         """Mean of agent less other, paired by neuron and episode seed."""
-        return difference_interval(self.table(agent, lambda r: r[key]), self.table(other, lambda r: r[key]))
+        return difference_interval(self.table(agent, key), self.table(other, key))
 
     @property
     def reference(self) -> str:
@@ -136,28 +151,25 @@ def _gained(curve: Sequence[Sequence[float]], images: int | IntArray) -> FloatAr
     return held
 
 
-COLUMNS = (
-    "agent", "judge score", "IQM", "return", "images", "of optimum", "AUC", "MAD", "simulation", "precision", "recall"
-)  # fmt: skip
+_ATTRIBUTES = ("precision", "recall")
+COLUMNS = ("agent", "judge score", "IQM", "return", "images", "of optimum", "AUC", "MAD", "simulation", *_ATTRIBUTES)
 
 
 def summary(results: Results) -> list[list[str]]:
     """A row an agent, in the order of COLUMNS, best return first."""
     rows = []
-    ranked = sorted(results.agents, key=lambda agent: -results.table(agent, lambda r: r["return"]).mean())
-    for agent in ranked:
-        values = results.table(agent, lambda r: r["value"])
-        fraction = results.fraction(agent)
+    for agent in results.ranked():
+        values = results.table(agent, "value")
         rows.append(
             [
                 agent,
-                _short(mean_interval(values)),
-                _short(iqm_interval(values)),
-                _short(mean_interval(results.table(agent, lambda r: r["return"])), digits=4),
-                f"{results.table(agent, lambda r: r['added_images']).mean():.1f}",
-                _short(fraction) if fraction else "",
-                *(f"{results.table(agent, lambda r, k=k: r[k]).mean():.3f}" for k in ("auc", "mad", "simulation")),  # type: ignore[misc]
-                *(f"{results.planted(agent, k):.3f}".replace("nan", "") for k in ("precision", "recall")),
+                shown(mean_interval(values), 3),
+                shown(iqm_interval(values), 3),
+                shown(mean_interval(results.table(agent, "return"))),
+                f"{results.mean(agent, 'added_images'):.1f}",
+                shown(results.fraction(agent), 3),
+                *(f"{results.mean(agent, key):.3f}" for key in ("auc", "mad", "simulation")),
+                *("" if (share := results.planted(agent, key)) is None else f"{share:.3f}" for key in _ATTRIBUTES),
             ]
         )
     return rows
@@ -169,11 +181,14 @@ def differences(results: Results) -> list[list[str]]:
     others = [agent for agent in results.agents if agent != first]
     keys = (("return", 4), ("value", 3), ("added_images", 1))
     return [
-        [other, *(_short(results.difference(first, other, key), digits) for key, digits in keys)] for other in others
+        [other, *(shown(results.difference(first, other, key), digits) for key, digits in keys)] for other in others
     ]
 
 
-def _short(interval: Interval, digits: int = 3) -> str:
+def shown(interval: Interval | None, digits: int = 4) -> str:
+    """An interval as text; nothing for none."""
+    if interval is None:
+        return ""
     return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from study_report import Comparison, graded, write_report
+from study_report import POLICY, Comparison, graded, write_report
 from tqdm import tqdm
 
 from agents.learned import LearnedAgent, members
@@ -63,9 +63,10 @@ TRANSFER: dict[str, tuple[str, ...]] = {
     "price": ("--image-cost", "0.0015", "--neurons", "test"),
 }
 """What the policy has not seen: how it is evaluated there."""
-POLICY = ("--mutator", "informed", "--neurons", split("train"), "--validation", split("validation"))
+RECIPE = ("--mutator", "informed", "--neurons", split("train"), "--validation", split("validation"))
+AS_IT_IS = "as-it-is"
 VARIANTS: dict[str, tuple[str, ...]] = {
-    "as-it-is": (),
+    AS_IT_IS: (),
     "flat": ("--network", "flat"),
     "raw": ("--network", "raw"),
     "four-actions": ("--network", "flat", "--moves", "incumbent"),
@@ -145,7 +146,7 @@ def compare(out: Path, name: str, agents: Sequence[str], seeds: int, *arguments:
 def trainings(options: Options) -> list[Step]:
     """The policy's seeds, then those of the variants, then the random search."""
     wanted: list[tuple[str, tuple[str, ...], int]] = []
-    wanted += [("policy", ("--steps", str(options.steps)), seed) for seed in range(options.seeds)]
+    wanted += [(POLICY, ("--steps", str(options.steps)), seed) for seed in range(options.seeds)]
     steps = ("--steps", str(options.variant_steps))
     for name, extra in VARIANTS.items():
         wanted += [(name, (*steps, *extra), seed) for seed in range(options.variant_seeds)]
@@ -154,7 +155,7 @@ def trainings(options: Options) -> list[Step]:
         Step(
             f"train-{name}-{seed}",
             "train.py",
-            ("--out", str(options.out / "runs" / name), "--seeds", str(seed), *POLICY, *arguments),
+            ("--out", str(options.out / "runs" / name), "--seeds", str(seed), *RECIPE, *arguments),
             anew=options.out / "runs" / name / f"seed-{seed}",
         )
         for name, arguments, seed in wanted
@@ -164,19 +165,19 @@ def trainings(options: Options) -> list[Step]:
 def evaluations(options: Options, chosen: Sequence[str]) -> list[Step]:
     """Everything that is compared once loops are chosen and policies trained."""
     out, few = options.out, -(-options.episodes // 3)
-    policy = str(out / "runs" / "policy")
+    policy = str(out / "runs" / POLICY)
     # The nearest rivals play with every setting: what hindsight would have chosen is seen too.
     rivals = [agent for name in ("line@informed", "patience@informed") for agent in TUNED[name] if agent not in chosen]
     everybody = (*FIXED, *rivals, *chosen, policy)
-    variants = [str(out / "runs" / name) for name in VARIANTS]
-    variants.append(variants.pop(0))  # what the others are compared with
+    reference = str(out / "runs" / AS_IT_IS)
+    variants = [*(str(out / "runs" / name) for name in VARIANTS if name != AS_IT_IS), reference]
     best = next(agent for agent in chosen if agent.startswith("line") and agent.endswith("@informed"))
     steps = [compare(out, "test", everybody, options.episodes, "--neurons", "test")]
     steps += [compare(out, f"transfer-{name}", everybody, few, *arguments) for name, arguments in TRANSFER.items()]
     steps.append(compare(out, "variants", variants, few, "--neurons", "test"))
     with_user = ("--user-concepts", "simulated:0.5", "--neurons", "test")
     steps.append(
-        compare(out, "with-user", ("stop", best, str(out / "runs" / "without-user"), variants[-1]), few, *with_user)
+        compare(out, "with-user", ("stop", best, str(out / "runs" / "without-user"), reference), few, *with_user)
     )
     unpaired = ("--stack", "shapes-unpaired", "--neurons", "test")
     steps.append(compare(out, "unpaired", ("stop", best, policy), few, *unpaired))
@@ -264,11 +265,11 @@ def choose(tuning: Comparison) -> list[str]:
 
 def ship(out: Path, folder: Path) -> str:
     """Copy the policy with the best validation return; returns its member's name."""
-    found = {member.name: LearnedAgent.load(member) for member in members(out / "runs" / "policy")}
+    found = {member.name: LearnedAgent.load(member) for member in members(out / "runs" / POLICY)}
     best = max(found, key=lambda name: found[name].card["validation_return"])
     make_folder(folder)
     for name in ("policy.safetensors", "policy.json"):
-        shutil.copy(out / "runs" / "policy" / best / name, folder / name)
+        shutil.copy(out / "runs" / POLICY / best / name, folder / name)
     return best
 
 
@@ -298,19 +299,19 @@ def main() -> None:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(f"study: stopped; the same command goes on with what is in {options.out}")
-    found = {step.name: step.comparison for step in steps if step.comparison}
+    found = {step.name: step.comparison.read() for step in steps if step.comparison}
     learned = options.out / "report" / "learned"
     shipped = ship(options.out, learned)
-    searched = {name: members(options.out / "runs" / name) for name in (next(iter(VARIANTS)), *SEARCH)}
+    searched = {name: members(options.out / "runs" / name) for name in (AS_IT_IS, *SEARCH)}
     write_report(found, options.out / "report", tuple(TRANSFER), chosen, shipped, searched)
     arguments = (
         "--seeds",
         shipped.removeprefix("seed-"),
         "--steps",
         str(options.steps),
-        *POLICY,
+        *RECIPE,
         "--out",
-        "runs/policy",
+        f"runs/{POLICY}",
     )
     sign(learned / "policy.json", ("python", "train.py", *arguments), graded(found, shipped))
     print(f"tables and plots: {options.out / 'report'}")

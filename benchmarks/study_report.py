@@ -13,7 +13,7 @@ from agents.bounds import least_images
 from agents.compare import contestants, optimal_values
 from agents.learned import LearnedAgent
 from agents.plots import plot_curves, plot_differences, plot_profiles
-from agents.results import Record, Results, images_to_reach, markdown
+from agents.results import Record, Results, images_to_reach, markdown, shown
 from agents.statistics import Interval, iqm_interval, mean_interval, probability_of_improvement
 from dnr_env import Rules, load_stack
 from dnr_env.files import make_folder, read_lines, write_atomically
@@ -55,48 +55,31 @@ class Comparison:
         return Results(records, optimal_values(stack, neurons, rules)), rules, stack
 
 
-Found = Mapping[str, Comparison]
-"""The comparisons of a study, by their names."""
+Found = Mapping[str, tuple[Results, Rules, Stack]]
+"""The comparisons of a study, by their names, as `Comparison.read` gives them."""
 
 
-def only(results: Results, agent: str, member: str, name: str) -> Results:
+def with_member(results: Results, agent: str, member: str, name: str) -> Results:
     """A comparison with one more agent: a member of another."""
     more = [{**r, "agent": name} for key, r in results.cells.items() if key[:2] == (agent, member)]
     return Results([*more, *results.cells.values()], results.optima)
 
 
-def ranked(results: Results) -> list[str]:
-    """The agents, best mean return first."""
-    return sorted(results.agents, key=lambda agent: -mean(results, agent, "return"))
-
-
-def mean(results: Results, agent: str, key: str) -> float:
-    """Mean of one number of an agent's records."""
-    return float(results.table(agent, lambda r: r[key]).mean())
-
-
-def shown(interval: Interval | None, digits: int = 4) -> str:
-    """An interval as text; nothing for none."""
-    if interval is None:
-        return ""
-    return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
-
-
 def everybody(results: Results) -> str:
     """Return, judge score, images, share of the optimum, regret and attributes of all agents."""
     rows = []
-    for agent in ranked(results):
-        values = results.table(agent, lambda r: r["value"])
+    for agent in results.ranked():
+        values = results.table(agent, "value")
         rows.append(
             [
                 agent,
-                shown(mean_interval(results.table(agent, lambda r: r["return"]))),
+                shown(mean_interval(results.table(agent, "return"))),
                 shown(mean_interval(values), 3),
                 shown(iqm_interval(values), 3),
-                f"{mean(results, agent, 'added_images'):.1f}",
+                f"{results.mean(agent, 'added_images'):.1f}",
                 shown(results.fraction(agent), 3),
                 shown(results.regret(agent)),
-                f"{mean(results, agent, 'simulation'):.3f}",
+                f"{results.mean(agent, 'simulation'):.3f}",
                 shown(results.f1(agent), 3),
             ]
         )
@@ -106,12 +89,12 @@ def everybody(results: Results) -> str:
 
 def apart(results: Results, policy: str) -> str:
     """What a policy is ahead of every other agent, paired."""
-    ours = results.table(policy, lambda r: r["return"])
+    ours = results.table(policy, "return")
     rows = []
-    for agent in ranked(results):
+    for agent in results.ranked():
         if agent in (POLICY, SHIPPED):
             continue
-        better = probability_of_improvement(ours, results.table(agent, lambda r: r["return"]))
+        better = probability_of_improvement(ours, results.table(agent, "return"))
         rows.append(
             [
                 agent,
@@ -126,22 +109,22 @@ def apart(results: Results, policy: str) -> str:
 
 def images(results: Results, loops: Sequence[str]) -> str:
     """Images that agents need to gain nearly what the best loop gains."""
-    best = max(loops, key=lambda agent: mean(results, agent, "value"))
+    best = max(loops, key=lambda agent: results.mean(agent, "value"))
     target = float(results.gain_at(best, 10**9).mean())
     rows = []
-    for agent in sorted([POLICY, SHIPPED, *loops], key=lambda agent: -mean(results, agent, "value")):
+    for agent in sorted([POLICY, SHIPPED, *loops], key=lambda agent: -results.mean(agent, "value")):
         reached = [images_to_reach(results, agent, share * target) for share in _SHARES]
         rows.append(
             [
                 agent,
-                f"{mean(results, agent, 'value'):.4f}",
-                f"{mean(results, agent, 'added_images'):.1f}",
+                f"{results.mean(agent, 'value'):.4f}",
+                f"{results.mean(agent, 'added_images'):.1f}",
                 *("never" if limit is None else str(limit) for limit in reached),
                 shown(results.area(agent, 100)),
             ]
         )
     said = (
-        f"The loop with the best judge score is `{best}`, with {mean(results, best, 'added_images'):.1f} images; its "
+        f"The loop with the best judge score is `{best}`, with {results.mean(best, 'added_images'):.1f} images; its "
         f"labels gain {target:.4f} on held-out images. At which limit on images does an agent gain a share of that?\n\n"
     )
     headings = (
@@ -165,15 +148,16 @@ def bound(results: Results, rules: Rules, stack: Stack) -> str:
         )
         sigma = float(np.sqrt(np.mean([IMAGES * v.error**2 for v in verdicts])))
         least.append(least_images([v.value for v in verdicts], sigma))
-    quarter, median, most = np.percentile(least, (25, 50, 75))
+    quarter, median, three_quarters = np.percentile(least, (25, 50, 75))
     rows = []
     for agent in results.agents:
         if agent.split(":")[0] in ("stop", "halving", "lucb", "top-two", "dnd", POLICY):
-            total, value = mean(results, agent, "images"), mean(results, agent, "value")
+            total, value = results.mean(agent, "images"), results.mean(agent, "value")
             rows.append([agent, f"{total:.1f}", f"{value:.3f}"])
     said = (
         f"To name the best of the first candidates with 95% confidence takes at least {median:,.0f} images on the "
-        f"median test neuron (quartiles {quarter:,.0f} and {most:,.0f}), by the bound of Garivier and Kaufmann.\n\n"
+        f"median test neuron (quartiles {quarter:,.0f} and {three_quarters:,.0f}), by the bound of Garivier and "
+        "Kaufmann.\n\n"
     )
     return said + markdown(("agent", "images, initial ones included", "judge score"), rows)
 
@@ -182,16 +166,16 @@ def transfer(found: Found, names: Sequence[str]) -> str:
     """One row a setting: the policy, the best of the others, and whether the policy is above all but the oracle."""
     rows = []
     for name in names:
-        results = found[f"transfer-{name}"].read()[0]
-        others = [agent for agent in ranked(results) if agent not in (POLICY, ORACLE)]
+        results = found[f"transfer-{name}"][0]
+        others = [agent for agent in results.ranked() if agent not in (POLICY, ORACLE)]
         rows.append(
             [
                 name,
-                shown(mean_interval(results.table(POLICY, lambda r: r["return"]))),
-                f"{mean(results, POLICY, 'added_images'):.1f}",
-                f"{others[0]} ({mean(results, others[0], 'added_images'):.1f} images)",
+                shown(mean_interval(results.table(POLICY, "return"))),
+                f"{results.mean(POLICY, 'added_images'):.1f}",
+                f"{others[0]} ({results.mean(others[0], 'added_images'):.1f} images)",
                 shown(results.difference(POLICY, others[0], "return")),
-                "yes" if mean(results, POLICY, "return") > mean(results, others[0], "return") else "no",
+                "yes" if results.mean(POLICY, "return") > results.mean(others[0], "return") else "no",
             ]
         )
     headings = ("setting", "policy's return", "images", "best other", "policy less it", "policy above all")
@@ -200,9 +184,9 @@ def transfer(found: Found, names: Sequence[str]) -> str:
 
 def everywhere(found: Found, names: Sequence[str]) -> str:
     """Mean return of every agent in every setting."""
-    settings = {name: found[name if name == "test" else f"transfer-{name}"].read()[0] for name in ("test", *names)}
-    agents = ranked(settings["test"])
-    rows = [[agent, *(f"{mean(results, agent, 'return'):.4f}" for results in settings.values())] for agent in agents]
+    settings = {name: found[name if name == "test" else f"transfer-{name}"][0] for name in ("test", *names)}
+    agents = settings["test"].ranked()
+    rows = [[agent, *(f"{results.mean(agent, 'return'):.4f}" for results in settings.values())] for agent in agents]
     return markdown(("agent", *settings), rows)
 
 
@@ -225,13 +209,12 @@ def attributes(results: Results) -> str:
 def scores(found: Found) -> str:
     """What the score of the search does to the labels of planted neurons."""
     rows = []
-    for name, comparison in found.items():
+    for name, (results, rules, _) in found.items():
         if name.startswith("score-"):
-            results, rules, _ = comparison.read()
             for agent in results.agents:
-                auc, simulation = mean(results, agent, "auc"), mean(results, agent, "simulation")
+                auc, simulation = results.mean(agent, "auc"), results.mean(agent, "simulation")
                 rows.append([rules.score, agent, shown(results.f1(agent), 3), f"{auc:.3f}", f"{simulation:.3f}"])
-    rows.sort(key=lambda row: row[2], reverse=True)
+    rows.sort(key=lambda row: row[2], reverse=True)  # as text: from 0.000 to 1.000
     return markdown(("score", "agent", "F1 of attributes", "AUC", "simulation"), rows)
 
 
@@ -242,13 +225,13 @@ def variants(results: Results) -> str:
         [
             agent,
             str(len(results.members[agent])),
-            shown(mean_interval(results.table(agent, lambda r: r["return"]))),
-            f"{mean(results, agent, 'value'):.4f}",
-            f"{mean(results, agent, 'added_images'):.1f}",
+            shown(mean_interval(results.table(agent, "return"))),
+            f"{results.mean(agent, 'value'):.4f}",
+            f"{results.mean(agent, 'added_images'):.1f}",
             "" if agent == last else shown(results.difference(agent, last, "return")),
             "" if agent == last else shown(results.difference(agent, last, "value")),
         ]
-        for agent in ranked(results)
+        for agent in results.ranked()
     ]
     headings = (
         "agent",
@@ -264,23 +247,28 @@ def variants(results: Results) -> str:
 
 def settings(searched: Mapping[str, Sequence[Path]]) -> str:
     """Settings of the learner, and what the best policy of each training came to on the validation neurons."""
-    rows = []
-    for name, folders in searched.items():
-        cards = [LearnedAgent.load(folder).card for folder in folders]
-        said = [f"{cards[0][key]:g}" for key in ("learning_rate", "entropy", "gamma")]
-        returns = [card["validation_return"] for card in cards]
-        rows.append([name, *said, cards[0]["network"], str(len(cards)), f"{np.mean(returns):.4f}"])
-    rows.sort(key=lambda row: row[-1], reverse=True)
+    cards = {name: [LearnedAgent.load(folder).card for folder in folders] for name, folders in searched.items()}
+    returns = {name: float(np.mean([card["validation_return"] for card in found])) for name, found in cards.items()}
+    rows = [
+        [
+            name,
+            *(f"{cards[name][0][key]:g}" for key in ("learning_rate", "entropy", "gamma")),
+            cards[name][0]["network"],
+            str(len(cards[name])),
+            f"{returns[name]:.4f}",
+        ]
+        for name in sorted(returns, key=lambda name: -returns[name])
+    ]
     headings = ("settings", "learning rate", "entropy bonus", "discount", "network", "trainings", "validation return")
     return markdown(headings, rows)
 
 
 def graded(found: Found, shipped: str) -> dict[str, dict[str, list[float]]]:
     """What the card of the shipped policy says of it: estimates with 95% intervals."""
-    test = only(found["test"].read()[0], POLICY, shipped, SHIPPED)
-    planted = only(found["transfer-planted"].read()[0], POLICY, shipped, SHIPPED)
+    test = with_member(found["test"][0], POLICY, shipped, SHIPPED)
+    planted = with_member(found["transfer-planted"][0], POLICY, shipped, SHIPPED)
     keys = {"return": "return", "judge score": "value", "images": "added_images"}
-    grades = {name: mean_interval(test.table(SHIPPED, lambda r, k=key: r[k])) for name, key in keys.items()}  # type: ignore[misc]
+    grades = {name: mean_interval(test.table(SHIPPED, key)) for name, key in keys.items()}
     named = planted.f1(SHIPPED)
     assert named
     return {
@@ -312,11 +300,11 @@ def write_report(
         searched: folders of the policies of each setting of the learner.
     """
     make_folder(folder)
-    test, rules, stack = found["test"].read()
+    test, rules, stack = found["test"]
     loops = [
         a for a in test.agents if a.split(":")[0].split("@")[0] in ("line", "patience", "lookahead", "annealed", "dnr")
     ]
-    both = only(test, POLICY, shipped, SHIPPED)
+    both = with_member(test, POLICY, shipped, SHIPPED)
     tables = {
         "test": everybody(both),
         "differences": apart(both, POLICY),
@@ -325,16 +313,16 @@ def write_report(
         "bound": bound(test, rules, stack),
         "transfer": transfer(found, transfers),
         "everywhere": everywhere(found, transfers),
-        "attributes": attributes(only(found["transfer-planted"].read()[0], POLICY, shipped, SHIPPED)),
+        "attributes": attributes(with_member(found["transfer-planted"][0], POLICY, shipped, SHIPPED)),
         "scores": scores(found),
         "settings": settings(searched),
-        "variants": variants(found["variants"].read()[0]),
-        "with-user": variants(found["with-user"].read()[0]),
-        "unpaired": variants(found["unpaired"].read()[0]),
+        "variants": variants(found["variants"][0]),
+        "with-user": variants(found["with-user"][0]),
+        "unpaired": variants(found["unpaired"][0]),
     }
     for name, text in tables.items():
         write_atomically(folder / f"{name}.md", (text + "\n").encode())
-    near = [agent for agent in ranked(test) if agent not in (POLICY, "constant", "random-label")][:14]
+    near = [agent for agent in test.ranked() if agent not in (POLICY, "constant", "random-label")][:14]
     plot_differences(test, POLICY, near, folder / "differences.png")
     plot_profiles(test, folder / "profiles.png")
     some = {POLICY, "lookahead@informed", "dnr", "clip-dissect", *chosen[:5]}

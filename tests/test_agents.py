@@ -566,9 +566,13 @@ def test_the_exported_network_is_the_policy(tmp_path: Path, algorithm: str, move
     assert np.ptp(policy.network(features(seen)), axis=0).min() > least  # it looks at what it sees
 
 
-@pytest.mark.parametrize("algorithm", ["maskable-ppo", "a2c", "dqn", "qr-dqn"])
-def test_a_checkpoint_brings_everything_back(tmp_path: Path, algorithm: str) -> None:
-    chosen = options(tmp_path, algorithm=algorithm)
+@pytest.mark.parametrize(
+    ("algorithm", "network"),
+    [*((learner, "flat") for learner in ("maskable-ppo", "a2c", "dqn", "qr-dqn")), ("maskable-ppo", "set"),
+     ("ppo", "recurrent")],
+)  # fmt: skip
+def test_a_checkpoint_brings_everything_back(tmp_path: Path, algorithm: str, network: str) -> None:
+    chosen = options(tmp_path, algorithm=algorithm, network=network)
     model = train.make_model(chosen, seed=0)
     if "dqn" in algorithm:
         model.learning_starts = 100

@@ -40,7 +40,7 @@ def test_every_training_is_one_that_train_would_take() -> None:
         assert options.steps == wanted
 
 
-def test_every_comparison_is_one_that_evaluate_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_comparison_is_one_that_evaluate_would_take() -> None:
     for step in study.evaluations(OPTIONS, CHOSEN):
         command, *arguments = step.arguments
         assert command == "compare"
@@ -64,11 +64,40 @@ def test_a_step_runs_once_and_again_when_it_changes(tmp_path: Path) -> None:
         study.run(options, study.Step("one", str(script), (argument,)), lock)
     assert mark.read_text() == "aba"
     (tmp_path / "seed-0").mkdir()
-    study.run(options, study.Step("two", str(script), ("c",), anew=tmp_path / "seed-0"), lock)
+    training = study.Step("two", str(script), ("c",), anew=tmp_path / "seed-0")
+    study.run(options, training, lock)
     assert not (tmp_path / "seed-0").exists()  # what a training that was cut off has left
+    (tmp_path / "seed-0").mkdir()
+    study.run(options, training, lock)
+    assert (tmp_path / "seed-0").exists()  # what one that is done has left
+    assert mark.read_text() == "abac"
     with pytest.raises(DnRError, match=r"step bad failed; .*bad.log says why"):
         study.run_all(options, [study.Step("bad", str(script), ("bad",))], "trying", lock)
     assert not (tmp_path / "done" / "bad").exists()
+
+
+def test_a_comparison_runs_again_when_a_policy_is_another(tmp_path: Path) -> None:
+    options = replace(OPTIONS, out=tmp_path)
+    for folder in ("done", "logs", "one"):
+        (tmp_path / folder).mkdir()
+    mark, script, run = tmp_path / "mark", tmp_path / "script.py", str(tmp_path / "run")
+    script.write_text(f"open({str(mark)!r}, 'a').write('x')")
+    step = study.Step("one", str(script), (), study_report.Comparison(tmp_path / "one", ("stop", run), (1,)))
+    lock = study.take_lock(tmp_path)
+    policies(tmp_path / "run", (0.1, 0.2))
+    for _ in range(2):
+        study.run(options, step, lock)
+    assert mark.read_text() == "x"
+    fingerprint = LearnedAgent.load(tmp_path / "run" / "seed-1").fingerprint
+    old = {"agent": "run", "member": "seed-1", "policy": fingerprint, "neuron": "layer4:1", "seed": 1, "return": 0.5}
+    append_lines(tmp_path / "one" / "results.jsonl", [old])
+    assert step.comparison
+    assert len(step.comparison.records()) == 1
+    weights = tmp_path / "run" / "seed-1" / "policy.safetensors"
+    weights.write_bytes((tmp_path / "run" / "seed-0" / "policy.safetensors").read_bytes())
+    study.run(options, step, lock)
+    assert mark.read_text() == "xx"
+    assert step.comparison.records() == []  # of the policy that was there before
 
 
 def test_a_study_of_other_options_needs_another_folder(tmp_path: Path) -> None:
@@ -161,7 +190,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Path:
         evaluate.compare_command(
             evaluate.Compare(out=out / name, agents=agents, seeds=(1, 2), **{"neurons": small, "budget": 15, **options})
         )
-        found[name] = study_report.Comparison(out / name, agents, (1, 2))
+        found[name] = study_report.Comparison(out / name, agents, (1, 2)).read()
 
     agents = ("stop", "halving:10", "line:1@informed", "clip-dissect", "linear", "oracle", policy)
     compare("test", agents)
@@ -200,6 +229,21 @@ def test_tables_say_what_the_records_say(outcome: Path) -> None:
     assert table["learned"]["return"].startswith(f"{sum(shipped) / len(shipped):.4f} [")
     apart = rows(outcome / "report" / "differences.md")
     assert apart.keys() == table.keys() - {"policy", "learned"}
+    mean = {
+        agent: sum(r["return"] for r in records if r["agent"] == agent)
+        / len([r for r in records if r["agent"] == agent])
+        for agent in table.keys() - {"learned"}
+    }
+    for agent, row in apart.items():
+        assert row["return"].startswith(f"{mean['policy'] - mean[agent]:.4f} [")
+    drawn = rows(outcome / "report" / "images.md")
+    assert drawn.keys() == {"line:1@informed", "policy", "learned"}
+    assert drawn["line:1@informed"]["images drawn"] == "5.0"
+    assert rows(outcome / "report" / "bound.md")["halving:10"]["images, initial ones included"] == "50.0"
+    other = rows(outcome / "report" / "variants.md")["stop"]
+    variants = [json.loads(line) for line in (outcome / "variants" / "results.jsonl").read_text().splitlines()]
+    returns = [r["return"] for r in variants if r["agent"] == "policy"]
+    assert float(other["return less `policy`"].split()[0]) == pytest.approx(-sum(returns) / len(returns), abs=1e-4)
     assert rows(outcome / "report" / "attributes.md")["policy"]["policy less it"] == ""
     assert rows(outcome / "report" / "scores.md").keys() == {"auc"}
     found = rows(outcome / "report" / "settings.md")["as-it-is"]
