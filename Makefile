@@ -36,7 +36,7 @@ bench: .venv/ready  ## Speeds, as ratios within one run
 bench-gpu: .venv/ready  ## Speed of the diffusion generator beside a plain loop, on a GPU
 	PYTHONPATH=. $(PY) benchmarks/generate.py
 
-study: .venv/ready  ## Repeat the study of docs/results.md: tune, train, compare, transfer, ablate (forty minutes on two cores)
+study: .venv/ready  ## Repeat the study of docs/results.md: tune, train, compare, transfer, ablate (an hour on two cores)
 	PYTHONPATH=. $(PY) benchmarks/study.py --out $(RESULTS)/study
 
 publish:  ## Put the tables and plots of the study into the documentation, and its policy into the package
