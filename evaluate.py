@@ -28,7 +28,7 @@ from agents.extras import extra
 from agents.labelling import label, write_label_report, write_table
 from agents.plan import plan
 from dnr_env import DnRError, Rules, __version__, load_stack
-from dnr_env.files import make_folder, write_atomically
+from dnr_env.files import make_folder, read_settings, write_atomically
 from dnr_env.neurons import select
 from dnr_env.stacks import Stack
 from dnr_env.users import user_source
@@ -174,15 +174,6 @@ def settle(folder: Path, settings: dict[str, Any]) -> None:
             f"out: {folder} holds results of other settings (another {', '.join(other[:4])}); another folder will do"
         )
     write_atomically(noted, text)
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """What a settings.json holds; nothing of one that was damaged."""
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def label_settings(options: Kept, agent: Agent) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from agents.features import INCUMBENT_MOVES, MOVES, features
 from agents.learned import LearnedAgent
 from agents.rollout import Episode, rollout
 from dnr_env import Action, DnRError, load_stack
-from dnr_env.files import make_folder, write_atomically
+from dnr_env.files import make_folder, read_settings, write_atomically
 from dnr_env.neurons import select
 
 with extra("train"):
@@ -321,7 +321,9 @@ def train_seed(options: Options, seed: int) -> None:
     wanted = (json.dumps(options_json(options), indent=2) + "\n").encode()
     settings = folder / "options.json"
     if settings.exists() and settings.read_bytes() != wanted:
-        raise DnRError(f"out: {folder} was trained with other options (see its options.json); another folder will do")
+        found = read_settings(settings)
+        other = [name for name, value in json.loads(wanted).items() if found.get(name) != value]
+        raise DnRError(f"out: {folder} was trained with other options ({', '.join(other)}); another folder will do")
     torch.set_num_threads(1)  # more threads only get in the way of networks as small as these
     model = make_model(options, seed)
     write_atomically(settings, wanted)  # the options are good: the environments exist

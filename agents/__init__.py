@@ -84,6 +84,8 @@ def make_agent(spec: str) -> Agent:
     loop, at, mutator = spec.rpartition("@")
     if at and not Path(spec).is_dir():
         agent = make_agent(loop)
+        if not agent.plays:
+            raise DnRError(f"agent: {loop!r} plays no episode and mutates nothing; without @{mutator} it will do")
         agent.name, agent.env_options = spec, {"mutator": mutator}
         return agent
     name, _, argument = spec.partition(":")

@@ -19,6 +19,9 @@ from dnr_env.errors import DnRError
 from dnr_env.files import write_atomically
 from dnr_env.types import FloatArray
 
+CURVE = ("steps", "validation_return", "validation_images")
+"""Numbers of a point of the learning curve."""
+
 
 def network_of(model: BaseAlgorithm) -> PolicyNetwork:
     """The part of a model's policy that chooses actions."""
@@ -81,7 +84,7 @@ def load_checkpoint(model: BaseAlgorithm, path: Path) -> list[dict[str, float]]:
         return []
     try:
         return _load_checkpoint(model, path)
-    except (SafetensorError, LookupError, RuntimeError, ValueError) as error:
+    except (SafetensorError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DnRError(f"out: {path} is damaged ({reason}); without it, training begins anew") from None
 
@@ -103,5 +106,4 @@ def _load_checkpoint(model: BaseAlgorithm, path: Path) -> list[dict[str, float]]
     model.policy.optimizer.load_state_dict({"state": states, "param_groups": optimizer["param_groups"]})
     model.num_timesteps = int(metadata["num_timesteps"])
     seed_episodes(model)
-    curve: list[dict[str, float]] = json.loads(metadata["curve"])
-    return curve
+    return [{key: float(row[key]) for key in CURVE} for row in json.loads(metadata["curve"])]

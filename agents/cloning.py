@@ -46,8 +46,17 @@ def teacher_of(spec: str) -> Agent:
 
 
 def clone(model: BaseAlgorithm, spec: str, learning_rate: float) -> None:
-    """Let a MaskablePPO model learn from an agent that plays in the model's environments, with their mutator."""
+    """Let a MaskablePPO model learn from an agent that plays in the model's environments, with their mutator.
+
+    Raises:
+        DnRError: most of what the agent does is no move of the policy's.
+    """
     lessons = watch(spec, model.env, model.gamma, model.seed)
+    if 2 * len(lessons.moves) < _LESSONS:
+        share = len(lessons.moves) / _LESSONS
+        raise DnRError(
+            f"clone: only {share:.0%} of the steps of {spec!r} are moves of the policy; another agent will do"
+        )
     seen, moves, returns = map(torch.as_tensor, (lessons.seen, lessons.moves, lessons.returns))
     optimizer = torch.optim.Adam(model.policy.parameters(), learning_rate)  # PPO's own begins after this
     for _ in range(_EPOCHS):

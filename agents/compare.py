@@ -51,7 +51,9 @@ def contestants(specs: Sequence[str]) -> list[Contestant]:
         folders = members(Path(spec)) if Path(spec).is_dir() else []
         name = Path(spec).name if folders else spec
         if name in [c.name for c in found]:
-            raise DnRError(f"agents: {name!r} is named twice; each name once will do")
+            raise DnRError(
+                f"agents: {name!r} is named twice; each name once will do (that of a folder is its last part)"
+            )
         if folders:
             found += [Contestant(name, folder.name, make_agent(str(folder))) for folder in folders]
         else:

@@ -106,7 +106,7 @@ class LearnedAgent(Agent):
             raise DnRError(f"agent: {folder} holds no {missing}; a folder that train.py wrote will do") from None
         except OSError as error:
             raise DnRError(f"agent: the policy in {folder} cannot be read ({error}); another will do") from None
-        except (ValueError, SafetensorError) as error:
+        except (ValueError, RecursionError, SafetensorError) as error:
             raise DnRError(f"agent: the policy in {folder} is damaged ({error}); train it again") from None
         saved = {key: card.get(key) for key in _SPACE}
         if saved != _SPACE:
@@ -118,8 +118,13 @@ class LearnedAgent(Agent):
             blank = np.zeros((1, network.inputs + network.state_size), np.float32)
             outputs = network.logits(*np.split(blank, [network.inputs], axis=1))
             fits = outputs.shape == (1, len(moves)) and card["network"] == network.kind
-            if not fits or not set(moves) <= set(MOVES) or not set(card.get("without", ())) <= set(GROUPS):
+            known = set(moves) <= set(MOVES) and set(card.get("without", ())) <= set(GROUPS)
+            if not fits or not known or tensors.keys() != network.tensors().keys():
                 raise ValueError("its parts do not fit together")
+            if not all(array.dtype == np.float32 and np.isfinite(array).all() for array in tensors.values()):
+                raise ValueError("a weight is no number")
+            if not np.isfinite(card["validation_return"]) or not isinstance(card.get("mutator"), str | None):
+                raise ValueError("policy.json says what it cannot mean")
         except (LookupError, TypeError, ValueError) as error:
             raise DnRError(f"agent: the policy in {folder} is damaged ({error!r}); train it again") from None
         return cls(folder.name, network, moves, card)

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from agents.learned import LearnedAgent, members
 from dnr_env.errors import DnRError
-from dnr_env.files import make_folder, write_atomically
+from dnr_env.files import make_folder, read_settings, write_atomically
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -134,6 +134,13 @@ class Step:
     anew: Path | None = None
     """What it begins without: a training that goes on from a checkpoint ends otherwise than one that never stopped."""
 
+    def mark(self) -> str:
+        """What it did and with which policies, or the one that it trained: when done, that it is."""
+        fingerprints = self.comparison.fingerprints() if self.comparison else []
+        if self.anew and (self.anew / "policy.json").exists():
+            fingerprints = [LearnedAgent.load(self.anew).fingerprint]
+        return "\n".join([shlex.join([self.script, *self.arguments]), *fingerprints, ""])
+
 
 def compare(out: Path, name: str, agents: Sequence[str], seeds: int, *arguments: str) -> Step:
     """A comparison of agents, in OUT/name."""
@@ -195,8 +202,7 @@ def run(options: Options, step: Step, lock: int) -> None:
     """
     done, log = options.out / "done" / step.name, options.out / "logs" / f"{step.name}.log"
     command = [sys.executable, step.script, *step.arguments]
-    said = "\n".join([shlex.join(command), *(step.comparison.fingerprints() if step.comparison else ()), ""])
-    if done.exists() and done.read_text() == said:
+    if done.exists() and done.read_text() == step.mark():
         return
     if step.anew:
         shutil.rmtree(step.anew, ignore_errors=True)
@@ -207,7 +213,7 @@ def run(options: Options, step: Step, lock: int) -> None:
         ).returncode
     if failed:
         raise DnRError(f"study: step {step.name} failed; {log} says why")
-    write_atomically(done, said.encode())
+    write_atomically(done, step.mark().encode())
 
 
 def run_all(options: Options, steps: Sequence[Step], what: str, lock: int) -> None:
@@ -243,11 +249,15 @@ def settle(options: Options) -> None:
     """Note what the study is; its folder would mix trainings of another.
 
     Raises:
-        DnRError: it has one of other options.
+        DnRError: it has one of other options, or these make none.
     """
+    numbers = {name: value for name, value in asdict(options).items() if name != "out"}
+    for name, value in numbers.items():
+        if value < 1:
+            raise DnRError(f"{name}: {value} is too few; 1 or more will do")
     noted = options.out / "options.json"
-    wanted = {name: value for name, value in asdict(options).items() if name not in ("out", "workers")}
-    if noted.exists() and json.loads(noted.read_bytes()) != wanted:
+    wanted = {name: value for name, value in numbers.items() if name != "workers"}
+    if noted.exists() and read_settings(noted) != wanted:
         raise DnRError(f"out: {options.out} holds a study of other options (options.json); another folder will do")
     write_atomically(noted, (json.dumps(wanted, indent=2) + "\n").encode())
 
@@ -283,11 +293,11 @@ def main() -> None:
     """The command line."""
     options = tyro.cli(Options)
     options = replace(options, out=options.out.resolve())
-    for folder in ("done", "logs"):
-        make_folder(options.out / folder)
     every = [agent for agents in TUNED.values() for agent in agents]
     tuning = compare(options.out, "tuning", every, options.episodes, "--neurons", split("validation"))
     try:
+        for folder in ("done", "logs"):
+            make_folder(options.out / folder)
         lock = take_lock(options.out)
         settle(options)
         run_all(options, [tuning, *trainings(options)], "tune and train", lock)

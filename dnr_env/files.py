@@ -92,3 +92,12 @@ def cannot_write(path: Path, error: OSError) -> DnRError:
     return DnRError(
         f"{path} cannot be written ({error.strerror}); what was finished is kept: run again with space to write"
     )
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a settings.json holds; nothing of one that was damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -391,6 +391,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "an unknown group": (card(without=["everything"]), "damaged"),
     "a group that is a number": (card(without=3), "damaged"),
     "return of text": (card(validation_return="high"), "damaged"),
+    "a return that is no number": (card(validation_return=float("nan")), "damaged"),
+    "a list of mutators": (card(mutator=["informed"]), "damaged"),
+    "a card without an end": (text("policy.json", "[" * 100_000), "damaged"),
+    "weights that are no numbers": (tensors(**{"1.b": np.full(8, np.nan, np.float32)}), "damaged"),
+    "weights of another kind": (tensors(**{"1.b": np.zeros(8, np.int64)}), "damaged"),
+    "a tensor more": (tensors(**{"9.b": np.zeros(8, np.float32)}), "damaged"),
 }
 
 
@@ -412,6 +418,7 @@ def test_a_damaged_policy_is_one_sentence(tmp_path: Path, what: str) -> None:
     [
         ("dmr", "agent: 'dmr' is not known; known are dn"),
         ("", "agent: "),
+        ("clip-dissect@linear", "agent: 'clip-dissect' plays no episode and mutates nothing"),
         ("patience", "patience:3 will do"),
         ("patience:", "patience:3 will do"),
         ("patience:0", "1 or more"),
@@ -566,6 +573,16 @@ def test_the_exported_network_is_the_policy(tmp_path: Path, algorithm: str, move
     assert np.ptp(policy.network(features(seen)), axis=0).min() > least  # it looks at what it sees
 
 
+def replaced(data: bytes, old: bytes, new: bytes) -> bytes:
+    """A safetensors file with another text in its header, which JSON has within a string."""
+    size = int.from_bytes(data[:8], "little")
+    quoted, other = (json.dumps(text.decode())[1:-1].encode() for text in (old, new))
+    header = data[8 : 8 + size]
+    assert quoted in header
+    header = header.replace(quoted, other).ljust(size)
+    return data[:8] + header + data[8 + size :]
+
+
 @pytest.mark.parametrize(
     ("algorithm", "network"),
     [*((learner, "flat") for learner in ("maskable-ppo", "a2c", "dqn", "qr-dqn")), ("maskable-ppo", "set"),
@@ -590,9 +607,14 @@ def test_a_checkpoint_brings_everything_back(tmp_path: Path, algorithm: str, net
     assert all(bool((np.asarray(first[i][k]) == np.asarray(second[i][k])).all()) for i in first for k in first[i])
     again.learn(64, reset_num_timesteps=False)  # and training goes on
     assert again.num_timesteps > model.num_timesteps
-    path.write_bytes(path.read_bytes()[:-100])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
     with pytest.raises(DnRError, match=r"checkpoint\.safetensors is damaged"):
         load_checkpoint(train.make_model(chosen, seed=0), path)
+    for other in (b"[5]", b"[{}]", b"5", b"{"):
+        path.write_bytes(replaced(whole, json.dumps(curve).encode(), other))
+        with pytest.raises(DnRError, match=r"checkpoint\.safetensors is damaged"):
+            load_checkpoint(train.make_model(chosen, seed=0), path)
 
 
 def test_a_policy_learns_to_beat_chance(tmp_path: Path) -> None:

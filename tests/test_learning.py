@@ -458,6 +458,13 @@ def test_a_clone_plays_as_its_teacher(network: str, moves: str) -> None:
 
 
 @pytest.mark.usefixtures("few_lessons")
+def test_a_teacher_whose_moves_the_policy_has_not_is_refused() -> None:
+    model = train.make_model(options(network="flat", moves="no-keep"), seed=0)
+    with pytest.raises(DnRError, match=r"clone: only \d+% of the steps of 'dnd' are moves of the policy"):
+        cloning.clone(model, "dnd", 0.003)
+
+
+@pytest.mark.usefixtures("few_lessons")
 def test_lessons_hold_what_a_teacher_did() -> None:
     model = train.make_model(options(), seed=0)
     lessons = cloning.watch("top-two", model.env, 0.99, seed=1)  # it measures slots that are no moves too

@@ -71,6 +71,9 @@ def test_a_step_runs_once_and_again_when_it_changes(tmp_path: Path) -> None:
     study.run(options, training, lock)
     assert (tmp_path / "seed-0").exists()  # what one that is done has left
     assert mark.read_text() == "abac"
+    policies(tmp_path, (0.1,))  # not what was there when it was done
+    study.run(options, training, lock)
+    assert mark.read_text() == "abacc"
     with pytest.raises(DnRError, match=r"step bad failed; .*bad.log says why"):
         study.run_all(options, [study.Step("bad", str(script), ("bad",))], "trying", lock)
     assert not (tmp_path / "done" / "bad").exists()
@@ -106,6 +109,12 @@ def test_a_study_of_other_options_needs_another_folder(tmp_path: Path) -> None:
     study.settle(replace(options, workers=7))
     with pytest.raises(DnRError, match=r"out: .* holds a study of other options"):
         study.settle(replace(options, seeds=1))
+    for name in ("workers", "episodes", "steps"):
+        with pytest.raises(DnRError, match=f"{name}: 0 is too few; 1 or more will do"):
+            study.settle(replace(options, **{name: 0}))
+    (tmp_path / "options.json").write_text("{")
+    with pytest.raises(DnRError, match=r"holds a study of other options"):
+        study.settle(options)
 
 
 def test_nobody_begins_while_a_step_of_a_killed_study_runs(tmp_path: Path) -> None:
