@@ -106,4 +106,7 @@ def _load_checkpoint(model: BaseAlgorithm, path: Path) -> list[dict[str, float]]
     model.policy.optimizer.load_state_dict({"state": states, "param_groups": optimizer["param_groups"]})
     model.num_timesteps = int(metadata["num_timesteps"])
     seed_episodes(model)
-    return [{key: float(row[key]) for key in CURVE} for row in json.loads(metadata["curve"])]
+    curve: list[dict[str, float]] = [{key: row[key] for key in CURVE} for row in json.loads(metadata["curve"])]
+    if not all(isinstance(value, int | float) for row in curve for value in row.values()):
+        raise ValueError("its learning curve holds no numbers")
+    return curve

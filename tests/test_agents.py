@@ -611,8 +611,9 @@ def test_a_checkpoint_brings_everything_back(tmp_path: Path, algorithm: str, net
     path.write_bytes(whole[:-100])
     with pytest.raises(DnRError, match=r"checkpoint\.safetensors is damaged"):
         load_checkpoint(train.make_model(chosen, seed=0), path)
-    for other in (b"[5]", b"[{}]", b"5", b"{"):
-        path.write_bytes(replaced(whole, json.dumps(curve).encode(), other))
+    other = [b"[5]", b"[{}]", b"5", b"{", json.dumps([dict.fromkeys(curve[0], "1")]).encode()]
+    for damaged in other:
+        path.write_bytes(replaced(whole, json.dumps(curve).encode(), damaged))
         with pytest.raises(DnRError, match=r"checkpoint\.safetensors is damaged"):
             load_checkpoint(train.make_model(chosen, seed=0), path)
 

@@ -205,7 +205,7 @@ def test_dnd_and_the_baselines_without_generator(
 def test_ppo_trains_on_it(labelled: tuple[Path, dict[str, str]], world: Path, tmp_path: Path) -> None:
     _, env = labelled
     done = run(
-        "train.py", "--stack", str(world), "--neurons", "layer3:0,layer3:7", "--validation", "layer3:9", "--envs", "4",
+        "train.py", "--stack", str(world), "--neurons", "layer3:0,layer3:7", "--validation", "layer3:9", "--envs", "8",
         "--steps", "256", "--seeds", "0", "--budget", "15", "--reward", "observed", "--out", str(tmp_path / "ppo"),
         env=env,
     )  # fmt: skip
