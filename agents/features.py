@@ -30,6 +30,8 @@ MOVES: tuple[tuple[int, int], ...] = (
     (Action.STOP, 0),
 )
 """What a policy chooses from, as (action, slot) of `DnR/RefineSlots-v0`."""
+_LEAST_PRICE = 0.2
+"""Of a thousand images. What costs less is seen as that: policies are trained at no lower price."""
 INCUMBENT_MOVES: tuple[tuple[int, int], ...] = tuple((action, 0) for action in Action)
 """The four actions of `DnR/Refine-v0`, which act on the best slot."""
 
@@ -81,7 +83,7 @@ def features(observation: Observation, without: Sequence[str] = (), raw: bool = 
         progress(observation, "steps_left"),
         progress(observation, "budget_left"),
         progress(observation, "user_left"),
-        np.log(np.maximum(progress(observation, "image_cost"), 0.01) / 0.5),  # 0 at the default price
+        np.log(np.maximum(progress(observation, "image_cost"), _LEAST_PRICE) / 0.5),  # 0 at the default price
     ]
     n = len(score)
     parts = [np.stack(slots, axis=2).reshape(n, -1), np.stack(context, axis=1)]

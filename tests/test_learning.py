@@ -76,7 +76,7 @@ def test_features_hold_what_they_say() -> None:
     assert seen[0, SLOTS * PER_SLOT :] == pytest.approx(np.array(context), abs=1e-6)
 
 
-@pytest.mark.parametrize(("price", "seen"), [(0, -3.912), (0.00001, -3.912), (0.0005, 0), (0.002, 1.386), (1, 7.6)])
+@pytest.mark.parametrize(("price", "seen"), [(0, -0.916), (0.0002, -0.916), (0.0005, 0), (0.002, 1.386), (1, 7.6)])
 def test_every_price_is_seen_within_bounds(price: float, seen: float) -> None:
     observation = observations(1)
     observation["progress"][:, PROGRESS.index("image_cost")] = min(1000 * price, 100.0)  # as the environment clips it
