@@ -30,10 +30,12 @@ MOVES: tuple[tuple[int, int], ...] = (
     (Action.STOP, 0),
 )
 """What a policy chooses from, as (action, slot) of `DnR/RefineSlots-v0`."""
-_LEAST_PRICE = 0.2
-"""Of a thousand images. What costs less is seen as that: policies are trained at no lower price."""
 INCUMBENT_MOVES: tuple[tuple[int, int], ...] = tuple((action, 0) for action in Action)
 """The four actions of `DnR/Refine-v0`, which act on the best slot."""
+
+
+_LEAST_PRICE = 0.2
+"""Of a thousand images. What costs less is seen as that: the policy of the package has met no lower price."""
 
 
 def move_masks(masks: BoolArray, moves: Sequence[tuple[int, int]]) -> BoolArray:

@@ -21,6 +21,9 @@ from safetensors.numpy import save_file
 from small_world import language_model, small_world
 
 import dnr_env
+from agents import make_agent
+from agents.plan import plan
+from dnr_env import Rules
 from dnr_env.config import read_config
 from dnr_env.errors import DnRError
 from dnr_env.models.stack import model_stack
@@ -353,6 +356,14 @@ def test_plan_says_what_would_be_done_and_loads_nothing(world: Path, server: Any
     assert "640 at most (240 of the search, 400 of the judge)" in done.stdout
     assert "7 s of an H100" in done.stdout  # 640 images x 3.3 TFLOP at 316 TFLOP/s
     assert len(server.requests) == before
+
+
+def test_a_mutator_that_asks_nobody_costs_no_questions(world: Path) -> None:
+    rules = Rules(budget=20)
+    asking, other, dnd = (plan(str(world), make_agent(a), "layer3:0-7", rules) for a in ("line:4", "learned", "dnd"))
+    assert asking.calls - other.calls == 8 * 2 * 4  # neurons, questions, mutations
+    assert other.calls == dnd.calls > 0
+    assert other.search_images == asking.search_images
 
 
 def test_the_doctor_names_what_is_missing(world: Path, server: Any, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dnr_env.lab import Lab
-from dnr_env.scores import GROUNDED_ALPHA, score
+from dnr_env.scores import promise, score
 from dnr_env.seeds import SeedBlock
 from dnr_env.shapes.lexicon import ANYTHING, FAMILY_SLICES, WORDS, allowed_words
 from dnr_env.shapes.parse import values_of
@@ -87,7 +87,7 @@ def search(stack: Stack, images_per_measure: int = 5) -> dict[str, dict[str, str
     simulation = texts @ stack.probe.towards(neurons).T / stack.probe.spread(texts)[:, None]  # (concepts, neurons)
 
     def weighed(goal: str, values: FloatArray, simulation: FloatArray) -> FloatArray:
-        return values if goal == "log_k" else GROUNDED_ALPHA * values + (1 - GROUNDED_ALPHA) * simulation
+        return promise(goal, values, lambda: simulation)
 
     finalists = np.stack(
         [np.argsort(-weighed(s, values, simulation), axis=0, kind="stable")[:_FINALISTS] for s in SCORES]
