@@ -92,7 +92,7 @@ class Options:
     """Scores of a concept."""
     user_concepts: tuple[str, ...] = ("none", "simulated:0.5")
     """Each a file of concepts, simulated:QUALITY, or none."""
-    image_cost: tuple[float, ...] = (0.0002, 0.0005, 0.001, 0.002)
+    image_cost: tuple[float, ...] = (0.0, 0.0005, 0.001, 0.004)
     """Prices of an image."""
     budget: tuple[int, ...] = (100, 50)
     """Images after the initial measurement."""

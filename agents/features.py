@@ -1,4 +1,4 @@
-"""What a learned policy sees and does: 43 numbers and 10 moves, whatever the words and the embedder's dimension."""
+"""What a learned policy sees and does: 44 numbers and 10 moves, whatever the words and the embedder's dimension."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dnr_env.types import BoolArray, FloatArray
 
 SLOTS = 4
 PER_SLOT = 8
-CONTEXT = RECENT + 7
+CONTEXT = RECENT + 8
 COUNT = SLOTS * PER_SLOT + CONTEXT
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -34,8 +34,8 @@ INCUMBENT_MOVES: tuple[tuple[int, int], ...] = tuple((action, 0) for action in A
 """The four actions of `DnR/Refine-v0`, which act on the best slot."""
 
 
-_LEAST_PRICE = 0.2
-"""Of a thousand images. What costs less is seen as that: the policy of the package has met no lower price."""
+_LEAST_PRICE = 0.05
+"""Of a thousand images. What costs less is seen as that: the logarithm has to end somewhere."""
 
 
 def move_masks(masks: BoolArray, moves: Sequence[tuple[int, int]]) -> BoolArray:
@@ -47,17 +47,18 @@ def move_masks(masks: BoolArray, moves: Sequence[tuple[int, int]]) -> BoolArray:
 
 
 def features(observation: Observation, without: Sequence[str] = (), raw: bool = False) -> FloatArray:
-    """(n, 43) float32 of order one: 8 numbers of each of the four best slots, then 11 of the episode.
+    """(n, 44) float32 of order one: 8 numbers of each of the four best slots, then 12 of the episode.
 
     Of a slot: how far its score is behind the best, standard error, images, from the user, present, similarity to the
-    exemplars, specificity, simulation less that of the best. Of the episode: score and simulation of the best, its
-    recent changes, the steps since it rose, the steps, budget and user's concepts left, the price of an image.
+    exemplars, specificity, simulation less that of the best. Of the episode: score, simulation and
+    headroom of the best, its recent changes, the steps since it rose, the steps, budget and user's concepts left, the
+    price of an image.
     Differences of a hundredth decide: gaps, errors and changes are magnified.
 
     Args:
         observation: of n episodes.
         without: names of `GROUPS` whose numbers are zero.
-        raw: whether embeddings follow, those of the four concepts and of the exemplars: (n, 43 + 5 dim).
+        raw: whether embeddings follow, those of the four concepts and of the exemplars: (n, 44 + 5 dim).
     """
     blank = _columns(without)
     lacking = max(0, SLOTS - observation["scores"].shape[1])
@@ -80,6 +81,7 @@ def features(observation: Observation, without: Sequence[str] = (), raw: bool = 
     context = [
         4 * score[:, 0] - 2,
         4 * simulation[:, 0],
+        10 * progress(observation, "headroom") * ("simulation" not in blank),
         *(20 * progress(observation, f"gain_{i}") for i in range(RECENT)),
         4 * progress(observation, "since_gain"),
         progress(observation, "steps_left"),

@@ -57,6 +57,7 @@ FIXED = (
 TRANSFER: dict[str, tuple[str, ...]] = {
     "second-target": ("--stack", "shapes-transfer", "--neurons", ",".join(LAYERS)),
     "planted": ("--score", "grounded_k", "--neurons", "planted"),
+    "planted-free": ("--score", "grounded_k", "--neurons", "planted", "--image-cost", "0"),
     "unfaithful": ("--stack", "shapes-unfaithful", "--neurons", "test"),
     "withheld-words": ("--stack", "shapes-withheld", "--neurons", "test"),
     "budget": ("--budget", "30", "--neurons", "test"),

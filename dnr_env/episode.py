@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from dnr_env.errors import DnRError, unknown
-from dnr_env.scores import check_score, score
+from dnr_env.scores import check_score, promise, score
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
 
@@ -98,7 +98,10 @@ SCORE_COLUMNS = (
 )  # fmt: skip
 """Columns of the observation `scores`."""
 RECENT = 4
-PROGRESS = ("steps_left", "budget_left", "image_cost", "user_left", "since_gain", *(f"gain_{i}" for i in range(RECENT)))
+PROGRESS = (
+    "steps_left", "budget_left", "image_cost", "user_left", "since_gain", *(f"gain_{i}" for i in range(RECENT)),
+    "headroom",
+)  # fmt: skip
 """Entries of the observation `progress`."""
 _LIMIT = 100.0  # no entry of an observation is beyond this
 
@@ -112,6 +115,7 @@ class State:
     similarities: FloatArray  # (n, capacity, most_images) cosine with the exemplars
     counts: IntArray  # (n, capacity) images measured
     concepts: FloatArray  # (n, capacity, dim) unit embeddings of the texts
+    attainable: FloatArray  # (n,) the most that simulation alone gives any word of the vocabulary in the score
     simulations: FloatArray  # (n, capacity) correlations of the texts with the neuron over the probe set
     drawn: FloatArray  # (n, capacity, dim) sums of the images' embeddings
     born: IntArray  # (n, capacity) step at which the concept joined
@@ -142,6 +146,7 @@ class State:
             similarities=np.zeros((n, listed, images), f),
             counts=np.zeros((n, listed), np.intp),
             concepts=np.zeros((n, listed, dim), f),
+            attainable=np.zeros(n),
             simulations=np.zeros((n, listed)),
             drawn=np.zeros((n, listed, dim), f),
             born=np.zeros((n, listed), np.intp),
@@ -263,6 +268,7 @@ class State:
                 self.user_left,
                 self.since_gain / rules.max_steps,
                 self.gains,
+                self._headroom(),
             )
         )
         return {
@@ -271,6 +277,11 @@ class State:
             "exemplars": self.exemplars.copy(),
             "progress": np.clip(progress, -_LIMIT, _LIMIT).astype(np.float32),
         }
+
+    def _headroom(self) -> FloatArray:
+        """(n,) what simulation could add to the incumbent's score, with the best word; 0 where it does not count."""
+        held = self.simulations[np.arange(len(self.order)), self.order[:, 0]]
+        return self.attainable - promise(self.rules.score, np.zeros(len(held)), lambda: held)
 
     def note_gain(self, rows: IntArray, before: FloatArray) -> None:
         """Close a step of some rows, whose incumbents scored `before` (b,) when it began."""

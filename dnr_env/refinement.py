@@ -12,7 +12,7 @@ from gymnasium import spaces
 from dnr_env.episode import PROGRESS, SCORE_COLUMNS, Action, Rules, State
 from dnr_env.errors import DnRError, unknown
 from dnr_env.models import MutationBatch, Trial, Usage
-from dnr_env.scores import score
+from dnr_env.scores import promise, score
 from dnr_env.seeds import SeedBlock
 from dnr_env.stacks import Stack
 from dnr_env.types import BoolArray, FloatArray, IntArray, ObjectArray
@@ -94,6 +94,9 @@ class Refinement:
         self.state.clear(which)
         self.neuron[which] = chosen
         self.state.exemplars[which] = self.stack.probe.exemplar_embeddings[chosen]
+        self.state.attainable[which] = promise(
+            self.rules.score, np.zeros(len(which)), lambda: self.stack.attainable(self.neuron[which])
+        )
         self.state.controls[which] = self.stack.probe.controls[chosen]
         for row, rng, neuron, concepts, usage in zip(rows, rngs, chosen, texts, usages, strict=True):
             self.usage[row] = usage

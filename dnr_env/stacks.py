@@ -11,6 +11,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from dnr_env.describe.caption import caption
 from dnr_env.describe.crops import Heat
 from dnr_env.describe.probe import Probe
@@ -105,6 +107,23 @@ class Stack:
     def simulation(self, concepts: Sequence[str], neurons: IntArray) -> FloatArray:
         """(b,) how well concept i foretells neuron i on the real images: `Probe.simulation`."""
         return self.probe.simulation(self.embedder.embed_texts(concepts), neurons)
+
+    @cached_property
+    def _texts(self) -> tuple[FloatArray, FloatArray]:
+        """Of the vocabulary: (concepts, dim) embeddings, (concepts,) their `Probe.spread`."""
+        texts = self.embedder.embed_texts(self.vocabulary()).astype(np.float64)
+        return texts, self.probe.spread(texts)
+
+    @cached_property
+    def _attainable(self) -> dict[int, float]:
+        return {}
+
+    def attainable(self, neurons: IntArray) -> FloatArray:
+        """(b,) the most `simulation` that any concept of the vocabulary has, by neuron."""
+        for neuron in set(neurons.tolist()) - self._attainable.keys():
+            texts, spread = self._texts
+            self._attainable[neuron] = float((texts @ self.probe.towards(np.array([neuron]))[0] / spread).max())
+        return np.array([self._attainable[neuron] for neuron in neurons.tolist()])
 
     def propose(self, neurons: Sequence[int], count: int) -> list[Proposal]:
         """Up to `count` candidate concepts of each neuron, the same at every call."""

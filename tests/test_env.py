@@ -352,6 +352,25 @@ def test_observation_is_what_it_says(stack: Stack) -> None:
     assert progress["steps_left"] == pytest.approx(6 / 8)
 
 
+def test_headroom_is_what_simulation_could_still_add(stack: Stack) -> None:
+    everything = stack.vocabulary()
+    where = PROGRESS.index("headroom")
+    for neuron in ("layer4:7", "planted:3"):
+        place = np.full(len(everything), stack.lab.reader.neurons.index(neuron))
+        simulations = stack.simulation(everything, place)
+        env = make(score="grounded_k")
+        observation, info = env.reset(seed=0, options={"neuron": neuron})
+        while True:
+            left = simulations.max() - simulations[everything.index(info["label"])]
+            assert observation["progress"][where] == pytest.approx(left / 2, abs=1e-6)  # it is half of the score
+            observation, _, terminated, truncated, info = env.step(Action.MUTATE)
+            if terminated or truncated:
+                break
+        env.reset(options={"neuron": neuron, "concepts": [everything[simulations.argmax()]]})
+        assert env.step(Action.KEEP)[0]["progress"][where] == pytest.approx(0, abs=1e-9)
+        assert make().reset(seed=0, options={"neuron": neuron})[0]["progress"][where] == 0  # log_k does not count it
+
+
 @pytest.mark.parametrize("action", [4, -1, 1.5, "keep", [1, 1]])
 def test_an_action_out_of_range_changes_nothing(action: Any) -> None:
     env = make().unwrapped

@@ -57,7 +57,7 @@ def test_features_hold_what_they_say() -> None:
         for name, value in entries.items():
             scores[0, slot, SCORE_COLUMNS.index(name)] = value
     entries = {"steps_left": 0.75, "budget_left": 0.9, "image_cost": 1.0, "user_left": 2, "since_gain": 0.125}
-    for name, value in {**entries, "gain_0": 0.01, "gain_3": -0.02}.items():
+    for name, value in {**entries, "gain_0": 0.01, "gain_3": -0.02, "headroom": 0.03}.items():
         progress[0, PROGRESS.index(name)] = value
     seen = features({"scores": scores, "progress": progress})
     assert seen.shape == (1, COUNT)
@@ -72,11 +72,11 @@ def test_features_hold_what_they_say() -> None:
         ),
         abs=1e-6,
     )
-    context = [0.4, 2, 0.2, 0, 0, -0.4, 0.5, 0.75, 0.9, 2, np.log(2)]
+    context = [0.4, 2, 0.3, 0.2, 0, 0, -0.4, 0.5, 0.75, 0.9, 2, np.log(2)]
     assert seen[0, SLOTS * PER_SLOT :] == pytest.approx(np.array(context), abs=1e-6)
 
 
-@pytest.mark.parametrize(("price", "seen"), [(0, -0.916), (0.0002, -0.916), (0.0005, 0), (0.002, 1.386), (1, 7.6)])
+@pytest.mark.parametrize(("price", "seen"), [(0, -2.303), (0.0002, -0.916), (0.0005, 0), (0.002, 1.386), (1, 7.6)])
 def test_every_price_is_seen_within_bounds(price: float, seen: float) -> None:
     observation = observations(1)
     observation["progress"][:, PROGRESS.index("image_cost")] = min(1000 * price, 100.0)  # as the environment clips it
@@ -91,7 +91,7 @@ def test_what_a_policy_goes_without_does_not_matter(group: str) -> None:
     slot, context = {
         "errors": ([1], []),
         "exemplars": ([5, 6], []),
-        "simulation": ([7], [1]),
+        "simulation": ([7], [1, 2]),
     }[group]
     hidden = [  # (the simulation of the best slot less itself is 0 anyway)
         *(PER_SLOT * s + column for s in range(SLOTS) for column in slot),
@@ -395,7 +395,7 @@ def test_one_of_each_is_one_group() -> None:
         ({"image_cost": tuple(n / 1000 for n in range(9))}, "image_cost: 9 are too many to be dealt; 8 at most"),
         ({"stack": ()}, "stack: none was given; shapes will do"),
         ({"score": ()}, "score: none was given; log_k will do"),
-        ({"image_cost": ()}, "image_cost: none was given; 0.0002 will do"),
+        ({"image_cost": ()}, "image_cost: none was given; 0.0 will do"),
         ({"budget": ()}, "budget: none was given"),
         ({"user_concepts": ()}, "user_concepts: none was given"),
         ({"steps": 0}, "steps: 0 is too few; 1 or more"),

@@ -154,7 +154,7 @@ def test_features_do_not_depend_on_words_or_on_slots_beyond_their_rank() -> None
     envs = gym.make_vec(IDS[0], num_envs=8, **{**SMALL, "n_slots": 6})
     observation, _ = envs.reset(seed=0)
     before = features(observation)
-    assert before.shape == (8, COUNT) == (8, 43)
+    assert before.shape == (8, COUNT) == (8, 44)
     assert np.isfinite(before).all()
     changed = dict(observation)
     changed["concepts"] = np.zeros((8, 6, 512), np.float32)  # another embedder
