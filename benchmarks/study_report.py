@@ -197,13 +197,14 @@ def attributes(results: Results) -> str:
         [
             agent,
             shown(f1[agent], 3),
+            f"{results.mean(agent, 'added_images'):.1f}",
             f"{results.planted(agent, 'precision'):.3f}",
             f"{results.planted(agent, 'recall'):.3f}",
             "" if agent == POLICY else shown(results.f1_difference(POLICY, agent), 3),
         ]
         for agent in sorted(f1, key=lambda agent: -f1[agent].estimate)
     ]
-    return markdown(("agent", "F1", "precision", "recall", "policy less it"), rows)
+    return markdown(("agent", "F1", "images", "precision", "recall", "policy less it"), rows)
 
 
 def scores(found: Found) -> str:
@@ -266,14 +267,15 @@ def settings(searched: Mapping[str, Sequence[Path]]) -> str:
 def graded(found: Found, shipped: str) -> dict[str, dict[str, list[float]]]:
     """What the card of the shipped policy says of it: estimates with 95% intervals."""
     test = with_member(found["test"][0], POLICY, shipped, SHIPPED)
-    planted = with_member(found["transfer-planted"][0], POLICY, shipped, SHIPPED)
+    named = {
+        said: with_member(found[f"transfer-{name}"][0], POLICY, shipped, SHIPPED).f1(SHIPPED)
+        for said, name in (("F1", "planted"), ("F1 at a price of 0", "planted-free"))
+    }
     keys = {"return": "return", "judge score": "value", "images": "added_images"}
     grades = {name: mean_interval(test.table(SHIPPED, key)) for name, key in keys.items()}
-    named = planted.f1(SHIPPED)
-    assert named
     return {
         "test neurons": {name: _numbers(interval) for name, interval in grades.items()},
-        "planted neurons, grounded_k": {"F1": _numbers(named)},
+        "planted neurons, grounded_k": {name: _numbers(f1) for name, f1 in named.items() if f1},
     }
 
 
@@ -314,6 +316,7 @@ def write_report(
         "transfer": transfer(found, transfers),
         "everywhere": everywhere(found, transfers),
         "attributes": attributes(with_member(found["transfer-planted"][0], POLICY, shipped, SHIPPED)),
+        "attributes-free": attributes(with_member(found["transfer-planted-free"][0], POLICY, shipped, SHIPPED)),
         "scores": scores(found),
         "settings": settings(searched),
         "variants": variants(found["variants"][0]),

@@ -203,14 +203,15 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     agents = ("stop", "halving:10", "line:1@informed", "clip-dissect", "linear", "oracle", policy)
     compare("test", agents)
-    compare("transfer-planted", agents, score="grounded_k", neurons="planted:3,planted:7")
+    for name, price in (("planted", 0.0005), ("planted-free", 0.0)):
+        compare(f"transfer-{name}", agents, score="grounded_k", neurons="planted:3,planted:7", image_cost=price)
     compare("score-auc", ("line:1@informed",), score="auc")
     for name in ("variants", "with-user", "unpaired"):
         compare(name, ("stop", policy))
     study_report.write_report(
         found,
         out / "report",
-        ("planted",),
+        ("planted", "planted-free"),
         ["line:1@informed"],
         "seed-1",
         {"as-it-is": members(out / "runs" / "policy")},
@@ -253,7 +254,10 @@ def test_tables_say_what_the_records_say(outcome: Path) -> None:
     variants = [json.loads(line) for line in (outcome / "variants" / "results.jsonl").read_text().splitlines()]
     returns = [r["return"] for r in variants if r["agent"] == "policy"]
     assert float(other["return less `policy`"].split()[0]) == pytest.approx(-sum(returns) / len(returns), abs=1e-4)
-    assert rows(outcome / "report" / "attributes.md")["policy"]["policy less it"] == ""
+    for name in ("attributes", "attributes-free"):
+        named = rows(outcome / "report" / f"{name}.md")
+        assert named["policy"]["policy less it"] == ""
+        assert named["line:1@informed"]["images"] == "5.0"
     assert rows(outcome / "report" / "scores.md").keys() == {"auc"}
     found = rows(outcome / "report" / "settings.md")["as-it-is"]
     assert (found["learning rate"], found["trainings"], found["validation return"]) == ("0.001", "2", "0.1500")
@@ -270,7 +274,9 @@ def test_the_card_says_what_the_tables_say(outcome: Path) -> None:
     grades = json.loads((outcome / "grades.json").read_text())
     shown = rows(outcome / "report" / "test.md")["learned"]["return"]
     assert shown == "{:.4f} [{:.4f}, {:.4f}]".format(*grades["test neurons"]["return"])
-    assert 0 <= grades["planted neurons, grounded_k"]["F1"][0] <= 1
+    for name, table in (("F1", "attributes"), ("F1 at a price of 0", "attributes-free")):
+        f1 = rows(outcome / "report" / f"{table}.md")["learned"]["F1"]
+        assert f1.startswith(f"{grades['planted neurons, grounded_k'][name][0]:.3f} [")
 
 
 def test_the_report_has_its_plots(outcome: Path) -> None:
