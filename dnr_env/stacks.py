@@ -17,6 +17,7 @@ from dnr_env.describe.caption import caption
 from dnr_env.describe.crops import Heat
 from dnr_env.describe.probe import Probe
 from dnr_env.describe.propose import Proposal, propose
+from dnr_env.describe.vocabulary import Vocabulary
 from dnr_env.errors import DnRError, unknown
 from dnr_env.lab import Lab
 from dnr_env.models import Captioner, Embedder, Mutator, Usage, Writer
@@ -109,10 +110,9 @@ class Stack:
         return self.probe.simulation(self.embedder.embed_texts(concepts), neurons)
 
     @cached_property
-    def _texts(self) -> tuple[FloatArray, FloatArray]:
-        """Of the vocabulary: (concepts, dim) embeddings, (concepts,) their `Probe.spread`."""
-        texts = self.embedder.embed_texts(self.vocabulary()).astype(np.float64)
-        return texts, self.probe.spread(texts)
+    def words(self) -> Vocabulary:
+        """The vocabulary, as the probe set knows it."""
+        return Vocabulary(self.vocabulary(), self.embedder, self.probe)
 
     @cached_property
     def _attainable(self) -> dict[int, float]:
@@ -121,8 +121,7 @@ class Stack:
     def attainable(self, neurons: IntArray) -> FloatArray:
         """(b,) the most `simulation` that any concept of the vocabulary has, by neuron."""
         for neuron in set(neurons.tolist()) - self._attainable.keys():
-            texts, spread = self._texts
-            self._attainable[neuron] = float((texts @ self.probe.towards(np.array([neuron]))[0] / spread).max())
+            self._attainable[neuron] = float(self.words.simulations(neuron).max())
         return np.array([self._attainable[neuron] for neuron in neurons.tolist()])
 
     def propose(self, neurons: Sequence[int], count: int) -> list[Proposal]:

@@ -18,6 +18,7 @@ from agents.loops import PatienceAgent
 from agents.rollout import Job, rollout
 from dnr_env import Action, DnRError
 from dnr_env.describe.probe import Probe
+from dnr_env.describe.vocabulary import Vocabulary
 from dnr_env.episode import PROGRESS, SCORE_COLUMNS
 from dnr_env.judge import judge
 from dnr_env.models import MutationBatch
@@ -270,7 +271,7 @@ def requests(seeds: Sequence[int], liked: str, images: int = 60, pad: int = 80, 
 
 def linear(prior: float = 2.0) -> LinearMutator:
     """The mutator that knows nothing of what its neurons do on real images."""
-    return LinearMutator(lambda: load("shapes").probe, prior=prior)
+    return LinearMutator(lambda: load("shapes").words, prior=prior)
 
 
 def answers(mutator: LinearMutator | RandomMutator, batch: MutationBatch) -> list[str]:
@@ -347,7 +348,7 @@ def test_linear_samples_follow_the_posterior() -> None:
 
 def any_stacks(stack: Stack) -> InformedMutator:
     """The mutator of real models, which knows nothing of attributes, on the embedded world."""
-    return InformedMutator(stack.vocabulary, stack.embedder, lambda: stack.probe)
+    return InformedMutator(lambda: stack.words)
 
 
 def test_informed_of_any_stack_is_untried_and_nobody_elses_affair(stack: Stack) -> None:
@@ -361,7 +362,7 @@ def test_informed_of_any_stack_is_untried_and_nobody_elses_affair(stack: Stack) 
     tried = [["small thing", text] for text in together]
     again = dataclasses.replace(batch, tried=tried, rngs=requests(seeds, "red").rngs)
     assert all(s.concept not in known for s, known in zip(mutator.mutate(again), tried, strict=True))
-    small = InformedMutator(lambda: ["star", "ring"], stack.embedder, lambda: stack.probe)
+    small = InformedMutator(lambda: Vocabulary(["star", "ring"], stack.embedder, stack.probe))
     full = dataclasses.replace(alone, concepts=["ring"], tried=[["star", "ring"]])
     assert [s.concept for s in small.mutate(full)] == ["ring"]
 
@@ -370,7 +371,7 @@ def test_informed_of_any_stack_weighs_drawn_images_too(stack: Stack) -> None:
     """A neuron that the probe set says nothing of, but whose drawings excite it by red."""
     probe = stack.probe
     flat = Probe("flat", np.zeros_like(probe.activations[:, :1]), probe.embeddings, probe.images)
-    mutator = InformedMutator(stack.vocabulary, stack.embedder, lambda: flat, prior=0.01)
+    mutator = InformedMutator(lambda: Vocabulary(stack.vocabulary(), stack.embedder, flat), prior=0.01)
     batch = requests(range(40), "red", images=80, noise=0.0)
     found = [s.concept for s in mutator.mutate(batch)]
     assert sum("red" in text.split() for text in found) > 20

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property, partial
 
 import numpy as np
 
-from dnr_env.describe.probe import Probe
-from dnr_env.models import Embedder, MutationBatch, Suggestion
+from dnr_env.describe.vocabulary import Vocabulary
+from dnr_env.models import MutationBatch, Suggestion
 from dnr_env.models.posterior import sample_weights
 from dnr_env.scores import excitement, promise
 from dnr_env.types import FloatArray
@@ -25,58 +25,42 @@ class InformedMutator:
     Oikarinen and Weng 2024, "Linear Explanations for Individual Neurons".
 
     Args:
-        vocabulary: gives the words.
-        embedder: texts into the space of the image embeddings.
-        probe: gives the real images.
+        words: gives the vocabulary, and with it the real images.
         prior: precision of the prior on a weight, where that of an image is the square of its embedding.
     """
 
-    def __init__(
-        self,
-        vocabulary: Callable[[], Sequence[str]],
-        embedder: Embedder,
-        probe: Callable[[], Probe],
-        prior: float = 1.0,
-    ) -> None:
-        self.vocabulary = vocabulary
-        self.embedder = embedder
-        self.probe = probe
+    def __init__(self, words: Callable[[], Vocabulary], prior: float = 1.0) -> None:
+        self.words = words
         self.prior = prior
         self._targets: dict[int, tuple[FloatArray, float, float]] = {}
 
     @cached_property
-    def _words(self) -> tuple[list[str], FloatArray, FloatArray, FloatArray]:
-        """The vocabulary, (words, dim) its embeddings less their mean and as they are, (words,) `Probe.spread`."""
-        words = list(self.vocabulary())
-        texts = self.embedder.embed_texts(words).astype(np.float64)
-        return words, texts - texts.mean(axis=0), texts, self.probe().spread(texts)
+    def _texts(self) -> FloatArray:
+        """(words, dim) embeddings less their mean."""
+        embeddings = self.words().embeddings
+        centred: FloatArray = embeddings - embeddings.mean(axis=0)
+        return centred
 
     @cached_property
     def _images(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(dim,) mean, (images, dim) probe embeddings less it, and (dim, dim) the precision by them and the prior."""
-        embeddings = self.probe().embeddings.astype(np.float64)
+        embeddings = self.words().probe.embeddings.astype(np.float64)
         mean = embeddings.mean(axis=0)
         centred = embeddings - mean
         return mean, centred, centred.T @ centred + self.prior * np.eye(len(mean))
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """(b) words, none of them tried; the concept itself where all were."""
-        words, texts, _, _ = self._words
+        words = self.words().concepts
         answers = []
         for row, (concept, tried) in enumerate(zip(batch.concepts, batch.tried, strict=True)):
             neuron = int(batch.neurons[row])
-            excited = self._target(neuron)[2] + texts @ self._weights(batch, row)
-            promised = promise(batch.score, excited, partial(self._simulation, neuron))
+            excited = self._target(neuron)[2] + self._texts @ self._weights(batch, row)
+            promised = promise(batch.score, excited, partial(self.words().simulations, neuron))
             known = {concept, *tried}
             best = next((words[i] for i in np.argsort(-promised, kind="stable") if words[i] not in known), concept)
             answers.append(Suggestion(best))
         return answers
-
-    def _simulation(self, neuron: int) -> FloatArray:
-        """(words,)."""
-        _, _, texts, spread = self._words
-        result: FloatArray = texts @ self.probe().towards(np.array([neuron]))[0] / spread
-        return result
 
     def _weights(self, batch: MutationBatch, row: int) -> FloatArray:
         """(dim,) a sample of a request's posterior."""
@@ -96,8 +80,8 @@ class InformedMutator:
     def _target(self, neuron: int) -> tuple[FloatArray, float, float]:
         """Of a neuron on the probe: (dim,) embeddings times excitements, squares of these, the mean they are less."""
         if neuron not in self._targets:
-            which = np.array([neuron])
-            real = excitement(self.probe().normalise(self.probe().real(which), which)[0].astype(np.float64))
+            which, probe = np.array([neuron]), self.words().probe
+            real = excitement(probe.normalise(probe.real(which), which)[0].astype(np.float64))
             usual = float(real.mean())
             real -= usual
             self._targets[neuron] = self._images[1].T @ real, float(real @ real), usual

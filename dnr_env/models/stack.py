@@ -150,7 +150,7 @@ def model_stack(spec: str, config: StackConfig) -> Stack:
 
     writer: Writer = CaptionsAsConcepts()
     mutators: dict[str, Mutator] = {
-        "informed": InformedMutator(vocabulary, embedder, lambda: stack.probe),
+        "informed": InformedMutator(lambda: stack.words),
         "vocabulary": VocabularyMutator(vocabulary, embedder),
     }
     chat = make_chat(config.writer, store, config.device) if config.writer else None

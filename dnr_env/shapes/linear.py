@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 
-from dnr_env.describe.probe import Probe
+from dnr_env.describe.vocabulary import Vocabulary
 from dnr_env.models import MutationBatch, Suggestion
 from dnr_env.models.posterior import sample_weights
 from dnr_env.scores import excitement, promise
-from dnr_env.shapes import lexicon
-from dnr_env.shapes.language import LexiconEmbedder
 from dnr_env.shapes.lexicon import CHANCE, FAMILIES, FAMILY_SLICES, MEMBERS, OPEN, VALUE_FAMILY, VALUES
 from dnr_env.shapes.parse import values_of
 from dnr_env.types import FloatArray, IntArray
-
-
-@cache
-def _vocabulary(withheld: frozenset[str]) -> tuple[tuple[str, ...], dict[str, int], IntArray]:
-    """The concepts, their places, and (families, concepts) their values; an open family has the last, `len(VALUES)`."""
-    texts = lexicon.vocabulary(withheld)
-    values = np.array([values_of(text) for text in texts]).T
-    return texts, {text: place for place, text in enumerate(texts)}, np.where(values == OPEN, len(VALUES), values)
 
 
 def _means() -> FloatArray:
@@ -47,30 +37,34 @@ class LinearMutator:
     the images seen. Source: Agrawal and Goyal 2013, "Thompson Sampling for Contextual Bandits with Linear Payoffs".
 
     Args:
-        probe: gives the real images.
+        words: gives the vocabulary, and with it the real images.
         informed: whether the model begins with what the neuron does on them, which costs nothing. One of them counts
             as much as one of the episode's.
-        withheld: words that no concept may use.
         prior: precision of the prior on a weight, in units of that of one image.
     """
 
     def __init__(
         self,
-        probe: Callable[[], Probe],
+        words: Callable[[], Vocabulary],
         informed: bool = False,
-        withheld: frozenset[str] = frozenset(),
         prior: float = 2.0,
     ) -> None:
-        self.probe = probe
+        self.words = words
         self.informed = informed
-        self.withheld = withheld
         self.prior = prior
         self._simulations: dict[int, FloatArray] = {}
 
     @cached_property
+    def _attributes(self) -> tuple[dict[str, int], IntArray]:
+        """The concepts' places, and (families, concepts) their values; an open family has the last, `len(VALUES)`."""
+        texts = self.words().concepts
+        values = np.array([values_of(text) for text in texts]).T
+        return {text: place for place, text in enumerate(texts)}, np.where(values == OPEN, len(VALUES), values)
+
+    @cached_property
     def _known(self) -> tuple[FloatArray, FloatArray, FloatArray, int]:
         """Of the real images: precision (words, words), targets (neurons, words), squares (neurons,), their number."""
-        probe = self.probe()
+        probe = self.words().probe
         embeddings = probe.embeddings.astype(np.float64)
         words = embeddings[:, :-1] * (0.5 / embeddings[:, -1:])
         words -= words.mean(axis=0)
@@ -81,7 +75,7 @@ class LinearMutator:
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """(b) concepts of the vocabulary, none of them tried."""
-        texts, places, values = _vocabulary(self.withheld)
+        texts, (places, values) = self.words().concepts, self._attributes
         weights, intercept = self._weights(batch)
         effects = weights[:, None] @ _MEANS.T  # (b, 1, values)
         # An open family shows all its words: its effect is that of no value in particular, 0.
@@ -101,16 +95,8 @@ class LinearMutator:
     def _simulation(self, neuron: int) -> FloatArray:
         """(concepts,) float32."""
         if neuron not in self._simulations:
-            texts, spread = self._texts
-            towards = self.probe().towards(np.array([neuron]))[0]
-            self._simulations[neuron] = ((texts @ towards) / spread).astype(np.float32)
+            self._simulations[neuron] = self.words().simulations(neuron).astype(np.float32)
         return self._simulations[neuron]
-
-    @cached_property
-    def _texts(self) -> tuple[FloatArray, FloatArray]:
-        """Of the vocabulary: (concepts, dim) embeddings, (concepts,) how their similarities with real images spread."""
-        texts = LexiconEmbedder().embed_texts(_vocabulary(self.withheld)[0])
-        return texts.astype(np.float64), self.probe().spread(texts)
 
     def _weights(self, batch: MutationBatch) -> tuple[FloatArray, FloatArray]:
         """(b, words) a sample of each posterior, and (b,) what a drawing that shows each word by chance then comes to.

@@ -48,8 +48,8 @@ def shapes_stack(name: str) -> Stack:
         mutators={
             "evidence": language.EvidenceMutator(withheld),
             "random": language.RandomMutator(withheld),
-            "linear": LinearMutator(lambda: stack.probe, withheld=withheld),
-            "informed": LinearMutator(lambda: stack.probe, informed=True, withheld=withheld),
+            "linear": LinearMutator(lambda: stack.words),
+            "informed": LinearMutator(lambda: stack.words, informed=True),
         },
         normalise=normalise,
         passed_over=passed_over,
