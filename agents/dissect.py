@@ -28,9 +28,9 @@ class ClipDissectAgent(Agent):
     @cache  # noqa: B019 (an agent lives as long as its run)
     def _best(self, stack: Stack) -> dict[str, list[str]]:
         # All neurons at once: how common a word is, which is taken off, is a mean over them.
-        words, probe = list(stack.vocabulary()), stack.probe
+        words, probe = stack.words.concepts, stack.probe
         images = np.concatenate([strongest(probe.real(part).T) for part in probe.blocks()])
-        scores = soft_wpmi(images, probe.alive, probe.embeddings, stack.embedder.embed_texts(words))
+        scores = soft_wpmi(images, probe.alive, probe.embeddings, stack.words.embeddings.astype(np.float32))
         best = np.argsort(-scores, axis=1, kind="stable")[:, :3]
         return {
             name: [words[i] for i in row] for name, row in zip(stack.lab.reader.neurons, best.tolist(), strict=True)
@@ -47,8 +47,7 @@ class LinearAgent(Agent):
 
     def labels(self, stack: Stack, neurons: Sequence[str], score: str) -> list[list[str]]:
         """The words of each neuron's explanation; for a neuron that none fits, the vocabulary's first."""
-        words = list(stack.vocabulary())
-        texts = stack.embedder.embed_texts(words)
+        words, texts = list(stack.words.concepts), stack.words.embeddings.astype(np.float32)
         places = {name: place for place, name in enumerate(stack.lab.reader.neurons)}
         real = stack.probe.real(np.array([places[neuron] for neuron in neurons])).T
         explained = linear_explanation(real, stack.probe.embeddings, texts, words)

@@ -267,15 +267,16 @@ def settings(searched: Mapping[str, Sequence[Path]]) -> str:
 def graded(found: Found, shipped: str) -> dict[str, dict[str, list[float]]]:
     """What the card of the shipped policy says of it: estimates with 95% intervals."""
     test = with_member(found["test"][0], POLICY, shipped, SHIPPED)
-    named = {
-        said: with_member(found[f"transfer-{name}"][0], POLICY, shipped, SHIPPED).f1(SHIPPED)
-        for said, name in (("F1", "planted"), ("F1 at a price of 0", "planted-free"))
-    }
+    named = {}
+    for said, name in (("F1", "planted"), ("F1 at a price of 0", "planted-free")):
+        f1 = with_member(found[f"transfer-{name}"][0], POLICY, shipped, SHIPPED).f1(SHIPPED)
+        assert f1
+        named[said] = _numbers(f1)
     keys = {"return": "return", "judge score": "value", "images": "added_images"}
     grades = {name: mean_interval(test.table(SHIPPED, key)) for name, key in keys.items()}
     return {
         "test neurons": {name: _numbers(interval) for name, interval in grades.items()},
-        "planted neurons, grounded_k": {name: _numbers(f1) for name, f1 in named.items() if f1},
+        "planted neurons, grounded_k": named,
     }
 
 

@@ -94,7 +94,7 @@ class RefineEnv(gym.Env[Observation, Any]):
     | `concepts` | (n_slots, dim) | unit embeddings of the candidates, best first; zero where empty |
     | `scores` | (n_slots, 9) | score, its standard error, images / `images_per_measure`, age / `max_steps`, given by the user, present, similarity of its images with the exemplars (cosine), specificity (length of its images' mean embedding), simulation (correlation over the real images of its text's similarity with the neuron's activation) |
     | `exemplars` | (dim,) | mean image embedding of the neuron's exemplars |
-    | `progress` | (10,) | steps left / `max_steps`, images left / 100, price of 1,000 images, user concepts left, steps since the incumbent's score rose / `max_steps`, its last four changes, latest first, headroom (what simulation could still add to that score with the best concept of the vocabulary; 0 where the score does not count it) |
+    | `progress` | (10,) | steps left / `max_steps`, images left / 100, price of 1,000 images, user concepts left, steps since the incumbent's score rose / `max_steps`, its last four changes, latest first, headroom (how far its simulation is behind the best of the vocabulary, as it counts in the score; 0 where it does not) |
 
     ## Rewards
 

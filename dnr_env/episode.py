@@ -115,7 +115,7 @@ class State:
     similarities: FloatArray  # (n, capacity, most_images) cosine with the exemplars
     counts: IntArray  # (n, capacity) images measured
     concepts: FloatArray  # (n, capacity, dim) unit embeddings of the texts
-    attainable: FloatArray  # (n,) the most that simulation alone gives any word of the vocabulary in the score
+    attainable: FloatArray  # (n,) what the most simulation of any concept of the vocabulary counts for in the score
     simulations: FloatArray  # (n, capacity) correlations of the texts with the neuron over the probe set
     drawn: FloatArray  # (n, capacity, dim) sums of the images' embeddings
     born: IntArray  # (n, capacity) step at which the concept joined
@@ -279,9 +279,10 @@ class State:
         }
 
     def _headroom(self) -> FloatArray:
-        """(n,) what simulation could add to the incumbent's score, with the best word; 0 where it does not count."""
+        """(n,) how far the incumbent's simulation is behind the best of the vocabulary, tried or not, in the score."""
         held = self.simulations[np.arange(len(self.order)), self.order[:, 0]]
-        return self.attainable - promise(self.rules.score, np.zeros(len(held)), lambda: held)
+        counted = promise(self.rules.score, np.zeros(len(held)), lambda: held)
+        return np.maximum(self.attainable - counted, 0.0)  # a user's concept may be better than the vocabulary's
 
     def note_gain(self, rows: IntArray, before: FloatArray) -> None:
         """Close a step of some rows, whose incumbents scored `before` (b,) when it began."""

@@ -95,7 +95,7 @@ class Refinement:
         self.neuron[which] = chosen
         self.state.exemplars[which] = self.stack.probe.exemplar_embeddings[chosen]
         self.state.attainable[which] = promise(
-            self.rules.score, np.zeros(len(which)), lambda: self.stack.attainable(self.neuron[which])
+            self.rules.score, np.zeros(len(which)), lambda: self.stack.words.best_simulation(self.neuron[which])
         )
         self.state.controls[which] = self.stack.probe.controls[chosen]
         for row, rng, neuron, concepts, usage in zip(rows, rngs, chosen, texts, usages, strict=True):

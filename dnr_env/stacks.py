@@ -11,8 +11,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from dnr_env.describe.caption import caption
 from dnr_env.describe.crops import Heat
 from dnr_env.describe.probe import Probe
@@ -111,18 +109,8 @@ class Stack:
 
     @cached_property
     def words(self) -> Vocabulary:
-        """The vocabulary, as the probe set knows it."""
+        """The vocabulary with its embeddings and simulations; embedded when these are first needed."""
         return Vocabulary(self.vocabulary(), self.embedder, self.probe)
-
-    @cached_property
-    def _attainable(self) -> dict[int, float]:
-        return {}
-
-    def attainable(self, neurons: IntArray) -> FloatArray:
-        """(b,) the most `simulation` that any concept of the vocabulary has, by neuron."""
-        for neuron in set(neurons.tolist()) - self._attainable.keys():
-            self._attainable[neuron] = float(self.words.simulations(neuron).max())
-        return np.array([self._attainable[neuron] for neuron in neurons.tolist()])
 
     def propose(self, neurons: Sequence[int], count: int) -> list[Proposal]:
         """Up to `count` candidate concepts of each neuron, the same at every call."""

@@ -352,7 +352,7 @@ def test_observation_is_what_it_says(stack: Stack) -> None:
     assert progress["steps_left"] == pytest.approx(6 / 8)
 
 
-def test_headroom_is_what_simulation_could_still_add(stack: Stack) -> None:
+def test_headroom_is_how_far_simulation_is_behind_the_vocabularys_best(stack: Stack) -> None:
     everything = stack.vocabulary()
     where = PROGRESS.index("headroom")
     for neuron in ("layer4:7", "planted:3"):
@@ -369,6 +369,16 @@ def test_headroom_is_what_simulation_could_still_add(stack: Stack) -> None:
         env.reset(options={"neuron": neuron, "concepts": [everything[simulations.argmax()]]})
         assert env.step(Action.KEEP)[0]["progress"][where] == pytest.approx(0, abs=1e-9)
         assert make().reset(seed=0, options={"neuron": neuron})[0]["progress"][where] == 0  # log_k does not count it
+
+
+def test_a_concept_that_is_better_than_the_vocabulary_has_no_headroom(stack: Stack) -> None:
+    poor = dnr_env.load_stack("shapes-withheld")  # it may not propose "star"
+    neurons = np.arange(len(stack.lab.reader.neurons))
+    ahead = stack.simulation(["star"] * len(neurons), neurons) - poor.words.best_simulation(neurons)
+    assert ahead.max() > 0.01
+    env = make(stack="shapes-withheld", score="grounded_k")
+    observation, _ = env.reset(options={"neuron": int(ahead.argmax()), "concepts": ["star"]})
+    assert observation["progress"][PROGRESS.index("headroom")] == 0
 
 
 @pytest.mark.parametrize("action", [4, -1, 1.5, "keep", [1, 1]])

@@ -325,6 +325,13 @@ def test_paths_are_relative_to_the_file_they_stand_in(world: Path) -> None:
     assert read_config(f"{world} probe.images=elsewhere").probe.images == "elsewhere"
 
 
+def test_a_vocabulary_of_which_nothing_can_be_drawn(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("123\n...\n")
+    stack = dnr_env.load_stack(f"{world} vocabulary={tmp_path / 'words.txt'}")
+    with pytest.raises(DnRError, match=r"^vocabulary: .*words\.txt has no concept that can be drawn"):
+        stack.vocabulary()
+
+
 @pytest.mark.parametrize(
     "text", ["[1, 2]", "target: {network: !!python/object/apply:os.system [true]}", "a: [", "\xff"]
 )

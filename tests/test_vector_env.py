@@ -14,7 +14,9 @@ from agents.sb3 import make_vec_env
 from dnr_env import Action, DnRError
 
 IDS = ("DnR/Refine-v0", "DnR/RefineSlots-v0")
-SMALL: dict[str, Any] = {"n_slots": 4, "budget": 25, "max_steps": 6, "user_concepts": "simulated:0.5"}
+SMALL: dict[str, Any] = {
+    "n_slots": 4, "budget": 25, "max_steps": 6, "user_concepts": "simulated:0.5", "score": "grounded_k",
+}  # fmt: skip
 
 
 def actions(rng: np.random.Generator, n: int, env_id: str) -> Any:

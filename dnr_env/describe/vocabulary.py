@@ -9,7 +9,7 @@ import numpy as np
 
 from dnr_env.describe.probe import Probe
 from dnr_env.models import Embedder
-from dnr_env.types import FloatArray
+from dnr_env.types import FloatArray, IntArray
 
 
 class Vocabulary:
@@ -25,6 +25,7 @@ class Vocabulary:
         self.concepts = concepts
         self.embedder = embedder
         self.probe = probe
+        self._best: dict[int, float] = {}
 
     @cached_property
     def embeddings(self) -> FloatArray:
@@ -39,3 +40,9 @@ class Vocabulary:
         """(concepts,) `Probe.simulation` of all for one neuron."""
         result: FloatArray = self.embeddings @ self.probe.towards(np.array([neuron]))[0] / self._spread
         return result
+
+    def best_simulation(self, neurons: IntArray) -> FloatArray:
+        """(b,) the most that any concept has of it, by neuron."""
+        for neuron in set(neurons.tolist()) - self._best.keys():
+            self._best[neuron] = float(self.simulations(neuron).max())
+        return np.array([self._best[neuron] for neuron in neurons.tolist()])

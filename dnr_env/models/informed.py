@@ -20,9 +20,10 @@ class InformedMutator:
     What excites the neuron (`scores.excitement`) of the probe images and the episode's drawings is regressed on the
     images' embeddings, with a normal prior on the weights. Weights are drawn from the posterior (Thompson sampling),
     and a word's promise is the score that goes with their product with its text embedding, and, where real images count
-    in the score, with its simulation. Texts and images lie apart in the space of a CLIP, so each is taken relative to
-    its own mean. Sources: Agrawal and Goyal 2013, "Thompson Sampling for Contextual Bandits with Linear Payoffs";
-    Oikarinen and Weng 2024, "Linear Explanations for Individual Neurons".
+    in the score, with its simulation. Texts and images lie apart in the space of a CLIP: images are taken relative to
+    their mean; of texts, what they have in common orders nothing.
+    Sources: Agrawal and Goyal 2013, "Thompson Sampling for Contextual Bandits with Linear Payoffs"; Oikarinen and Weng
+    2024, "Linear Explanations for Individual Neurons".
 
     Args:
         words: gives the vocabulary, and with it the real images.
@@ -33,13 +34,6 @@ class InformedMutator:
         self.words = words
         self.prior = prior
         self._targets: dict[int, tuple[FloatArray, float, float]] = {}
-
-    @cached_property
-    def _texts(self) -> FloatArray:
-        """(words, dim) embeddings less their mean."""
-        embeddings = self.words().embeddings
-        centred: FloatArray = embeddings - embeddings.mean(axis=0)
-        return centred
 
     @cached_property
     def _images(self) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -55,7 +49,7 @@ class InformedMutator:
         answers = []
         for row, (concept, tried) in enumerate(zip(batch.concepts, batch.tried, strict=True)):
             neuron = int(batch.neurons[row])
-            excited = self._target(neuron)[2] + self._texts @ self._weights(batch, row)
+            excited = self.words().embeddings @ self._weights(batch, row)
             promised = promise(batch.score, excited, partial(self.words().simulations, neuron))
             known = {concept, *tried}
             best = next((words[i] for i in np.argsort(-promised, kind="stable") if words[i] not in known), concept)

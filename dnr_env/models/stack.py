@@ -123,6 +123,8 @@ def model_stack(spec: str, config: StackConfig) -> Stack:
         for word in read_words(config.vocabulary):
             with contextlib.suppress(ConceptError):
                 words.setdefault(normalise_phrase(word))
+        if not words:
+            raise DnRError(f"vocabulary: {config.vocabulary} has no concept that can be drawn; 'dog' on a line will do")
         return list(words)
 
     @cache
