@@ -61,7 +61,7 @@ def plot_curves(results: Results, path: Path) -> None:
 
 
 def plot_profiles(results: Results, path: Path) -> None:
-    """Share of runs whose return is above a threshold, with pointwise intervals: the reference and the best others."""
+    """Share of runs whose return is above a threshold: the reference, with pointwise intervals, and the best others."""
     ranked = results.ranked()
     others = [agent for agent in ranked if agent != results.reference][: _PROFILES - 1]
     shown = [agent for agent in ranked if agent in (results.reference, *others)]
@@ -73,7 +73,8 @@ def plot_profiles(results: Results, path: Path) -> None:
         shares, low, high = profile(tables[agent], thresholds)
         style = _style(results, agent)
         axes.plot(thresholds, shares, label=agent, **style)
-        axes.fill_between(thresholds, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        if agent == results.reference:  # of all, nothing could be told apart
+            axes.fill_between(thresholds, low, high, color=style["color"], alpha=0.15, linewidth=0)
     axes.set(xlabel="return", ylabel="share of runs with more, 95% interval", ylim=(-0.02, 1.02))
     _finish(axes)
     _save(figure, path)

@@ -42,12 +42,12 @@ def split(name: str) -> str:
 TUNED: dict[str, tuple[str, ...]] = {
     "line@informed": tuple(f"line:{n}@informed" for n in (1, 2, 3, 4, 5, 8)),
     "patience@informed": tuple(f"patience:{n}@informed" for n in (1, 2, 3, 4, 6)),
-    "patience@linear": tuple(f"patience:{n}@linear" for n in (2, 4, 8)),
-    "patience": tuple(f"patience:{n}" for n in (2, 3, 4, 6)),
+    "patience@linear": tuple(f"patience:{n}@linear" for n in (2, 4, 8, 12)),
+    "patience": tuple(f"patience:{n}" for n in (2, 3, 4, 6, 8, 12)),
     "line": tuple(f"line:{n}" for n in (5, 10, 15)),
-    "halving": ("halving:20", "halving:40", "halving"),
+    "halving": ("halving:10", "halving:20", "halving:40", "halving"),
     "lucb": ("lucb:0.1", "lucb:0.25", "lucb:0.5"),
-    "top-two": ("top-two:0.3", "top-two:0.5", "top-two:0.7"),
+    "top-two": ("top-two:0.1", "top-two:0.3", "top-two:0.5", "top-two:0.7"),
 }
 """Of each family, the member with the best mean return on the validation neurons plays on the others."""
 FIXED = (
@@ -62,6 +62,8 @@ TRANSFER: dict[str, tuple[str, ...]] = {
     "withheld-words": ("--stack", "shapes-withheld", "--neurons", "test"),
     "budget": ("--budget", "30", "--neurons", "test"),
     "price": ("--image-cost", "0.0015", "--neurons", "test"),
+    "free": ("--image-cost", "0", "--neurons", "test"),
+    "dear": ("--image-cost", "0.02", "--neurons", "test"),
 }
 """What the policy has not seen: how it is evaluated there."""
 RECIPE = ("--mutator", "informed", "--neurons", split("train"), "--validation", split("validation"))

@@ -65,25 +65,41 @@ def with_member(results: Results, agent: str, member: str, name: str) -> Results
     return Results([*more, *results.cells.values()], results.optima)
 
 
-def everybody(results: Results) -> str:
-    """Return, judge score, images, share of the optimum, regret and attributes of all agents."""
+def everybody(results: Results, image_cost: float) -> str:
+    """Return, judge score, images, share of the optimum, regret and attributes of all agents.
+
+    The first measurement is free to all; agents that label without one would be spared its bill.
+    """
     rows = []
     for agent in results.ranked():
-        values = results.table(agent, "value")
+        values, added = results.table(agent, "value"), results.mean(agent, "added_images")
+        billed = results.mean(agent, "return") - image_cost * (results.mean(agent, "images") - added)
         rows.append(
             [
                 agent,
                 shown(mean_interval(results.table(agent, "return"))),
+                f"{billed:.4f}",
                 shown(mean_interval(values), 3),
                 shown(iqm_interval(values), 3),
-                f"{results.mean(agent, 'added_images'):.1f}",
+                f"{added:.1f}",
                 shown(results.fraction(agent), 3),
                 shown(results.regret(agent)),
                 f"{results.mean(agent, 'simulation'):.3f}",
                 shown(results.f1(agent), 3),
             ]
         )
-    headings = ("agent", "return", "judge score", "IQM of it", "images", "of optimum", "regret", "simulation", "F1")
+    headings = (
+        "agent",
+        "return",
+        "all images billed",
+        "judge score",
+        "IQM of it",
+        "images added",
+        "of optimum",
+        "regret",
+        "simulation",
+        "F1",
+    )
     return markdown(headings, rows)
 
 
@@ -162,23 +178,41 @@ def bound(results: Results, rules: Rules, stack: Stack) -> str:
     return said + markdown(("agent", "images, initial ones included", "judge score"), rows)
 
 
-def transfer(found: Found, names: Sequence[str]) -> str:
-    """One row a setting: the policy, the best of the others, and whether the policy is above all but the oracle."""
+def transfer(found: Found, names: Sequence[str], policy: str, shipped: str, tuned: str) -> str:
+    """One row a setting: a policy, the best of the others, the best of the tuned loops; is the policy above all others?
+
+    Args:
+        found: the study's comparisons.
+        names: of the settings.
+        policy: POLICY or SHIPPED.
+        shipped: the member that SHIPPED is.
+        tuned: the loop that was best on the validation neurons.
+    """
     rows = []
     for name in names:
-        results = found[f"transfer-{name}"][0]
-        others = [agent for agent in results.ranked() if agent not in (POLICY, ORACLE)]
+        results = with_member(found[f"transfer-{name}"][0], POLICY, shipped, SHIPPED)
+        others = [agent for agent in results.ranked() if agent not in (POLICY, SHIPPED, ORACLE)]
         rows.append(
             [
                 name,
-                shown(mean_interval(results.table(POLICY, "return"))),
-                f"{results.mean(POLICY, 'added_images'):.1f}",
+                shown(mean_interval(results.table(policy, "return"))),
+                f"{results.mean(policy, 'added_images'):.1f}",
                 f"{others[0]} ({results.mean(others[0], 'added_images'):.1f} images)",
-                shown(results.difference(POLICY, others[0], "return")),
-                "yes" if results.mean(POLICY, "return") > results.mean(others[0], "return") else "no",
+                shown(results.difference(policy, others[0], "return")),
+                shown(results.difference(policy, tuned, "return")),
+                "yes" if results.mean(policy, "return") > results.mean(others[0], "return") else "no",
             ]
         )
-    headings = ("setting", "policy's return", "images", "best other", "policy less it", "policy above all")
+    less = f"`{policy}` less"
+    headings = (
+        "setting",
+        f"return of `{policy}`",
+        "images",
+        "best other",
+        f"{less} it",
+        f"{less} `{tuned}`",
+        "above all",
+    )
     return markdown(headings, rows)
 
 
@@ -200,11 +234,11 @@ def attributes(results: Results) -> str:
             f"{results.mean(agent, 'added_images'):.1f}",
             f"{results.planted(agent, 'precision'):.3f}",
             f"{results.planted(agent, 'recall'):.3f}",
-            "" if agent == POLICY else shown(results.f1_difference(POLICY, agent), 3),
+            *("" if agent == ours else shown(results.f1_difference(ours, agent), 3) for ours in (POLICY, SHIPPED)),
         ]
         for agent in sorted(f1, key=lambda agent: -f1[agent].estimate)
     ]
-    return markdown(("agent", "F1", "images", "precision", "recall", "policy less it"), rows)
+    return markdown(("agent", "F1", "images", "precision", "recall", "`policy` less it", "`learned` less it"), rows)
 
 
 def scores(found: Found) -> str:
@@ -298,7 +332,7 @@ def write_report(
         found: the study's comparisons.
         folder: where they go.
         transfers: names of the transfer settings.
-        chosen: the tuned loops.
+        chosen: the tuned loops, the nearest family's first.
         shipped: the member of the policy that the package has.
         searched: folders of the policies of each setting of the learner.
     """
@@ -309,12 +343,15 @@ def write_report(
     ]
     both = with_member(test, POLICY, shipped, SHIPPED)
     tables = {
-        "test": everybody(both),
+        "test": everybody(both, rules.image_cost),
         "differences": apart(both, POLICY),
         "differences-shipped": apart(both, SHIPPED),
         "images": images(both, loops),
         "bound": bound(test, rules, stack),
-        "transfer": transfer(found, transfers),
+        **{
+            name: transfer(found, transfers, policy, shipped, chosen[0])
+            for name, policy in (("transfer", POLICY), ("transfer-shipped", SHIPPED))
+        },
         "everywhere": everywhere(found, transfers),
         "attributes": attributes(with_member(found["transfer-planted"][0], POLICY, shipped, SHIPPED)),
         "attributes-free": attributes(with_member(found["transfer-planted-free"][0], POLICY, shipped, SHIPPED)),

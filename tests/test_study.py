@@ -235,6 +235,9 @@ def test_tables_say_what_the_records_say(outcome: Path) -> None:
     for agent in ("stop", "linear", "policy"):
         returns = [r["return"] for r in records if r["agent"] == agent]
         assert table[agent]["return"].startswith(f"{sum(returns) / len(returns):.4f} [")
+    assert table["linear"]["all images billed"] == table["linear"]["return"].split()[0]  # it draws none
+    first = [r["images"] for r in records if r["agent"] == "stop"]
+    assert float(table["stop"]["all images billed"]) == pytest.approx(-0.0005 * sum(first) / len(first), abs=1e-4)
     shipped = [r["return"] for r in records if r["member"] == "seed-1"]
     assert table["learned"]["return"].startswith(f"{sum(shipped) / len(shipped):.4f} [")
     apart = rows(outcome / "report" / "differences.md")
@@ -256,7 +259,7 @@ def test_tables_say_what_the_records_say(outcome: Path) -> None:
     assert float(other["return less `policy`"].split()[0]) == pytest.approx(-sum(returns) / len(returns), abs=1e-4)
     for name in ("attributes", "attributes-free"):
         named = rows(outcome / "report" / f"{name}.md")
-        assert named["policy"]["policy less it"] == ""
+        assert named["policy"]["`policy` less it"] == "" == named["learned"]["`learned` less it"]
         assert named["line:1@informed"]["images"] == "5.0"
     assert rows(outcome / "report" / "scores.md").keys() == {"auc"}
     found = rows(outcome / "report" / "settings.md")["as-it-is"]
@@ -267,7 +270,10 @@ def test_a_setting_holds_if_the_policy_is_above_all_but_the_oracle(outcome: Path
     returns = {agent: float(row["planted"]) for agent, row in rows(outcome / "report" / "everywhere.md").items()}
     others = max(value for agent, value in returns.items() if agent not in ("policy", "oracle"))
     row = rows(outcome / "report" / "transfer.md")["planted"]
-    assert row["policy above all"] == ("yes" if returns["policy"] > others else "no")
+    assert row["above all"] == ("yes" if returns["policy"] > others else "no")
+    rival = returns["policy"] - returns["line:1@informed"]
+    assert float(row["`policy` less `line:1@informed`"].split()[0]) == pytest.approx(rival, abs=2e-4)
+    assert rows(outcome / "report" / "transfer-shipped.md").keys() == {"planted", "planted-free"}
 
 
 def test_the_card_says_what_the_tables_say(outcome: Path) -> None:
