@@ -36,7 +36,7 @@ from dnr_env.users import user_source
 with extra("train"):
     import tyro
 
-    from agents.compare import contestants, optimal_values, play, write_outcome
+    from agents.compare import check_mutators, contestants, optimal_values, play, write_outcome
     from agents.ranking import rank, shown_ranking, write_ranking
     from agents.results import Results
 
@@ -186,6 +186,7 @@ def compare_command(options: Compare) -> None:
     stack, rules = load_stack(options.stack), rules_of(options)
     neurons, seeds = named(stack, options.neurons), usable("seeds", options.seeds)
     players = contestants(options.agents)
+    check_mutators(stack, [player.agent for player in players])
     user_source(options.user_concepts, stack)  # before anything is written
     settle(options.out, {"stack": options.stack, "user_concepts": options.user_concepts, **asdict(rules)})
     path = options.out / "results.jsonl"
@@ -199,6 +200,7 @@ def label_command(options: Label) -> None:
     """Label neurons, and write the table and the report."""
     stack, rules = load_stack(options.stack), rules_of(options)
     neurons, agent = named(stack, options.neurons), make_agent(options.agent)
+    check_mutators(stack, [agent])
     (seed,) = usable("seed", [options.seed])
     user_source(options.user_concepts, stack)  # before anything is written
     settle(options.out, label_settings(options, agent))
@@ -213,6 +215,7 @@ def rank_command(options: Rank) -> None:
     """Label a layer, and rank its neurons by every method."""
     stack, rules = load_stack(options.stack), rules_of(options)
     neurons, agent = named(stack, options.layer, "layer"), make_agent(options.agent)
+    check_mutators(stack, [agent])
     (seed,) = usable("seed", [options.seed])
     settle(options.out, label_settings(options, agent))
     records = label(stack, agent, neurons, seed, options.out / "labels.jsonl", rules)

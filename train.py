@@ -274,6 +274,7 @@ class Checkpoints(BaseCallback):  # type: ignore[misc]
         self.logger.record("validation/return", value)
         self.logger.record("validation/images", images)
         self.logger.dump(self.num_timesteps)
+        self.bar.update(self.num_timesteps - self.bar.n)
         if value > best:
             card = {**options_json(self.options), "trained_steps": self.num_timesteps, "validation_return": value}
             LearnedAgent("policy", network_of(self.model), MOVE_SETS[self.options.moves], card).save(self.folder)

@@ -83,6 +83,8 @@ def make_agent(spec: str) -> Agent:
     """
     loop, at, mutator = spec.rpartition("@")
     if at and not Path(spec).is_dir():
+        if not mutator or "@" in loop:
+            raise DnRError(f"agent: {spec!r} needs one mutator after one @; {loop.split('@')[0]}@informed will do")
         agent = make_agent(loop)
         if not agent.plays:
             raise DnRError(f"agent: {loop!r} plays no episode and mutates nothing; without @{mutator} it will do")

@@ -17,7 +17,7 @@ from agents.learned import members
 from agents.results import COLUMNS, Record, Results, differences, markdown, summary
 from agents.rollout import Episode, Job, rollout
 from dnr_env.episode import Rules
-from dnr_env.errors import DnRError
+from dnr_env.errors import DnRError, unknown
 from dnr_env.files import append_lines, read_lines, write_atomically
 from dnr_env.judge import IMAGES, judge
 from dnr_env.report import exemplars, png, write_report
@@ -59,6 +59,14 @@ def contestants(specs: Sequence[str]) -> list[Contestant]:
         else:
             found.append(Contestant(name, "", make_agent(spec)))
     return found
+
+
+def check_mutators(stack: Stack, agents: Sequence[Agent]) -> None:
+    """Before anything is drawn: raise DnRError for an agent that asks for a mutator that the stack has not."""
+    for agent in agents:
+        wanted = agent.env_options.get("mutator")
+        if wanted is not None and wanted not in stack.mutators:
+            raise unknown(f"agent: the mutator of {agent.name}", wanted, stack.mutators)
 
 
 def play(

@@ -108,9 +108,9 @@ class LearnedAgent(Agent):
             raise DnRError(f"agent: the policy in {folder} cannot be read ({error}); another will do") from None
         except (ValueError, RecursionError, SafetensorError) as error:
             raise DnRError(f"agent: the policy in {folder} is damaged ({error}); train it again") from None
-        saved = {key: card.get(key) for key in _SPACE}
-        if saved != _SPACE:
-            raise DnRError(f"agent: the policy in {folder} is for {saved}; one for {_SPACE} will do")
+        other = [f"{key} {card.get(key)}, not {here}" for key, here in _SPACE.items() if card.get(key) != here]
+        if other:
+            raise DnRError(f"agent: the policy in {folder} is of another version ({'; '.join(other)}); train it again")
         try:
             network = network_of_kind(card["network"], tensors, card["activation"])
             moves = [(int(a), int(s)) for a, s in card["moves"]]

@@ -248,18 +248,21 @@ def take_lock(folder: Path) -> int:
     return lock
 
 
+def check(options: Options) -> None:
+    """Raise DnRError for options that make no study."""
+    for name, value in asdict(options).items():
+        if name != "out" and value < 1:
+            raise DnRError(f"{name}: {value} is too few; 1 or more will do")
+
+
 def settle(options: Options) -> None:
     """Note what the study is; its folder would mix trainings of another.
 
     Raises:
-        DnRError: it has one of other options, or these make none.
+        DnRError: it has one of other options.
     """
-    numbers = {name: value for name, value in asdict(options).items() if name != "out"}
-    for name, value in numbers.items():
-        if value < 1:
-            raise DnRError(f"{name}: {value} is too few; 1 or more will do")
     noted = options.out / "options.json"
-    wanted = {name: value for name, value in numbers.items() if name != "workers"}
+    wanted = {name: value for name, value in asdict(options).items() if name not in ("out", "workers")}
     if noted.exists() and read_settings(noted) != wanted:
         raise DnRError(f"out: {options.out} holds a study of other options (options.json); another folder will do")
     write_atomically(noted, (json.dumps(wanted, indent=2) + "\n").encode())
@@ -299,6 +302,7 @@ def main() -> None:
     every = [agent for agents in TUNED.values() for agent in agents]
     tuning = compare(options.out, "tuning", every, options.episodes, "--neurons", split("validation"))
     try:
+        check(options)
         for folder in ("done", "logs"):
             make_folder(options.out / folder)
         lock = take_lock(options.out)

@@ -18,5 +18,5 @@ def unknown(option: str, value: object, known: Iterable[str]) -> DnRError:
     """The error for a name that does not exist, with the nearest names that do."""
     names = [str(name) for name in known]
     near = difflib.get_close_matches(str(value), names, n=3) or names[:12]
-    more = ", …" if len(near) < len(names) and near == names[:12] else ""
+    more = ", …" if len(near) < len(names) else ""
     return DnRError(f"{option}: {value!r} is not known; known are {', '.join(near)}{more}")

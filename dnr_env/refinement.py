@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,7 +51,7 @@ class Refinement:
     def __init__(
         self, n: int, stack: Stack, rules: Rules, neurons: Sequence[int], mutator: str | None, users: UserSource | None
     ) -> None:
-        mutator = mutator or next(iter(stack.mutators))
+        mutator = next(iter(stack.mutators)) if mutator is None else mutator
         if mutator not in stack.mutators:
             raise unknown("mutator", mutator, stack.mutators)
         self.stack = stack
@@ -132,9 +131,11 @@ class Refinement:
             if wanted not in names:
                 raise unknown("neuron", wanted, names)
             return names.index(wanted)
+        if not isinstance(wanted, int | np.integer):
+            raise DnRError(f"neuron: {wanted!r} is no neuron; a name or an index will do")
         if not 0 <= wanted < len(names):
             raise DnRError(f"neuron: {wanted} is outside the target, whose neurons are 0 to {len(names) - 1}")
-        return operator.index(wanted)
+        return int(wanted)
 
     def _candidates(
         self, neurons: Sequence[int], given: Sequence[Sequence[str] | None]
@@ -152,6 +153,8 @@ class Refinement:
         return concepts, usage
 
     def _checked(self, given: Sequence[str]) -> list[str]:
+        if isinstance(given, str) or not all(isinstance(text, str) for text in given):
+            raise DnRError(f"concepts: {given!r} is no list of texts; ['red star', 'blue thing'] will do")
         texts = list(dict.fromkeys(self.stack.normalise(text) for text in given))
         if not 1 <= len(texts) <= self.rules.n_slots:
             raise DnRError(f"concepts: {len(texts)} distinct ones were given; 1 to {self.rules.n_slots} will do")

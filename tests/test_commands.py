@@ -433,6 +433,7 @@ AGENT = [
     (["--agent", "dmr"], "agent: 'dmr' is not known"),
     (["--agent", "patience:0"], "agent: 'patience:0' needs"),
     (["--agent", "patience:x"], "agent: 'patience:x' needs"),
+    (["--agent", "dnd@llm"], "agent: the mutator of dnd@llm: 'llm' is not known; known are evidence"),
     (["--seed", "-1"], "seed: -1 is no seed"),
 ]
 BAD: dict[str, tuple[Callable[[], None], list[str], list[tuple[list[str], str]]]] = {
@@ -442,6 +443,7 @@ BAD: dict[str, tuple[Callable[[], None], list[str], list[tuple[list[str], str]]]
         [
             *RULES, *NEURONS, *USERS,
             (["--agents", "stop", "dmr"], "agent: 'dmr' is not known"),
+            (["--agents", "stop", "dnd@llm"], "agent: the mutator of dnd@llm: 'llm' is not known; known are evidence"),
             (["--agents", "patience:0"], "agent: 'patience:0' needs"),
             (["--agents", "stop", "stop"], "agents: 'stop' is named twice"),
             (["--agents"], "agents: none"),

@@ -410,6 +410,7 @@ def test_step_before_reset() -> None:
         ({"n_slots": 0}, "n_slots"),
         ({"reward": "heldout"}, "held_out"),
         ({"mutator": "llm"}, "evidence"),
+        ({"mutator": ""}, "mutator: '' is not known"),
         ({"render_mode": "png"}, "rgb_array"),
         ({"user_concepts": ["zork"]}, "zork"),
         ({"images": 3}, "option: 'images'"),
@@ -425,8 +426,12 @@ def test_bad_arguments_say_what_would_do(options: dict[str, Any], message: str) 
     [
         ({"neuron": "layer4:9999"}, "layer4"),
         ({"neuron": 10**6}, "0 to 314"),
+        ({"neuron": ["planted:3", "planted:4"]}, "neuron: .* is no neuron; a name or an index will do"),
+        ({"neuron": 1.5}, "neuron: 1.5 is no neuron"),
         ({"concepts": []}, "1 to 4"),
         ({"concepts": ["red star", "zork"]}, "zork"),
+        ({"concepts": "red star"}, "concepts: 'red star' is no list of texts"),
+        ({"concepts": [3]}, r"concepts: \[3\] is no list of texts"),
     ],
 )
 def test_bad_reset_options(options: dict[str, Any], message: str) -> None:

@@ -111,7 +111,7 @@ def test_a_study_of_other_options_needs_another_folder(tmp_path: Path) -> None:
         study.settle(replace(options, seeds=1))
     for name in ("workers", "episodes", "steps"):
         with pytest.raises(DnRError, match=f"{name}: 0 is too few; 1 or more will do"):
-            study.settle(replace(options, **{name: 0}))
+            study.check(replace(options, **{name: 0}))
     (tmp_path / "options.json").write_text("{")
     with pytest.raises(DnRError, match=r"holds a study of other options"):
         study.settle(options)
