@@ -83,7 +83,7 @@ def make_agent(spec: str) -> Agent:
     """
     loop, at, mutator = spec.rpartition("@")
     if at and not Path(spec).is_dir():
-        if not mutator or "@" in loop:
+        if not mutator or ("@" in loop and not Path(loop).is_dir()):
             raise DnRError(f"agent: {spec!r} needs one mutator after one @; {loop.split('@')[0]}@informed will do")
         agent = make_agent(loop)
         if not agent.plays:

@@ -32,8 +32,6 @@ MOVES: tuple[tuple[int, int], ...] = (
 """What a policy chooses from, as (action, slot) of `DnR/RefineSlots-v0`."""
 INCUMBENT_MOVES: tuple[tuple[int, int], ...] = tuple((action, 0) for action in Action)
 """The four actions of `DnR/Refine-v0`, which act on the best slot."""
-
-
 _LEAST_PRICE = 0.05
 """Of a thousand images. What costs less is seen as that: the logarithm has to end somewhere."""
 
@@ -50,9 +48,8 @@ def features(observation: Observation, without: Sequence[str] = (), raw: bool = 
     """(n, 44) float32 of order one: 8 numbers of each of the four best slots, then 12 of the episode.
 
     Of a slot: how far its score is behind the best, standard error, images, from the user, present, similarity to the
-    exemplars, specificity, simulation less that of the best. Of the episode: score, simulation and
-    headroom of the best, its recent changes, the steps since it rose, the steps, budget and user's concepts left, the
-    price of an image.
+    exemplars, specificity, simulation less that of the best. Of the episode: score, simulation and headroom of the
+    best, its recent changes, steps since it rose, the steps, budget and user's concepts left, the price of an image.
     Differences of a hundredth decide: gaps, errors and changes are magnified.
 
     Args:

@@ -73,7 +73,7 @@ def plot_profiles(results: Results, path: Path) -> None:
         shares, low, high = profile(tables[agent], thresholds)
         style = _style(results, agent)
         axes.plot(thresholds, shares, label=agent, **style)
-        if agent == results.reference:  # of all, nothing could be told apart
+        if agent == results.reference:  # six bands would hide each other
             axes.fill_between(thresholds, low, high, color=style["color"], alpha=0.15, linewidth=0)
     axes.set(xlabel="return", ylabel="share of runs with more, 95% interval", ylim=(-0.02, 1.02))
     _finish(axes)

@@ -65,7 +65,7 @@ TRANSFER: dict[str, tuple[str, ...]] = {
     "free": ("--image-cost", "0", "--neurons", "test"),
     "dear": ("--image-cost", "0.02", "--neurons", "test"),
 }
-"""What the policy has not seen: how it is evaluated there."""
+"""Where else the policy is evaluated as it is: most of it unlike what it was trained on."""
 RECIPE = ("--mutator", "informed", "--neurons", split("train"), "--validation", split("validation"))
 AS_IT_IS = "as-it-is"
 VARIANTS: dict[str, tuple[str, ...]] = {

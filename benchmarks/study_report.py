@@ -238,7 +238,8 @@ def attributes(results: Results) -> str:
         ]
         for agent in sorted(f1, key=lambda agent: -f1[agent].estimate)
     ]
-    return markdown(("agent", "F1", "images", "precision", "recall", "`policy` less it", "`learned` less it"), rows)
+    less = (f"`{ours}` less it" for ours in (POLICY, SHIPPED))
+    return markdown(("agent", "F1", "images", "precision", "recall", *less), rows)
 
 
 def scores(found: Found) -> str:

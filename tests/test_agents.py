@@ -575,6 +575,14 @@ def test_the_exported_network_is_the_policy(tmp_path: Path, algorithm: str, move
     assert np.ptp(policy.network(features(seen)), axis=0).min() > least  # it looks at what it sees
 
 
+def test_a_folder_may_have_an_at_in_its_name(tmp_path: Path) -> None:
+    shipped = make_agent("learned")
+    assert isinstance(shipped, LearnedAgent)
+    shipped.save(tmp_path / "mine@home")
+    assert make_agent(str(tmp_path / "mine@home")).env_options == {"mutator": "informed"}
+    assert make_agent(f"{tmp_path / 'mine@home'}@evidence").env_options == {"mutator": "evidence"}
+
+
 def replaced(data: bytes, old: bytes, new: bytes) -> bytes:
     """A safetensors file with another text in its header, which JSON has within a string."""
     size = int.from_bytes(data[:8], "little")
