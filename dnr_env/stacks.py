@@ -159,11 +159,12 @@ class Stack:
 
 
 EMBEDDED = (
-    "shapes", "shapes-directions", "shapes-transfer", "shapes-unfaithful", "shapes-withheld", "shapes-unpaired"
+    "shapes", "shapes-directions", "shapes-fresh", "shapes-transfer", "shapes-unfaithful", "shapes-withheld",
+    "shapes-unpaired",
 )  # fmt: skip
-"""Stacks that need no download. `shapes-directions` has more neurons to train on; `shapes-transfer` is another target;
-`shapes-unfaithful` draws one attribute in five otherwise; `shapes-withheld` does without nine words; `shapes-unpaired`
-draws image i of each concept with another seed."""
+"""Stacks that need no download. `shapes-directions` has more neurons to train on; `shapes-fresh` has planted neurons
+kept for blind tests; `shapes-transfer` is another target; `shapes-unfaithful` draws one attribute in five otherwise;
+`shapes-withheld` does without nine words; `shapes-unpaired` draws image i of each concept with another seed."""
 SHIPPED = tuple(sorted(path.stem for path in (Path(__file__).parent / "configs").glob("*.yaml")))
 """Stacks of real models whose configurations come with the package."""
 

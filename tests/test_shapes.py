@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 
 import gymnasium as gym
 import numpy as np
@@ -20,7 +23,7 @@ from dnr_env.errors import ConceptError
 from dnr_env.models import MutationBatch
 from dnr_env.neurons import split_of
 from dnr_env.seeds import SeedBlock
-from dnr_env.shapes import lexicon, planted, train_target
+from dnr_env.shapes import fresh, lexicon, planted, train_target
 from dnr_env.shapes.directions import DirectionsReader
 from dnr_env.shapes.language import EvidenceMutator, LexiconEmbedder, LexiconWriter, RandomMutator
 from dnr_env.shapes.lexicon import (
@@ -36,8 +39,9 @@ from dnr_env.shapes.lexicon import (
     WORDS,
 )
 from dnr_env.shapes.network import to_input
+from dnr_env.shapes.optimum import SCORES
 from dnr_env.shapes.parse import MAX_TEXT, normalise, parse, values_of
-from dnr_env.shapes.planted import FORMULAS, precision_recall
+from dnr_env.shapes.planted import FORMULAS, Formula, precision_recall
 from dnr_env.shapes.reader import ShapesReader
 from dnr_env.shapes.render import SIDE, Renderer, _own_seed, draw
 from dnr_env.stacks import Stack
@@ -409,6 +413,11 @@ def test_directions_join_two_train_channels_of_one_layer() -> None:
 # --- planted neurons -----------------------------------------------------------------------------
 
 
+def activations_of(formulas: Sequence[str], probabilities: FloatArray) -> FloatArray:
+    """Activations (n, formulas) of neurons with these formulas."""
+    return planted.activations(probabilities, [Formula.read(text) for text in formulas])
+
+
 def is_true(formula: str, shown: set[str]) -> bool:
     """Whether a formula holds of a picture that shows these base words."""
 
@@ -438,7 +447,7 @@ def test_there_are_formulas_of_every_kind() -> None:
 
 def test_planted_neurons_are_their_formulas_where_the_detector_is_sure() -> None:
     codes = random_codes(400, seed=2)
-    found = planted.activations(one_hot(codes))
+    found = activations_of(FORMULAS, one_hot(codes))
     for row, picture in enumerate(codes):
         shown = {family.words[code] for family, code in zip(FAMILIES, picture, strict=True)}
         assert found[row].tolist() == [float(is_true(formula, shown)) for formula in FORMULAS]
@@ -447,7 +456,7 @@ def test_planted_neurons_are_their_formulas_where_the_detector_is_sure() -> None
 def test_planted_neurons_are_probabilities_where_it_is_not() -> None:
     rng = np.random.default_rng(3)
     rows = [np.concatenate([rng.dirichlet(np.ones(len(f.words))) for f in FAMILIES]) for _ in range(50)]
-    found = planted.activations(np.array(rows))
+    found = activations_of(FORMULAS, np.array(rows))
     assert found.min() >= 0
     assert found.max() <= 1 + 1e-9
     for row, values in zip(rows, found, strict=True):
@@ -471,7 +480,7 @@ def test_planted_neurons_fire_for_pictures_of_their_formula(reader: ShapesReader
     codes, uniforms = Renderer().resolve([ANYTHING] * 500, range(FRESH, FRESH + 500))
     found = reader.read(draw(codes, uniforms))[0][:, -len(FORMULAS) :]
     np.testing.assert_array_equal(
-        np.mean(np.abs(found - planted.activations(one_hot(codes))) > 0.5, axis=0) < 0.1, True
+        np.mean(np.abs(found - activations_of(FORMULAS, one_hot(codes))) > 0.5, axis=0) < 0.1, True
     )
 
 
@@ -480,6 +489,68 @@ def test_formulas_are_known_for_planted_neurons_alone(stack: Stack) -> None:
     truths = [stack.truth(name) for name in names]
     assert truths[-len(FORMULAS) :] == list(FORMULAS)
     assert set(truths[: -len(FORMULAS)]) == {None}
+    directions = dnr_env.load_stack("shapes-directions")
+    assert {directions.truth(name) for name in directions.lab.reader.neurons} == {None}
+
+
+def test_fresh_formulas_are_drawn_by_the_rule_and_of_the_kinds_of_the_others() -> None:
+    assert fresh.draw() == fresh.FRESH
+    kinds, fresh_kinds = (Counter(re.sub(r"\w+", "value", f) for f in all_) for all_ in (FORMULAS, fresh.FRESH))
+    singles = kinds.pop("value")
+    assert singles - fresh_kinds.pop("value") == 9  # there are only three more hypernyms, not twelve
+    assert kinds == fresh_kinds
+    hypernyms = {name for family in FAMILIES for name in family.hypernyms}
+    assert hypernyms <= {*FORMULAS, *fresh.FRESH}
+    assert sum(f in WORDS for f in FORMULAS) == sum(f in WORDS for f in fresh.FRESH)
+
+
+def test_fresh_formulas_say_something_that_no_other_says() -> None:
+    """By what they are true of, over every picture that there can be."""
+    codes = np.array(list(itertools.product(*(range(len(family.words)) for family in FAMILIES))))
+    shown = one_hot(codes)
+
+    def truths(formulas: Sequence[str]) -> list[FloatArray]:
+        return list(activations_of(formulas, shown).T > 0.5)
+
+    single = {truth.tobytes() for truth in truths([name for _, name in VALUES])}
+    ours = truths(fresh.FRESH)
+    assert len({truth.tobytes() for truth in (*ours, *truths(FORMULAS))}) == len(fresh.FRESH) + len(FORMULAS)
+    for formula, truth in zip(fresh.FRESH, ours, strict=True):
+        assert truth.any()
+        assert not truth.all()
+        assert (truth.tobytes() in single) == (" " not in formula)
+        for picture in np.random.default_rng(0).integers(len(codes), size=100):
+            words = {family.words[code] for family, code in zip(FAMILIES, codes[picture], strict=True)}
+            assert truth[picture] == is_true(formula, words)
+
+
+def test_fresh_neurons_are_read_as_planted_ones_are(reader: ShapesReader) -> None:
+    """With the formulas of `planted` in the place of its own, it would give the very numbers of that layer."""
+    codes, uniforms = Renderer().resolve([ANYTHING] * 500, range(FRESH, FRESH + 500))
+    images = draw(codes, uniforms)
+    ours = fresh.FreshReader(reader)
+    assert ours.fingerprint != reader.fingerprint
+    found, embeddings = ours.read(images)
+    assert found.shape == (500, len(ours.neurons))
+    assert (np.mean(np.abs(found - activations_of(fresh.FRESH, one_hot(codes))) > 0.5, axis=0) < 0.1).all()
+    np.testing.assert_array_equal(ours.read(images[3:4])[0], found[3:4])
+    theirs, same = reader.read(images)
+    np.testing.assert_array_equal(embeddings, same)
+    ours._formulas = [Formula.read(text) for text in (*fresh.FRESH[:-1], "red")]
+    np.testing.assert_array_equal(ours.read(images)[0][:, -1], theirs[:, reader.neurons.index("planted:0")])
+
+
+def test_the_stack_of_fresh_neurons_knows_their_formulas_and_their_best_concepts() -> None:
+    stack = dnr_env.load_stack("shapes-fresh")
+    names = stack.lab.reader.neurons
+    assert [stack.truth(name) for name in names] == list(fresh.FRESH)
+    assert {name.split(":")[0] for name in names} == {"fresh"}
+    for score in SCORES:
+        best = stack.optimum(score)
+        assert list(best) == list(names)
+        assert set(best.values()) <= set(VOCABULARY)
+        for name in names[:20]:  # of a single word or hypernym
+            assert min(precision_recall(stack.truth(name), best[name])) > 0
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ class DirectionsReader:
         joined = np.select([kinds == 0, kinds == 1], [first + second, first - second], np.maximum(first, second))
         return joined.astype(np.float32), embeddings
 
+    def formula(self, neuron: str) -> str | None:
+        """None: no direction has a formula."""
+        return None
+
     @cached_property
     def _parts(self) -> tuple[IntArray, FloatArray, IntArray]:
         """(neurons, 2) channels, (neurons,) weight of the second, (neurons,) how the two are joined."""

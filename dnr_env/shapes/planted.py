@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,18 +68,15 @@ class Formula:
         return asked
 
 
-_PARSED = tuple(Formula.read(text) for text in FORMULAS)
-
-
-def activations(probabilities: FloatArray) -> FloatArray:
-    """Word probabilities (n, words) to the planted neurons' activations (n, formulas), between 0 and 1.
+def activations(probabilities: FloatArray, formulas: Sequence[Formula]) -> FloatArray:
+    """Word probabilities (n, words) to the activations of planted neurons (n, formulas), between 0 and 1.
 
     The probability of the formula with its parts taken as independent: AND is a product, NOT one minus, a hypernym the
     sum over its words. Two values of one family exclude each other: OR adds them, and AND NOT takes the words left.
     """
     value = probabilities @ MEMBERS.T.astype(probabilities.dtype)
-    out = np.empty((len(probabilities), len(_PARSED)), probabilities.dtype)
-    for column, formula in enumerate(_PARSED):
+    out = np.empty((len(probabilities), len(formulas)), probabilities.dtype)
+    for column, formula in enumerate(formulas):
         parts = [probabilities @ words.astype(probabilities.dtype) for words in formula.words().values()]
         if len(parts) == 1:
             out[:, column] = parts[0]

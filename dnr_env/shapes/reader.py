@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ import numpy as np
 
 from dnr_env.shapes import planted
 from dnr_env.shapes.lexicon import FAMILY_SLICES, WORDS, embed_words, word_probabilities
+from dnr_env.shapes.planted import Formula
 from dnr_env.types import FloatArray, Images
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ class ShapesReader:
         digest = hashlib.sha256(self._weights.read_bytes())
         digest.update("\n".join([*WORDS, *planted.FORMULAS]).encode())
         self.fingerprint = f"shapes-reader-2 {digest.hexdigest()[:16]}"
-        self.neurons = (
-            *(f"layer{layer + 1}:{i}" for layer in range(4) for i in range(width << layer)),
-            *(f"planted:{i}" for i in range(len(planted.FORMULAS))),
-        )
+        channels = [f"layer{layer + 1}:{i}" for layer in range(4) for i in range(width << layer)]
+        self._channels = len(channels)
+        self._formulas = [Formula.read(text) for text in planted.FORMULAS]
+        self.neurons = (*channels, *(f"planted:{i}" for i in range(len(self._formulas))))
 
     @cached_property
     def _network(self) -> ShapesNet:
@@ -63,13 +64,17 @@ class ShapesReader:
 
     def read(self, images: Images) -> tuple[FloatArray, FloatArray]:
         """(n, 64, 64, 3) uint8 to activations (n, neurons) and unit embeddings (n, words + 1)."""
+        return self.read_formulas(images, self._formulas)
+
+    def read_formulas(self, images: Images, formulas: Sequence[Formula]) -> tuple[FloatArray, FloatArray]:
+        """As `read`, with neurons of other formulas planted: (n, channels + formulas) activations."""
         images = np.asarray(images)
         import torch
 
         from dnr_env.shapes.network import to_input
 
         network = self._network
-        activations = np.empty((len(images), len(self.neurons)), np.float32)
+        activations = np.empty((len(images), self._channels + len(formulas)), np.float32)
         probabilities = np.empty((len(images), len(WORDS)), np.float32)
         batch = np.zeros((_BATCH, *images.shape[1:]), np.uint8)
         for start in range(0, len(images), _BATCH):
@@ -78,7 +83,7 @@ class ShapesReader:
             with torch.inference_mode(), _one_thread():
                 logits, pooled = network(to_input(batch))
                 words = torch.cat([logits[:, family].softmax(dim=1) for family in FAMILY_SLICES], dim=1).numpy()
-            read = np.concatenate([*(layer.numpy() for layer in pooled), planted.activations(words)], axis=1)
+            read = np.concatenate([*(layer.numpy() for layer in pooled), planted.activations(words, formulas)], axis=1)
             activations[start : start + len(part)] = read[: len(part)]
             probabilities[start : start + len(part)] = words[: len(part)]
         return activations, embed_words(probabilities)

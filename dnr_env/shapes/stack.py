@@ -7,6 +7,7 @@ from dnr_env.lab import Lab
 from dnr_env.seeds import SeedBlock
 from dnr_env.shapes import language, lexicon
 from dnr_env.shapes.directions import DirectionsReader
+from dnr_env.shapes.fresh import FreshReader
 from dnr_env.shapes.linear import LinearMutator
 from dnr_env.shapes.optimum import optimum
 from dnr_env.shapes.parse import normalise, passed_over
@@ -21,7 +22,11 @@ _PROBE_IMAGES = 2000
 def shapes_stack(name: str) -> Stack:
     """The stack of that name, one of `dnr_env.stacks.EMBEDDED`."""
     target = ShapesReader(12 if name == "shapes-transfer" else 16)
-    reader = DirectionsReader(target) if name == "shapes-directions" else target
+    reader: ShapesReader | DirectionsReader | FreshReader = target
+    if name == "shapes-directions":
+        reader = DirectionsReader(target)
+    elif name == "shapes-fresh":
+        reader = FreshReader(target)
     faithful = Renderer()
     drawing = Renderer(0.2 if name == "shapes-unfaithful" else 0.0, paired=name != "shapes-unpaired")
     lab = Lab(drawing, reader, Store(cache_dir() / "store.sqlite"))
@@ -55,7 +60,7 @@ def shapes_stack(name: str) -> Stack:
         passed_over=passed_over,
         vocabulary=lambda: lexicon.vocabulary(withheld),
         measure_probe=measure_probe,
-        truth=target.formula,
+        truth=reader.formula,
         optimum=lambda score: optimum(name, score),
     )
     return stack
