@@ -17,7 +17,7 @@ help:  ## Show what there is
 
 demo: .venv/ready  ## Train a policy, compare it with loops and baselines on unseen neurons, end with a table and a report
 	$(PY) train.py --mutator informed --stack shapes --image-cost 0.0005 --out $(RUNS)/demo --seeds 0 --steps 60000
-	$(PY) evaluate.py compare --agents stop random dnd dnr patience:6 dnr@informed line:5@informed clip-dissect oracle learned $(RUNS)/demo --neurons test --seeds 1 2 --out $(RESULTS)/demo
+	$(PY) evaluate.py compare --agents stop dnd dnr dnr@informed rounds:1@informed clip-dissect:50:1:1 linear-joined promise oracle learned $(RUNS)/demo --neurons test --seeds 1 2 --out $(RESULTS)/demo
 
 test: .venv/ready lint docs  ## Lint, types, docs and tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2
@@ -36,7 +36,7 @@ bench: .venv/ready  ## Speeds, as ratios within one run
 bench-gpu: .venv/ready  ## Speed of the diffusion generator beside a plain loop, on a GPU
 	PYTHONPATH=. $(PY) benchmarks/generate.py
 
-study: .venv/ready  ## Repeat the study of docs/results.md: tune, train, compare, transfer, ablate (an hour on two cores)
+study: .venv/ready  ## Repeat the study of docs/results.md: tune, train, compare, transfer, ablate (about 70 minutes on two cores)
 	PYTHONPATH=. $(PY) benchmarks/study.py --out $(RESULTS)/study
 
 publish:  ## Put the tables and plots of the study into the documentation, and its policy into the package

@@ -1,6 +1,6 @@
 """Evaluate agents and label neurons.
 
-    python evaluate.py compare --agents dnd dnr patience:6 runs/ppo --neurons test --seeds 1 2 --out results/test
+    python evaluate.py compare --agents promise rounds:1@informed runs/ppo --neurons test --seeds 1 2 --out results/test
     python evaluate.py label --agent runs/ppo/seed-0 --neurons layer4:0-31 --out results/layer4
     python evaluate.py rank --layer layer4 --out results/rank
     python evaluate.py play --neurons layer4:7 --out results/me.jsonl
@@ -30,6 +30,7 @@ from agents.plan import plan
 from dnr_env import DnRError, Rules, __version__, load_stack
 from dnr_env.files import make_folder, read_settings, write_atomically
 from dnr_env.neurons import select
+from dnr_env.seeds import block_of
 from dnr_env.stacks import Stack
 from dnr_env.users import user_source
 
@@ -48,7 +49,7 @@ class Common:
     stack: str = "shapes"
     """Models: shapes, shapes-transfer, shapes-unfaithful, turbo, sd15, or a YAML file; then settings, as in
     "turbo probe.images=photos target.layers=layer3"."""
-    score: str = "log_k"
+    score: str = "grounded_k"
     """Score of a concept."""
     budget: int = 100
     """Images after the initial measurement."""
@@ -68,14 +69,15 @@ class Kept(Common):
 class Compare(Kept):
     """Agents x neurons x seeds: a table with intervals, paired differences, plots and a report."""
 
-    agents: tuple[str, ...] = ("stop", "random", "dnd", "dnr", "annealed", "patience:6")
-    """learned, stop, random, dnd, dnr, annealed, patience:N, lookahead, line:N, halving, lucb, top-two,
-    clip-dissect, linear, constant, random-label, oracle, or the folder of a run of train.py, which stands for the
-    policies of all its seeds; a loop with another mutator as dnr@informed."""
+    agents: tuple[str, ...] = ("stop", "dnd", "dnr", "rounds:1@informed", "promise", "learned")
+    """learned, stop, random, dnd, dnr, annealed, patience:N, rounds:N, line:N, lookahead, until:SIGNAL:X:LEAST:MOST,
+    blend:N:WEIGHT, shortlist:N:WEIGHT, halving, lucb, top-two, promise, clip-dissect, linear, linear-joined, constant,
+    random-label, oracle, or the folder of a run of train.py, which stands for the policies of all its seeds; a loop
+    with another mutator as dnr@informed. The last one is compared with each of the others."""
     neurons: str = "test"
     """A split, a layer, or neurons such as layer4:0-9,planted:test."""
     seeds: tuple[int, ...] = (1, 2)
-    """Seeds of the episodes."""
+    """Seeds of the episodes; each has a block of drawings of its own."""
     user_concepts: str | None = None
     """A file of concepts, or simulated:QUALITY."""
 
@@ -84,8 +86,9 @@ class Compare(Kept):
 class Labelling(Common):
     """Who labels what."""
 
-    agent: str = "dnr"
-    """Who labels."""
+    agent: str = "promise"
+    """Who labels, as in compare. promise takes the vocabulary's word that fits the real images best and draws nothing;
+    dnr draws, and asks the captioner and the language model."""
     neurons: str = "test"
     """A split, a layer, or neurons such as layer4:0-9,planted:test."""
     seed: int = 0
@@ -105,7 +108,7 @@ class Rank(Kept):
 
     layer: str = "layer4"
     """Whose neurons."""
-    agent: str = "dnr"
+    agent: str = "promise"
     """Who labels them."""
     seed: int = 0
     """Seed of the episodes."""
@@ -191,7 +194,7 @@ def compare_command(options: Compare) -> None:
     settle(options.out, {"stack": options.stack, "user_concepts": options.user_concepts, **asdict(rules)})
     path = options.out / "results.jsonl"
     records = play(stack, players, neurons, seeds, path, rules, options.user_concepts)
-    results = Results(records, optimal_values(stack, neurons, rules))
+    results = Results(records, optimal_values(stack, neurons, seeds, rules))
     print(write_outcome(results, stack, options.neurons, rules, options.out))
     print(f"report: {options.out / 'report.html'}")
 
@@ -206,7 +209,8 @@ def label_command(options: Label) -> None:
     settle(options.out, label_settings(options, agent))
     records = label(stack, agent, neurons, seed, options.out / "labels.jsonl", rules, options.user_concepts)
     write_table(records, options.out / "labels.csv")
-    write_label_report(stack, options.agent, records, options.score, rules.n_slots, options.out / "report.html")
+    slots = agent.env_options.get("n_slots", rules.n_slots) if agent.starts is None else None
+    write_label_report(stack, options.agent, records, options.score, slots, options.out / "report.html")
     print(f"{len(records)} labels, mean value {np.mean([r['value'] for r in records]):.3f}; {stack.tally()}")
     print(f"report: {options.out / 'report.html'}")
 
@@ -219,7 +223,8 @@ def rank_command(options: Rank) -> None:
     (seed,) = usable("seed", [options.seed])
     settle(options.out, label_settings(options, agent))
     records = label(stack, agent, neurons, seed, options.out / "labels.jsonl", rules)
-    table = rank(stack, neurons, {r["neuron"]: r["label"] for r in records}, rules.images_per_measure)
+    labels = {r["neuron"]: r["label"] for r in records}
+    table = rank(stack, neurons, labels, rules.images_per_measure, block_of(seed))
     write_ranking(table, options.out / "rank.csv")
     print(shown_ranking(table))
     print(f"all {len(table)} neurons: {options.out / 'rank.csv'}")

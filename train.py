@@ -88,7 +88,7 @@ class Options:
     """Neurons to train on; of a further stack all, where it has none of the first one's names."""
     validation: str = "validation"
     """Neurons of the first stack that choose the best policy, at all prices, by the first score, user and budget."""
-    score: tuple[str, ...] = ("log_k", "grounded_k")
+    score: tuple[str, ...] = ("grounded_k", "log_k")
     """Scores of a concept."""
     user_concepts: tuple[str, ...] = ("none", "simulated:0.5")
     """Each a file of concepts, simulated:QUALITY, or none."""
@@ -362,7 +362,8 @@ def main() -> None:
         )
         sys.exit(130)
     print(
-        f"policies in {options.out}; next: python evaluate.py compare --agents dnd dnr patience:6 {options.out} --out …"
+        f"policies in {options.out}; next: python evaluate.py compare --agents promise rounds:1@informed {options.out} "
+        "--out …"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dnr_env.episode import PROGRESS, SCORE_COLUMNS
+from dnr_env.models import Suggestion
 from dnr_env.stacks import Stack
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
@@ -28,6 +29,10 @@ class Agent:
     """Tells apart learned policies of one name; empty for those that are always the same."""
     state_size = 0
     """Numbers that it remembers of each episode."""
+    starts: int | None = None
+    """Concepts of its own that an episode begins with, at most; None if it starts from the writer's candidates."""
+    measurements: int | None = None
+    """Measurements after the first, at most; None where the rules alone bound them."""
 
     @property
     def plays(self) -> bool:
@@ -79,8 +84,20 @@ class Agent:
         """
         raise NotImplementedError
 
+    def prepare(self, stack: Stack, neurons: Sequence[str], score: str) -> Sequence[Mapping[str, Any]]:
+        """See the neurons of the episodes that are about to begin, as far as real images show them.
+
+        Returns:
+            The options that each episode is to be reset with, such as its `concepts`.
+        """
+        return [{}] * len(neurons)
+
     def watch(self, infos: Mapping[str, Any]) -> None:
         """See the information of the step before `predict` is asked; only loops that select by images need it."""
+
+    def suggestions(self) -> Mapping[int, Suggestion]:
+        """Concepts of its own that the ADD of the last `predict` is to take, by the row of the episode."""
+        return {}
 
     def ranking(self, row: int, concepts: Sequence[tuple[str, float]], label: str) -> list[str]:
         """The concepts of an episode that has ended, the label first.
@@ -110,6 +127,12 @@ class MeasuringAgent(Agent):
     def size(self, observation: Observation, row: int) -> int:
         """Images of one measurement, by an observation that an episode begins with."""
         return int(self._drawn[row]) // round(float(column(observation, "images")[row].sum()))
+
+
+def slot_texts(infos: Mapping[str, Any]) -> list[Sequence[str]]:
+    """(n) the texts of each episode's slots, best first and "" where empty, of the information of one episode or n."""
+    concepts = infos["concepts"]
+    return list(concepts) if isinstance(concepts, np.ndarray) else [concepts]
 
 
 def column(observation: Observation, name: str) -> FloatArray:

@@ -37,11 +37,15 @@ def teacher_of(spec: str) -> Agent:
     """The agent that a text names.
 
     Raises:
-        DnRError: there is none, or it plays no episode.
+        DnRError: there is none, it plays no episode, or it needs more than an episode shows.
     """
     teacher = make_agent(spec)
     if not teacher.plays:
-        raise DnRError(f"clone: {spec!r} plays no episode; patience:2 will do")
+        raise DnRError(f"clone: {spec!r} plays no episode; name a loop such as patience:2")
+    if type(teacher).prepare is not Agent.prepare or teacher.env_options.keys() - {"mutator"}:
+        raise DnRError(
+            f"clone: {spec!r} cannot be cloned, since its episodes are not the policy's; name a loop such as patience:2"
+        )
     return teacher
 
 

@@ -9,20 +9,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from agents import make_agent
 from agents.base import Agent
 from agents.learned import members
-from agents.results import COLUMNS, Record, Results, differences, markdown, summary
+from agents.results import COLUMNS, DIFFERENCES, Record, Results, correction, differences, markdown, summary
 from agents.rollout import Episode, Job, rollout
 from dnr_env.episode import Rules
 from dnr_env.errors import DnRError, unknown
 from dnr_env.files import append_lines, read_lines, write_atomically
 from dnr_env.judge import IMAGES, judge
 from dnr_env.report import exemplars, png, write_report
+from dnr_env.seeds import block_of
 from dnr_env.shapes.planted import precision_recall
 from dnr_env.stacks import Stack
+from dnr_env.types import FloatArray
 from dnr_env.users import Users
 
 _BLOCK = 64  # episodes whose rows are committed together
@@ -83,7 +86,7 @@ def play(
     Returns the records in the order of players, seeds and neurons, whatever their order in the file.
     """
     # A policy that was trained on since is another one: its episodes are played anew.
-    records: list[Record] = list(read_lines(path, ("agent", "member", "policy", "neuron", "seed", "value", "return")))
+    records: list[Record] = list(read_lines(path, ("agent", "member", "policy", "neuron", "seed", "value", "net")))
     done = {(r["agent"], r["member"], r["policy"], r["neuron"], r["seed"]) for r in records}
     wanted = [(c, [(n, s) for s in seeds for n in neurons]) for c in players]
     total = sum(len(jobs) for _, jobs in wanted)
@@ -106,7 +109,12 @@ def _play_block(
 ) -> list[Record]:
     episodes = list(rollout(player.agent, jobs, stack=stack, user_concepts=user_concepts, **asdict(rules)))
     verdicts = judge(
-        stack, [e.neuron for e in episodes], [e.label for e in episodes], rules.score, rules.images_per_measure
+        stack,
+        [e.neuron for e in episodes],
+        [e.label for e in episodes],
+        rules.score,
+        rules.images_per_measure,
+        blocks=[block_of(e.seed) for e in episodes],
     )
     return [
         {
@@ -115,6 +123,8 @@ def _play_block(
             "policy": player.agent.fingerprint,
             **_plain(episode),
             **asdict(verdict),
+            "net": verdict.value - rules.image_cost * episode.images,
+            "judge_images": IMAGES,
             **_planted(stack, episode),
         }
         for episode, verdict in zip(episodes, verdicts, strict=True)
@@ -134,12 +144,21 @@ def _planted(stack: Stack, episode: Episode) -> dict[str, float | None]:
     return {"precision": precision, "recall": recall}
 
 
-def optimal_values(stack: Stack, neurons: Sequence[str], rules: Rules) -> dict[str, float]:
-    """The judge's value of each neuron's best concept, where brute force has found it."""
+def optimal_values(stack: Stack, neurons: Sequence[str], seeds: Sequence[int], rules: Rules) -> dict[str, FloatArray]:
+    """Each neuron's best concept, where it is known, as the judge values it on the blocks of seeds: (seeds,) arrays."""
     best = stack.optimum(rules.score)
     known = [neuron for neuron in neurons if neuron in best]
-    verdicts = judge(stack, known, [best[neuron] for neuron in known], rules.score, rules.images_per_measure)
-    return {neuron: verdict.value for neuron, verdict in zip(known, verdicts, strict=True)}
+    cells = [(neuron, block_of(seed)) for neuron in known for seed in seeds]
+    verdicts = judge(
+        stack,
+        [neuron for neuron, _ in cells],
+        [best[neuron] for neuron, _ in cells],
+        rules.score,
+        rules.images_per_measure,
+        blocks=[block for _, block in cells],
+    )
+    values = np.array([verdict.value for verdict in verdicts]).reshape(len(known), len(seeds))
+    return dict(zip(known, values, strict=True))
 
 
 def write_outcome(results: Results, stack: Stack, which: str, rules: Rules, folder: Path) -> str:
@@ -147,8 +166,10 @@ def write_outcome(results: Results, stack: Stack, which: str, rules: Rules, fold
     from agents.plots import plot_curves, plot_scores
 
     rows, apart = summary(results), differences(results)
-    headings = (f"{results.reference} less", "return", "judge score", "images")
-    text = markdown(COLUMNS, rows) + "\n\n" + markdown(headings, apart) + "\n"
+    headings, corrected = (f"{results.reference} less", *DIFFERENCES), correction(len(apart))
+    text = (
+        f"{markdown(COLUMNS, rows)}\n\nPaired differences, {corrected} in each column:\n\n{markdown(headings, apart)}\n"
+    )
     write_atomically(folder / "summary.md", text.encode())
     out = io.StringIO()
     csv.writer(out).writerows([COLUMNS, *rows])
@@ -161,7 +182,7 @@ def write_outcome(results: Results, stack: Stack, which: str, rules: Rules, fold
             "neuron": neuron,
             "truth": stack.truth(neuron),
             "optimum": stack.optimum(rules.score).get(neuron),
-            "optimum_value": results.optima.get(neuron, 0.0),
+            "optimum_value": float(results.optima[neuron][0]) if neuron in results.optima else 0.0,
             "exemplars": exemplars(stack, neuron),
             "labels": [results.cells[a, results.members[a][0], neuron, first] for a in results.agents],
         }
@@ -171,7 +192,8 @@ def write_outcome(results: Results, stack: Stack, which: str, rules: Rules, fold
         "title": "Comparison of agents", "stack": stack.name, "which": which,
         "seeds": ", ".join(map(str, results.seeds)),
         "judge_images": IMAGES, "image_cost": rules.image_cost, "columns": COLUMNS, "rows": rows,
-        "reference": results.reference, "differences": apart, "neurons": neurons,
+        "reference": results.reference, "headings": headings, "differences": apart, "corrected": corrected,
+        "neurons": neurons,
         "plots": [png(folder / "scores.png"), png(folder / "images.png")],
     }  # fmt: skip
     write_report(folder / "report.html", "compare.html", values)

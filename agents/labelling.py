@@ -20,6 +20,7 @@ from dnr_env.judge import IMAGES, judge
 from dnr_env.models import Usage
 from dnr_env.report import drawings, exemplars, origin, sparkline, write_report
 from dnr_env.scores import GROUNDED_ALPHA
+from dnr_env.seeds import block_of
 from dnr_env.stacks import Stack
 from dnr_env.users import Users
 
@@ -56,7 +57,14 @@ def label(
             part = left[start : start + _BLOCK]
             jobs = [(neuron, seed) for neuron in part]
             episodes = list(rollout(agent, jobs, stack=stack, **env))
-            verdicts = judge(stack, part, [e.label for e in episodes], rules.score, rules.images_per_measure)
+            verdicts = judge(
+                stack,
+                part,
+                [e.label for e in episodes],
+                rules.score,
+                rules.images_per_measure,
+                blocks=[block_of(seed)] * len(part),
+            )
             fresh = [
                 {
                     **asdict(episode),
@@ -88,15 +96,28 @@ def cell(value: Any) -> Any:
 
 
 def write_label_report(
-    stack: Stack, agent: str, records: Sequence[dict[str, Any]], score: str, n_slots: int, path: Path
+    stack: Stack, agent: str, records: Sequence[dict[str, Any]], score: str, n_slots: int | None, path: Path
 ) -> None:
-    """One static page: every label with its evidence."""
+    """One static page: every label with its evidence.
+
+    Args:
+        stack: what labelled.
+        agent: who labelled.
+        records: of `label`.
+        score: the score of the values.
+        n_slots: how many candidates the writer was asked for; None where it was not asked.
+        path: of the page.
+    """
     shown = [
         {
             **record,
             "exemplars": exemplars(stack, record["neuron"]),
-            **(origin(stack, record["neuron"], n_slots) if record["images"] else {"captions": [], "crops": None}),
-            "drawings": drawings(stack, record["label"]),
+            **(
+                origin(stack, record["neuron"], n_slots)
+                if record["images"] and n_slots is not None
+                else {"captions": [], "crops": None}
+            ),
+            "drawings": drawings(stack, record["label"], block_of(record["seed"])),
             "line": sparkline([(images, score) for images, _, score in record["curve"]]),
         }
         for record in records

@@ -1,4 +1,4 @@
-"""Loops that mutate: one that asks before every step what it is worth, and one that never asks."""
+"""A loop that asks before every step what it is worth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from agents.base import Agent, MeasuringAgent, Observation, column, progress
+from agents.base import MeasuringAgent, Observation, column, progress
 from agents.loops import SLOTS_ID
 from dnr_env.episode import Action
 from dnr_env.types import BoolArray, FloatArray, IntArray
@@ -92,24 +92,3 @@ def _keep_worth(score: FloatArray, error: FloatArray, images: FloatArray, slot: 
     shrunk = spread / (spread + error[:2] ** 2)
     mean = score.mean() + shrunk * (score[:2] - score.mean())
     return _gain(-abs(float(mean[0] - mean[1])), float(doubt / math.sqrt(doubt + noise)))
-
-
-class LineAgent(Agent):
-    """Mutates the best for a number of rounds, then takes the best, whatever the rounds have brought.
-
-    Source: the optimiser loop of LINE, arXiv 2604.08039, which proposes from the history of scores for ten rounds. The
-    history is the mutator's affair.
-    """
-
-    state_size = 1  # rounds
-
-    def __init__(self, rounds: int) -> None:
-        self.rounds = rounds
-        self.name = f"line:{rounds}"
-
-    def act(
-        self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
-    ) -> IntArray:
-        """MUTATE, or STOP after the last round."""
-        memory[:, 0] += 1
-        return np.where(memory[:, 0] > self.rounds, Action.STOP, Action.MUTATE)

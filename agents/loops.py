@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.base import Agent, Observation, column, dice, progress
+from agents.base import Agent, Observation, column, dice, progress, slot_texts
 from dnr_env.episode import Action
 from dnr_env.scores import dnd_selection
 from dnr_env.types import BoolArray, FloatArray, IntArray
@@ -19,6 +19,7 @@ class StopAgent(Agent):
     """Takes the best of the first candidates."""
 
     name = "stop"
+    measurements = 0
 
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
@@ -43,13 +44,14 @@ class RandomAgent(Agent):
 
 
 class DnDAgent(Agent):
-    """Describe-and-Dissect: ten images for each candidate, its own selection rule, no refinement.
+    """Describe-and-Dissect: five candidates, ten images for each, its own selection rule, no refinement.
 
     Source: Bai et al. 2025 and the published code; the rule is `dnr_env.scores.dnd_selection`.
     """
 
     name = "dnd"
     env_id = SLOTS_ID
+    env_options: Mapping[str, Any] = {"n_slots": 5}
     images = 10
 
     def __init__(self) -> None:
@@ -59,8 +61,7 @@ class DnDAgent(Agent):
 
     def watch(self, infos: Mapping[str, Any]) -> None:
         """Keep the texts, and the images' activations and similarities (n, slots, images), for the selection rule."""
-        concepts = infos["concepts"]
-        self._texts = list(concepts) if isinstance(concepts, np.ndarray) else [concepts]
+        self._texts = slot_texts(infos)
         one, other = (infos[key].reshape(-1, *infos[key].shape[-2:]) for key in ("activations", "similarities"))
         self._seen = (one, other)
 

@@ -68,14 +68,15 @@ def plan(spec: str, agent: Agent, wanted: str, rules: Rules) -> Plan:
         wanted: the neurons, as `dnr_env.neurons.select` takes them.
         rules: the environment's rules.
     """
+    slots = agent.env_options.get("n_slots", rules.n_slots)
     if spec in EMBEDDED:
         neurons = len(select(load(spec).lab.reader.neurons, wanted))
-        return _of(rules, agent, neurons, rules.n_slots, None, (0.0, 0.0))
+        return _of(rules, agent, neurons, slots, None, (0.0, 0.0))
     from dnr_env.config import read_config
     from dnr_env.models.stack import make_target
 
     config = read_config(spec)
-    candidates = min(rules.n_slots, config.writer.candidates) if config.writer else rules.n_slots
+    candidates = min(slots, config.writer.candidates) if config.writer else slots
     neurons = len(select(make_target(config).neurons, wanted))
     tflop = tflop_of(config.generator), tflop_of(config.judge.generator or config.generator)
     return _of(rules, agent, neurons, candidates, config.writer, tflop)
@@ -89,18 +90,21 @@ def _of(
     writer: WriterConfig | None,
     tflop: tuple[float | None, float | None],
 ) -> Plan:
-    first = candidates * rules.images_per_measure
+    first = (agent.starts or candidates) * rules.images_per_measure
     mutations = min(rules.max_steps, rules.budget // rules.images_per_measure)
+    if agent.measurements is not None:
+        mutations = min(mutations, agent.measurements)
     search = first + mutations * rules.images_per_measure
     if not agent.plays:
         candidates = first = mutations = search = 0
-    elif agent.name == "stop":
-        mutations, search = 0, first
     elif agent.name == "dnd":
         mutations, search = 0, min(candidates * max(10, rules.images_per_measure), first + rules.budget)
     asked = mutations if agent.env_options.get("mutator", "writer") == "writer" else 0  # the others ask nobody
+    captioned = EXEMPLARS if candidates else 0
+    if agent.starts is not None:  # of the writer it wants one summary in the end, or nothing
+        candidates = 2 if mutations else 0
     counts = {
-        "simplify": EXEMPLARS if candidates else 0,
+        "simplify": captioned if candidates else 0,
         "summarise": candidates,
         "condense": candidates,
         "mutate": 2 * asked,  # an answer that brings nothing new is asked for once more
@@ -110,7 +114,7 @@ def _of(
     written = sum(number * _TOKENS[kind][1] for kind, number in calls.items())
     return Plan(
         neurons=neurons,
-        captions=neurons * (EXEMPLARS + (SHOWN * asked if writer else 0)) if candidates else 0,
+        captions=neurons * (captioned + (SHOWN * asked if writer else 0)),
         calls=sum(calls.values()),
         input_tokens=read,
         output_tokens=written,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from agents.results import Results, correction
 from agents.statistics import mean_interval, profile
 from dnr_env.files import write_atomically
 
@@ -17,23 +18,22 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from agents.results import Results
-
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
 """Told apart by the colour-blind: Okabe and Ito 2008, without the yellow, which is too light for a line, and without
 black, which is the reference's."""
 _DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
+_MARKERS = "os^Dv"
 _WIDTH = 7.5  # inches, at _DPI
 _DPI = 120
 _PROFILES = 6  # agents whose bands can still be told apart
 
 
 def plot_scores(results: Results, path: Path) -> None:
-    """Mean return and mean judge score of each agent, with their intervals."""
+    """Mean net value and mean judge score of each agent, with their intervals."""
     figure = Figure((9, 0.42 * len(results.agents) + 1.2), layout="constrained")
     ranked = results.ranked()[::-1]
     for axes, key, title in zip(
-        figure.subplots(1, 2, sharey=True), ("return", "value"), ("return", "judge score"), strict=True
+        figure.subplots(1, 2, sharey=True), ("net", "value"), ("net value", "judge score"), strict=True
     ):
         for place, agent in enumerate(ranked):
             interval = mean_interval(results.table(agent, key))
@@ -61,11 +61,11 @@ def plot_curves(results: Results, path: Path) -> None:
 
 
 def plot_profiles(results: Results, path: Path) -> None:
-    """Share of runs whose return is above a threshold: the reference, with pointwise intervals, and the best others."""
+    """Share of runs whose net value is above a threshold: the reference, with pointwise intervals, and the best."""
     ranked = results.ranked()
     others = [agent for agent in ranked if agent != results.reference][: _PROFILES - 1]
     shown = [agent for agent in ranked if agent in (results.reference, *others)]
-    tables = {agent: results.table(agent, "return") for agent in shown}
+    tables = {agent: results.table(agent, "net") for agent in shown}
     thresholds = np.linspace(min(t.min() for t in tables.values()), max(t.max() for t in tables.values()), 100)
     figure = Figure((_WIDTH, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -75,18 +75,25 @@ def plot_profiles(results: Results, path: Path) -> None:
         axes.plot(thresholds, shares, label=agent, **style)
         if agent == results.reference:  # six bands would hide each other
             axes.fill_between(thresholds, low, high, color=style["color"], alpha=0.15, linewidth=0)
-    axes.set(xlabel="return", ylabel="share of runs with more, 95% interval", ylim=(-0.02, 1.02))
+    axes.set(xlabel="net value", ylabel="share of runs with more, 95% interval", ylim=(-0.02, 1.02))
     _finish(axes)
     _save(figure, path)
 
 
 def plot_differences(results: Results, reference: str, others: Sequence[str], path: Path) -> None:
-    """Return of the reference less that of each other agent, paired; the closest rival is on top.
+    """Net value of the reference less that of each other agent, paired; the closest rival is on top.
 
     A dot is filled where the interval leaves out zero.
+
+    Args:
+        results: of the comparison. All its agents but the reference are the family that intervals are corrected for.
+        reference: whose net value comes first.
+        others: the agents to show.
+        path: of the PNG.
     """
-    found = {agent: results.difference(reference, agent, "return") for agent in others}
-    ranked = sorted(found, key=lambda agent: -found[agent].estimate)
+    family = [agent for agent in results.agents if agent != reference]
+    found = results.differences(reference, family, "net")
+    ranked = sorted(others, key=lambda agent: -found[agent].estimate)
     figure = Figure((_WIDTH, 0.3 * len(ranked) + 1.0), layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color="black", linewidth=1)
@@ -99,8 +106,23 @@ def plot_differences(results: Results, reference: str, others: Sequence[str], pa
         text = f"{interval.estimate:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
         axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     axes.set(yticks=range(len(ranked)), yticklabels=ranked, ylim=(-0.6, len(ranked) - 0.4))
-    axes.set(xlabel=f"return of {reference} less that of the agent, 95% interval")
+    axes.set(xlabel=f"net value of {reference} less that of the agent\n{correction(len(family))}")
     axes.grid(axis="x", alpha=0.3)
+    _save(figure, path)
+
+
+def plot_quality(results: Results, path: Path) -> None:
+    """Mean judge score of each agent, with its interval, against the images that it draws."""
+    figure = Figure((_WIDTH, 4.8), layout="constrained")
+    axes = figure.subplots()
+    for agent in results.ranked():  # the legend as the table
+        interval = mean_interval(results.table(agent, "value"))
+        images, colour = results.mean(agent, "images"), _style(results, agent)["color"]
+        axes.plot([images, images], [interval.low, interval.high], color=colour, alpha=0.35, linewidth=3)
+        marker = _MARKERS[results.agents.index(agent) // len(_COLOURS) % len(_MARKERS)]
+        axes.plot([images], [interval.estimate], marker, color=colour, label=agent)
+    axes.set(xlabel="images drawn, the first measurement included", ylabel="judge score, 95% interval")
+    _finish(axes)
     _save(figure, path)
 
 

@@ -21,7 +21,9 @@ IMAGES = 20
 Row = dict[str, str | float]
 
 
-def rank(stack: Stack, neurons: Sequence[str], labels: Mapping[str, str], images_per_measure: int) -> list[Row]:
+def rank(
+    stack: Stack, neurons: Sequence[str], labels: Mapping[str, str], images_per_measure: int, block: int = 0
+) -> list[Row]:
     """Score each neuron's label by each method on its own images, and rank the neurons; rank 1 is the highest score.
 
     `combined_rank` is the mean of the ranks under `log_k` and `semantic_k`, which the report combines; the rows are in
@@ -29,7 +31,7 @@ def rank(stack: Stack, neurons: Sequence[str], labels: Mapping[str, str], images
     """
     which = np.array([stack.lab.reader.neurons.index(neuron) for neuron in neurons])
     texts = [labels[neuron] for neuron in neurons]
-    seeds = np.tile(SeedBlock.JUDGE.seeds(0, IMAGES), (len(texts), 1))
+    seeds = np.tile(SeedBlock.JUDGE.seeds(0, IMAGES, block), (len(texts), 1))
     seen = stack.measure(texts, which, seeds, stack.judge_lab)
     counts = np.full(len(which), IMAGES)
     scores = {name: score(name, seen.activations, counts, images_per_measure, seen.similarities)[0] for name in RANKED}

@@ -8,18 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from agents.statistics import Interval, difference_interval, iqm_interval, mean_interval
+from agents.statistics import Difference, Interval, difference_interval, holm_intervals, iqm_interval, mean_interval
 from dnr_env.types import FloatArray, IntArray
 
 Record = Mapping[str, Any]
 """A line of results.jsonl: one episode with its verdict."""
-_STEP = 5  # images of the grid on which a target is looked for: those of one measurement by default
 
 
 class Results:
-    """The records of a comparison as tables (members, seeds, neurons) for each agent."""
+    """The records of a comparison as tables (members, seeds, neurons) for each agent.
 
-    def __init__(self, records: Sequence[Record], optima: Mapping[str, float]) -> None:
+    Args:
+        records: one for each agent, member, neuron and seed.
+        optima: the judge's values of a neuron's best concept, (seeds,) in ascending order, by the neurons where it is
+            known.
+    """
+
+    def __init__(self, records: Sequence[Record], optima: Mapping[str, FloatArray]) -> None:
         self.neurons = list(dict.fromkeys(r["neuron"] for r in records))
         self.agents: list[str] = list(dict.fromkeys(r["agent"] for r in records))
         self.seeds = sorted({r["seed"] for r in records})
@@ -51,8 +56,8 @@ class Results:
         return float(self.table(agent, key).mean())
 
     def ranked(self) -> list[str]:
-        """The agents, best mean return first."""
-        return sorted(self.agents, key=lambda agent: -self.mean(agent, "return"))
+        """The agents, best mean net value first."""
+        return sorted(self.agents, key=lambda agent: -self.mean(agent, "net"))
 
     def planted(self, agent: str, key: str) -> float | None:
         """Mean precision or recall over the planted neurons; None without any."""
@@ -84,7 +89,7 @@ class Results:
         known = [neuron for neuron in self.neurons if neuron in self.optima]
         if not known:
             return None
-        best = np.array([self.optima[neuron] for neuron in known])
+        best = np.array([self.optima[neuron] for neuron in known]).T  # the same drawings as those of the labels
         return mean_interval(best - self.table(agent, "value", known))
 
     def gain_at(self, agent: str, images: int | IntArray) -> FloatArray:
@@ -101,10 +106,6 @@ class Results:
         """
         return self.table(agent, lambda r: _gained(r["curve"], images))
 
-    def area(self, agent: str, budget: int) -> Interval:
-        """Mean of the gain over the images from 0 to a budget, 1 or more: the area under its steps, over the budget."""
-        return mean_interval(self.gain_at(agent, np.arange(budget)).mean(axis=-1))
-
     def fraction(self, agent: str) -> Interval | None:
         """Judge score over that of the best concept, summed over neurons; None where it is not known of all."""
         if set(self.neurons) - self.optima.keys():
@@ -117,8 +118,25 @@ class Results:
         return Interval(1 - regret.estimate / best, 1 - regret.high / best, 1 - regret.low / best)
 
     def difference(self, agent: str, other: str, key: str) -> Interval:
-        """Mean of agent less other, paired by neuron and episode seed."""
+        """Mean of agent less other, paired by neuron and episode seed: a comparison by itself, not corrected."""
         return difference_interval(self.table(agent, key), self.table(other, key))
+
+    def differences(self, agent: str, others: Sequence[str], key: str) -> dict[str, Difference]:
+        """Mean of an agent less each of the others, paired by neuron and episode seed: one family, Holm-corrected.
+
+        Args:
+            agent: whose mean comes first.
+            others: all agents that it is compared with; to leave some out for their outcome would undo the correction.
+            key: the number of the records.
+        """
+        ours = self.table(agent, key)
+        found = holm_intervals([(ours, self.table(other, key)) for other in others])
+        return dict(zip(others, found, strict=True))
+
+    @property
+    def others(self) -> list[str]:
+        """All agents but the reference, in their order."""
+        return [agent for agent in self.agents if agent != self.reference]
 
     @property
     def reference(self) -> str:
@@ -132,18 +150,6 @@ def f1_score(record: Record) -> float:
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
-def images_to_reach(results: Results, agent: str, target: float) -> int | None:
-    """The least limit on added images at which the mean gain reaches a target; None where none does.
-
-    In steps of 5. An episode may end below the limit, so that the mean number drawn is less.
-    """
-    most = max(r["added_images"] for key, r in results.cells.items() if key[0] == agent)
-    grid = np.arange(0, most + _STEP, _STEP)
-    # The target may be such a mean itself, summed in another order.
-    reached = np.flatnonzero(results.gain_at(agent, grid).mean(axis=(0, 1, 2)) >= target - 1e-12)
-    return int(grid[reached[0]]) if len(reached) else None
-
-
 def _gained(curve: Sequence[Sequence[float]], images: int | IntArray) -> FloatArray:
     """The value gained at the last points of an `Episode.curve` that are at or below numbers of images."""
     spent, gained, _ = np.array(curve).T
@@ -152,22 +158,39 @@ def _gained(curve: Sequence[Sequence[float]], images: int | IntArray) -> FloatAr
 
 
 _ATTRIBUTES = ("precision", "recall")
-COLUMNS = ("agent", "judge score", "IQM", "return", "images", "of optimum", "AUC", "MAD", "simulation", *_ATTRIBUTES)
+COLUMNS = (
+    "agent",
+    "net value",
+    "judge score",
+    "IQM",
+    "images",
+    "reward images",
+    "judge images",
+    "of optimum",
+    "return",
+    "AUC",
+    "MAD",
+    "simulation",
+    *_ATTRIBUTES,
+)
+"""Of a comparison's summary. Net value is the judge score less the price of all images that the search drew."""
+DIFFERENCES = ("net value", "adjusted p of net value", "judge score", "images")
 
 
 def summary(results: Results) -> list[list[str]]:
-    """A row an agent, in the order of COLUMNS, best return first."""
+    """A row an agent, in the order of COLUMNS, best net value first."""
     rows = []
     for agent in results.ranked():
         values = results.table(agent, "value")
         rows.append(
             [
                 agent,
+                shown(mean_interval(results.table(agent, "net"))),
                 shown(mean_interval(values), 3),
                 shown(iqm_interval(values), 3),
-                shown(mean_interval(results.table(agent, "return"))),
-                f"{results.mean(agent, 'added_images'):.1f}",
+                *(f"{results.mean(agent, key):.1f}" for key in ("images", "reward_images", "judge_images")),
                 shown(results.fraction(agent), 3),
+                f"{results.mean(agent, 'return'):.4f}",
                 *(f"{results.mean(agent, key):.3f}" for key in ("auc", "mad", "simulation")),
                 *("" if (share := results.planted(agent, key)) is None else f"{share:.3f}" for key in _ATTRIBUTES),
             ]
@@ -176,13 +199,25 @@ def summary(results: Results) -> list[list[str]]:
 
 
 def differences(results: Results) -> list[list[str]]:
-    """What the reference is ahead of each other agent: return, judge score, images."""
-    first = results.reference
-    others = [agent for agent in results.agents if agent != first]
-    keys = (("return", 4), ("value", 3), ("added_images", 1))
+    """What the reference is ahead of each other agent, in the order of DIFFERENCES; each column is a family."""
+    nets, values, images = (
+        results.differences(results.reference, results.others, key) for key in ("net", "value", "images")
+    )
     return [
-        [other, *(shown(results.difference(first, other, key), digits) for key, digits in keys)] for other in others
+        [
+            other,
+            shown(nets[other]),
+            f"{nets[other].adjusted:.4f}",
+            shown(values[other], 3),
+            shown(images[other], 1),
+        ]
+        for other in results.others
     ]
+
+
+def correction(comparisons: int) -> str:
+    """What the intervals of a family of so many comparisons are."""
+    return f"95% intervals, Holm-corrected for {comparisons} comparison{'' if comparisons == 1 else 's'}"
 
 
 def shown(interval: Interval | None, digits: int = 4) -> str:

@@ -133,7 +133,7 @@ def dnd_loop(neurons: Sequence[int], share_probe: bool) -> list[str]:
     for neuron in neurons:
         probe = probe if share_probe else measure_probe()
         captions = reader.caption(probe.images(probe.exemplars[neuron]))
-        (summary,) = writer.summarise([captions], 8, [np.random.default_rng(neuron)])
+        (summary,) = writer.summarise([captions], 5, [np.random.default_rng(neuron)])
         concepts = [normalise(concept) for concept in summary.concepts]
         activations, similarities = [], []
         for concept in concepts:
@@ -161,16 +161,16 @@ print(json.dumps({"seconds": seconds, "drawn": stack.lab.counters.drawn, "labels
 
 def labelling() -> None:
     """64 neurons from nothing: the loop of a script, against agents on a lab with an empty store."""
-    from dnr_env import load_stack
+    from dnr_env import Rules, load_stack
     from dnr_env.judge import judge
 
     stack = load_stack("shapes")
     names = stack.lab.reader.neurons
     neurons = list(range(names.index("layer4:0"), names.index("layer4:0") + 64))
-    drawn = 64 * 8 * 10
+    drawn = 64 * 5 * 10
 
     def quality(labels: Sequence[str]) -> float:
-        return float(np.mean([v.value for v in judge(stack, [names[i] for i in neurons], labels, "log_k", 5)]))
+        return float(np.mean([v.value for v in judge(stack, [names[i] for i in neurons], labels, Rules().score, 5)]))
 
     loop: list[str] = []
     alone = timed(lambda: loop.extend(dnd_loop(neurons, share_probe=False)))

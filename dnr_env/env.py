@@ -107,7 +107,8 @@ class RefineEnv(gym.Env[Observation, Any]):
     ## Starting State
 
     A neuron drawn from `neurons`, its candidates, and `images_per_measure` images of each, free of charge.
-    `options={"neuron": "layer4:7"}` (or its index) chooses the neuron, `options={"concepts": [...]}` the candidates.
+    `options={"neuron": "layer4:7"}` (or its index) chooses the neuron, `options={"concepts": [...]}` the candidates, and
+    `options={"block": 3}` the block of image seeds that everything is drawn with (0 to 1023; 0 by default).
 
     ## Episode End
 
@@ -135,7 +136,7 @@ class RefineEnv(gym.Env[Observation, Any]):
     | `budget` | 100 | images after the initial measurement |
     | `max_steps` | 24 | actions |
     | `image_cost` | 0.0005 | price of an image |
-    | `score` | `"log_k"` | see `dnr_env.scores` |
+    | `score` | `"grounded_k"` | see `dnr_env.scores` |
     | `reward` | `"held_out"` | `"held_out"`, `"observed"` or `"none"` |
     | `reward_images` | 20 | images of a held-out value |
 
@@ -165,7 +166,7 @@ class RefineEnv(gym.Env[Observation, Any]):
         self.action_space = action_space(self.refinement.rules, slots)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
-        """Begin an episode; `options` may name a `neuron` and its `concepts`."""
+        """Begin an episode; `options` may name a `neuron`, its `concepts` and a `block` of seeds."""
         super().reset(seed=seed)
         self.refinement.begin([0], [self.np_random], [options or {}])
         self._show()

@@ -51,7 +51,7 @@ class Rules:
     """Actions of an episode."""
     image_cost: float = 0.0005
     """What one image takes off the reward."""
-    score: str = "log_k"
+    score: str = "grounded_k"
     """The score of a concept, one of `dnr_env.scores.SCORES`."""
     reward: str = "held_out"
     """"held_out": gain on images the agent never sees; "observed": on its own; "none": the bill alone."""
@@ -126,6 +126,7 @@ class State:
     size: IntArray  # (n,) length of the master list
     exemplars: FloatArray  # (n, dim)
     controls: FloatArray  # (n, controls)
+    block: IntArray  # (n,) the block of seeds that the episode's images are drawn with
     image_embeddings: FloatArray  # (n, all_images, dim) all images of the episode, as they came
     image_activations: FloatArray  # (n, all_images)
     image_count: IntArray  # (n,)
@@ -157,6 +158,7 @@ class State:
             size=np.zeros(n, np.intp),
             exemplars=np.zeros((n, dim), f),
             controls=np.zeros((n, controls), f),
+            block=np.zeros(n, np.intp),
             image_embeddings=np.zeros((n, everything, dim), f),
             image_activations=np.zeros((n, everything), f),
             image_count=np.zeros(n, np.intp),
@@ -230,7 +232,8 @@ class State:
             self.simulations[rows, places],
         )
         changed = np.unique(rows)
-        self.order[changed] = np.argsort(-self.scores[changed], axis=1, kind="stable")
+        # Equal scores are common where a neuron saturates: real images decide between them.
+        self.order[changed] = np.lexsort((-self.simulations[changed], -self.scores[changed]))
 
     def masks(self) -> BoolArray:
         """(n, 4) which actions have an effect. STOP always has."""

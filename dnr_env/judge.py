@@ -40,6 +40,7 @@ def judge(
     score_name: str,
     images_per_measure: int,
     images: int = IMAGES,
+    blocks: Sequence[int] | None = None,
 ) -> list[Verdict]:
     """Judge label i for neuron i; each distinct label is drawn once.
 
@@ -50,12 +51,13 @@ def judge(
         score_name: the score that `value` is.
         images_per_measure: the subset size m of the score.
         images: how many images of each label.
+        blocks: (n) the block of seeds that each is judged on; the first for None.
     """
     if not neurons:
         return []
     probe, names = stack.probe, stack.lab.reader.neurons
     which = np.array([names.index(neuron) for neuron in neurons])
-    seeds = np.tile(SeedBlock.JUDGE.seeds(0, images), (len(labels), 1))
+    seeds = SeedBlock.JUDGE.rows(images, np.zeros(len(labels), int) if blocks is None else np.array(blocks))
     seen = stack.measure(labels, which, seeds, stack.judge_lab)
 
     texts = stack.embedder.embed_texts(labels)

@@ -12,12 +12,13 @@ from dnr_env.episode import PROGRESS, SCORE_COLUMNS, Action, Rules, State
 from dnr_env.errors import DnRError, unknown
 from dnr_env.models import MutationBatch, Trial, Usage
 from dnr_env.scores import promise, score
-from dnr_env.seeds import SeedBlock
+from dnr_env.seeds import BLOCKS, SeedBlock
 from dnr_env.stacks import Stack
 from dnr_env.types import BoolArray, FloatArray, IntArray, ObjectArray
 from dnr_env.users import UserSource
 
 Info = dict[str, Any]
+_OPTIONS = ("neuron", "concepts", "block")  # of `begin`
 
 
 def observation_space(rules: Rules, dim: int) -> spaces.Dict:
@@ -72,6 +73,11 @@ class Refinement:
         self._labels = np.zeros(n, np.intp)  # places of the labels in the master lists
         self._values = np.zeros(n)  # of the labels
 
+    @property
+    def reward_images(self) -> int:
+        """Images that the value of one label is taken on."""
+        return self.rules.reward_images if self.rules.reward == "held_out" else 0
+
     # --- beginning -----------------------------------------------------------------------------------------------
 
     def begin(
@@ -79,8 +85,9 @@ class Refinement:
     ) -> None:
         """Begin an episode in each of some rows, with its generator and its reset options."""
         for option in options:
-            if wrong := option.keys() - {"neuron", "concepts"}:
-                raise unknown("options", min(wrong), ["neuron", "concepts"])
+            if wrong := option.keys() - _OPTIONS:
+                raise unknown("options", min(wrong), _OPTIONS)
+        blocks = [_block(option.get("block", 0)) for option in options]
         chosen = [
             self._neuron(option["neuron"])
             if option.get("neuron") is not None
@@ -92,6 +99,7 @@ class Refinement:
         self.ended[which] = True  # until everything has succeeded
         self.state.clear(which)
         self.neuron[which] = chosen
+        self.state.block[which] = blocks
         self.state.exemplars[which] = self.stack.probe.exemplar_embeddings[chosen]
         self.state.attainable[which] = promise(
             self.rules.score, np.zeros(len(which)), lambda: self.stack.words.best_simulation(self.neuron[which])
@@ -259,12 +267,14 @@ class Refinement:
     def history(self, row: int) -> list[Trial]:
         """Every concept of an episode's master list, with what its images came to."""
         state = self.state
+        seeds = SeedBlock.SEARCH.seeds(0, self.rules.most_images, int(state.block[row]))
         return [
             Trial(
                 text,
                 float(state.scores[row, place]),
                 float(state.errors[row, place]),
                 state.activations[row, place, : state.counts[row, place]].copy(),
+                seeds[: state.counts[row, place]],
             )
             for place, text in enumerate(self.texts[row])
         ]
@@ -295,7 +305,7 @@ class Refinement:
             return
         which, where = np.array(rows, np.intp), np.array(places, np.intp)
         first = self.state.counts[which, where]
-        seeds = SeedBlock.SEARCH.seeds(0, self.rules.images_per_measure) + first[:, None]
+        seeds = SeedBlock.SEARCH.rows(self.rules.images_per_measure, self.state.block[which]) + first[:, None]
         seen = self.stack.measure(
             [self.texts[r][p] for r, p in zip(rows, places, strict=True)], self.neuron[which], seeds
         )
@@ -306,7 +316,7 @@ class Refinement:
         rules = self.rules
         if rules.reward != "held_out" or not len(rows):
             return np.zeros(len(rows))
-        seeds = np.tile(SeedBlock.REWARD.seeds(0, rules.reward_images), (len(rows), 1))
+        seeds = SeedBlock.REWARD.rows(rules.reward_images, self.state.block[rows])
         seen = self.stack.measure(texts, self.neuron[rows], seeds)
         counts = np.full(len(rows), rules.reward_images)
         size, controls = rules.images_per_measure, self.state.controls[rows]
@@ -341,6 +351,12 @@ class Refinement:
             "usage": np.array([self.usage[r] for r, _ in episodes]).reshape(-1, len(Usage())),
             "message": _objects([self.messages[r] for r, _ in episodes]),
         }
+
+
+def _block(wanted: Any) -> int:
+    if not isinstance(wanted, int | np.integer) or isinstance(wanted, bool) or not 0 <= wanted < BLOCKS:
+        raise DnRError(f"block: a block of image seeds is a whole number from 0 to {BLOCKS - 1} (got {wanted!r})")
+    return int(wanted)
 
 
 def _objects(values: list[Any]) -> ObjectArray:

@@ -58,9 +58,9 @@ def origin(stack: Stack, neuron: str, count: int) -> dict[str, Any]:
     return {"captions": captions, "crops": strip(pictures(stack, index, parts)) if parts else None}
 
 
-def drawings(stack: Stack, label: str) -> str:
-    """The images of a label that the judge measured first, as a data URI."""
-    return strip(stack.judge_lab.images([label] * _SHOWN, SeedBlock.JUDGE.seeds(0, _SHOWN).tolist()))
+def drawings(stack: Stack, label: str, block: int) -> str:
+    """The images of a label that the judge measured first, in a block of seeds, as a data URI."""
+    return strip(stack.judge_lab.images([label] * _SHOWN, SeedBlock.JUDGE.seeds(0, _SHOWN, block).tolist()))
 
 
 def sparkline(points: Sequence[tuple[float, float]], width: int = 150, height: int = 36) -> list[tuple[float, float]]:

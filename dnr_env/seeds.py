@@ -1,4 +1,8 @@
-"""Which image seeds serve which purpose. Image i of every concept uses the i-th seed of its block; no blocks meet."""
+"""Which image seeds serve which purpose.
+
+Each purpose has its own seeds, and these come in blocks: one block is one set of drawings. Image i of every concept
+uses the i-th seed of the episode's block, and no two blocks meet.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,18 @@ import numpy as np
 
 from dnr_env.types import IntArray
 
+BLOCKS = 1 << 10
+"""Blocks of each purpose."""
+_LENGTH = 1 << 20
+
+
+def block_of(seed: int) -> int:
+    """The block that an evaluation's seed draws with."""
+    return seed % BLOCKS
+
 
 class SeedBlock(IntEnum):
-    """First seed of each block; a block is 2**30 long."""
+    """First seed of each purpose, which has 2**30 seeds: 1,024 blocks of 2**20."""
 
     SEARCH = 0
     """What the agent sees."""
@@ -23,6 +36,11 @@ class SeedBlock(IntEnum):
     ORACLE = 4 << 30
     """What brute force finds the optimum on."""
 
-    def seeds(self, start: int, count: int) -> IntArray:
-        """(count,) seeds, from the block's `start`-th on."""
-        return np.arange(self + start, self + start + count)
+    def seeds(self, start: int, count: int, block: int = 0) -> IntArray:
+        """(count,) seeds of one block, from its `start`-th on."""
+        first = self + block * _LENGTH + start
+        return np.arange(first, first + count)
+
+    def rows(self, count: int, blocks: IntArray) -> IntArray:
+        """(b, count) the first seeds of each of b blocks."""
+        return self + np.asarray(blocks)[:, None] * _LENGTH + np.arange(count)

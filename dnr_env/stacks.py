@@ -19,7 +19,6 @@ from dnr_env.describe.vocabulary import Vocabulary
 from dnr_env.errors import DnRError, unknown
 from dnr_env.lab import Lab
 from dnr_env.models import Captioner, Embedder, Mutator, Usage, Writer
-from dnr_env.seeds import SeedBlock
 from dnr_env.types import FloatArray, Images, IntArray
 
 if TYPE_CHECKING:
@@ -58,6 +57,9 @@ class Stack:
     """The concepts there are to choose from, for brute force and for simulated users."""
     measure_probe: Callable[[Lab, str | None], Probe]
     """The probe set as it is, or under a corruption."""
+    foretell: Callable[[Sequence[str], IntArray, str], FloatArray]
+    """(b) concepts, (b,) neurons and a score to (b,) promises: the score that a linear model of the real images expects
+    of each concept before anything is drawn. Promises of one neuron can be compared; nothing random is in them."""
     passed_over: Callable[[str], tuple[str, ...]] = lambda text: ()
     """The words of a phrase that `normalise` does not read: unknown ones and those that contradict earlier ones."""
     heat: Callable[[Images, str], list[Heat] | None] | None = None
@@ -122,9 +124,8 @@ class Stack:
         return [self._proposals[neuron, count] for neuron in neurons]
 
     def caption_drawings(self, pairs: Sequence[tuple[str, int]]) -> list[str]:
-        """What the captioner says of image `i` of a concept's search images, for each (concept, i)."""
-        seeds = [int(SeedBlock.SEARCH.seeds(index, 1)[0]) for _, index in pairs]
-        drawn = self.lab.images([text for text, _ in pairs], seeds)
+        """What the captioner says of the image of each (concept, seed)."""
+        drawn = self.lab.images([text for text, _ in pairs], [seed for _, seed in pairs])
         return caption(self.captioner, list(drawn), self.lab.store)
 
     def fingerprints(self) -> dict[str, str]:

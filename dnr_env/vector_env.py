@@ -79,8 +79,8 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
 
         Args:
             seed: one for each row; an integer s stands for s, s + 1, …
-            options: `neuron` and `concepts` as in `RefineEnv`, the same for all rows; or `each`, a sequence of one such
-                mapping a row.
+            options: `neuron`, `concepts` and `block` as in `RefineEnv`, the same for all rows; or `each`, a sequence
+                of one such mapping a row.
         """
         options = dict(options or {})
         if seed is None:

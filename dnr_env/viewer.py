@@ -48,7 +48,7 @@ class View:
 def view(refinement: Refinement, row: int, images: int = 5) -> View:
     """What there is to show of an episode, with up to `images` images a candidate."""
     state, rules, stack = refinement.state, refinement.rules, refinement.stack
-    neuron = int(refinement.neuron[row])
+    neuron, block = int(refinement.neuron[row]), int(state.block[row])
     candidates = []
     for place in state.order[row, : min(rules.n_slots, len(refinement.texts[row]))].tolist():
         text, shown = refinement.texts[row][place], min(images, int(state.counts[row, place]))
@@ -59,7 +59,7 @@ def view(refinement: Refinement, row: int, images: int = 5) -> View:
                 error=float(state.errors[row, place]),
                 images=int(state.counts[row, place]),
                 from_user=bool(state.from_user[row, place]),
-                drawn=stack.lab.images([text] * shown, SeedBlock.SEARCH.seeds(0, shown).tolist()),
+                drawn=stack.lab.images([text] * shown, SeedBlock.SEARCH.seeds(0, shown, block).tolist()),
                 activations=state.activations[row, place, :shown].copy(),
             )
         )

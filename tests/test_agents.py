@@ -33,6 +33,7 @@ from agents.results import Results
 from agents.rollout import Episode, Job, rollout
 from dnr_env import Action, DnRError, Rules, load_stack
 from dnr_env.episode import PROGRESS, SCORE_COLUMNS
+from dnr_env.seeds import SeedBlock
 from dnr_env.stacks import Stack
 
 LAYER4 = [f"layer4:{i}" for i in range(12)]
@@ -202,7 +203,8 @@ def test_dnd_measures_ten_images_of_each_and_selects_by_its_rule(stack: Stack) -
         assert [action for action, _ in actions] == [Action.KEEP] * listed + [Action.STOP]
         texts = sorted(episode.concepts, key=lambda concept: -concept[1])
         index = np.array([stack.lab.reader.neurons.index(neuron)])
-        evidence = stack.lab.measure([text for text, _ in texts], np.tile(np.arange(10), (listed, 1)))
+        seeds = np.tile(SeedBlock.SEARCH.seeds(0, 10, 1), (listed, 1))  # an episode's seed is its block
+        evidence = stack.lab.measure([text for text, _ in texts], seeds)
         activations = stack.probe.normalise(evidence.activations[None, :, :, index[0]], index)[0]
         similarities = evidence.embeddings @ stack.probe.exemplar_embeddings[index[0]]
         chosen = dnd_choice(activations.tolist(), similarities.tolist())
@@ -230,7 +232,7 @@ def dnr_replay(job: Job) -> tuple[list[list[int]], str]:
     env = gym.make("dnr_env:DnR/RefineSlots-v0", neurons="all")
     neuron, seed = job
     digest = hashlib.sha256(f"{neuron} {seed}".encode()).digest()
-    _, info = env.reset(seed=int.from_bytes(digest[:6], "big"), options={"neuron": neuron})
+    _, info = env.reset(seed=int.from_bytes(digest[:6], "big"), options={"neuron": neuron, "block": seed})
 
     def mean_of_best() -> float:
         return sum(sorted(info["master_scores"][: len(info["master"])].tolist())[-3:]) / 3
@@ -419,13 +421,13 @@ def test_a_damaged_policy_is_one_sentence(tmp_path: Path, what: str) -> None:
         ("dmr", "agent: 'dmr' is not known; known are dn"),
         ("", "agent: "),
         ("clip-dissect@linear", "agent: 'clip-dissect' plays no episode and mutates nothing"),
-        ("dnr@", "one mutator after one @; dnr@informed will do"),
-        ("dnr@linear@informed", "one mutator after one @; dnr@informed will do"),
-        ("patience", "patience:3 will do"),
-        ("patience:", "patience:3 will do"),
+        ("dnr@", "one mutator after one @, as dnr@informed has"),
+        ("dnr@linear@informed", "one mutator after one @, as dnr@informed has"),
+        ("patience", r"must be written as patience:3 \(steps without a gain, 1 or more\)"),
+        ("patience:", "must be written as patience:3"),
         ("patience:0", "1 or more"),
         ("patience:-2", "1 or more"),
-        ("patience:x", "'patience:x' needs a number"),
+        ("patience:x", "'patience:x' must be written as"),
         ("patience:1.5", "1 or more"),
         ("patience:²", "1 or more"),
         ("dnr:3", "not known"),

@@ -225,12 +225,21 @@ def test_a_comparison_writes_its_files(compared: Path) -> None:
     for row in table:
         ours = [r for r in records if r["agent"] == row["agent"]]
         assert float(row["judge score"].split()[0]) == pytest.approx(np.mean([r["value"] for r in ours]), abs=6e-4)
-        assert float(row["images"]) == pytest.approx(np.mean([r["added_images"] for r in ours]), abs=0.06)
-        low, high = (float(number) for number in re.findall(r"[-\d.]+", row["return"])[1:])
-        assert low <= np.mean([r["return"] for r in ours]) + 1e-4
-        assert high >= np.mean([r["return"] for r in ours]) - 1e-4
-    returns = [float(row["return"].split()[0]) for row in table]
-    assert returns == sorted(returns, reverse=True)
+        for heading, key in (
+            ("images", "images"),
+            ("reward images", "reward_images"),
+            ("judge images", "judge_images"),
+        ):
+            assert float(row[heading]) == pytest.approx(np.mean([r[key] for r in ours]), abs=0.06)
+        low, high = (float(number) for number in re.findall(r"[-\d.]+", row["net value"])[1:])
+        assert low <= np.mean([r["net"] for r in ours]) + 1e-4
+        assert high >= np.mean([r["net"] for r in ours]) - 1e-4
+    nets = [float(row["net value"].split()[0]) for row in table]
+    assert nets == sorted(nets, reverse=True)
+    corrected = "95% intervals, Holm-corrected for 3 comparisons"
+    _, found, apart = (compared / "summary.md").read_text(encoding="utf-8").partition(corrected)
+    assert found
+    assert re.findall(r"^\| (.+?) *\|", apart, re.MULTILINE) == ["tiny less", *agents[:-1]]
     assert is_png(compared / "scores.png")
     assert is_png(compared / "images.png")
     assert_page(
@@ -238,6 +247,7 @@ def test_a_comparison_writes_its_files(compared: Path) -> None:
         "planted:3",
         "layer3:0",
         "patience:2",
+        corrected,
         *{r["label"] for r in records if r["seed"] == 1},
     )
 
@@ -431,8 +441,8 @@ NEURONS = [
 ]
 AGENT = [
     (["--agent", "dmr"], "agent: 'dmr' is not known"),
-    (["--agent", "patience:0"], "agent: 'patience:0' needs"),
-    (["--agent", "patience:x"], "agent: 'patience:x' needs"),
+    (["--agent", "patience:0"], "agent: 'patience:0' must be written as"),
+    (["--agent", "patience:x"], "agent: 'patience:x' must be written as"),
     (["--agent", "dnd@llm"], "agent: the mutator of dnd@llm: 'llm' is not known; known are evidence"),
     (["--seed", "-1"], "seed: -1 is no seed"),
 ]
@@ -444,7 +454,7 @@ BAD: dict[str, tuple[Callable[[], None], list[str], list[tuple[list[str], str]]]
             *RULES, *NEURONS, *USERS,
             (["--agents", "stop", "dmr"], "agent: 'dmr' is not known"),
             (["--agents", "stop", "dnd@llm"], "agent: the mutator of dnd@llm: 'llm' is not known; known are evidence"),
-            (["--agents", "patience:0"], "agent: 'patience:0' needs"),
+            (["--agents", "patience:0"], "agent: 'patience:0' must be written as"),
             (["--agents", "stop", "stop"], "agents: 'stop' is named twice"),
             (["--agents"], "agents: none"),
             (["--seeds"], "seeds: none"),

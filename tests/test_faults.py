@@ -824,7 +824,7 @@ import evaluate
 runs, out, spec, neurons, encoded = int(sys.argv[1]), *sys.argv[2:]
 
 def run(i, spec):
-    label = ["label", "--stack", spec, "--neurons", neurons, "--budget", "6"]
+    label = ["label", "--stack", spec, "--agent", "dnr", "--neurons", neurons, "--budget", "6"]
     sys.argv = ["evaluate.py", *label, "--out", f"{out}/{i:03}"]
     try:
         evaluate.main()

@@ -139,12 +139,12 @@ def label_values() -> dict[str, Any]:
 def compare_values() -> dict[str, Any]:
     neuron = {
         "neuron": EVIL, "truth": EVIL, "optimum": EVIL, "optimum_value": 0.5, "exemplars": PIXEL,
-        "labels": [{"agent": EVIL, "label": EVIL, "value": 0.1, "added_images": 5}],
+        "labels": [{"agent": EVIL, "label": EVIL, "value": 0.1, "images": 5}],
     }  # fmt: skip
     return {
         "title": EVIL, "stack": EVIL, "which": EVIL, "seeds": "1", "judge_images": 50, "image_cost": 0.0005,
-        "columns": [EVIL, "return"], "rows": [[EVIL, "0.1"]], "reference": EVIL, "differences": [[EVIL] * 4],
-        "neurons": [neuron], "plots": [PIXEL],
+        "columns": [EVIL, "return"], "rows": [[EVIL, "0.1"]], "reference": EVIL, "headings": [EVIL] * 5,
+        "differences": [[EVIL] * 5], "corrected": EVIL, "neurons": [neuron], "plots": [PIXEL],
     }  # fmt: skip
 
 

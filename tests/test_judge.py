@@ -181,7 +181,7 @@ def test_a_dead_neuron_costs_its_bill_and_gains_nothing(sick: Stack) -> None:
 def test_the_report_says_that_a_neuron_is_dead(sick: Stack, tmp_path: Path) -> None:
     (verdict,) = judge(sick, ["layer4:0"], ["red thing"], "log_k", 5)
     record = {
-        "neuron": "layer4:0", "label": "red thing", "images": 40, "steps": 1, "alive": False,
+        "neuron": "layer4:0", "seed": 0, "label": "red thing", "images": 40, "steps": 1, "alive": False,
         "curve": [(0, 0.0, 0.0)], "calls": 0, "cost": 0.0, "labels": ["red thing"],
         "concepts": [("red thing", 0.0)], **dataclasses.asdict(verdict),
     }  # fmt: skip

@@ -394,7 +394,7 @@ def test_one_of_each_is_one_group() -> None:
         ({"envs": 7, "image_cost": (0.1, 0.2)}, "envs: 7 is too few for several values of image_cost; 8 or more"),
         ({"image_cost": tuple(n / 1000 for n in range(9))}, "image_cost: 9 are too many to be dealt; 8 at most"),
         ({"stack": ()}, "stack: none was given; shapes will do"),
-        ({"score": ()}, "score: none was given; log_k will do"),
+        ({"score": ()}, "score: none was given; grounded_k will do"),
         ({"image_cost": ()}, "image_cost: none was given; 0.0 will do"),
         ({"budget": ()}, "budget: none was given"),
         ({"user_concepts": ()}, "user_concepts: none was given"),
@@ -402,7 +402,10 @@ def test_one_of_each_is_one_group() -> None:
         ({"steps": -1, "clone": "dnr"}, "steps: -1 is too few; 0 or more"),
         ({"clone": "oracle"}, "clone: 'oracle' plays no episode"),
         ({"clone": "dmr"}, "agent: 'dmr' is not known"),
-        ({"clone": "line:3@informed"}, "clone: 'line:3@informed' mutates by 'informed'; --mutator informed will do"),
+        (
+            {"clone": "rounds:3@informed"},
+            "clone: 'rounds:3@informed' mutates by 'informed'; --mutator informed will do",
+        ),
         ({"clone": "dnr", "algorithm": "a2c", "network": "flat"}, "clone: only maskable-ppo learns from another agent"),
         ({"network": "set", "algorithm": "ppo"}, "network: 'set' is for maskable-ppo"),
         ({"network": "set", "moves": "incumbent"}, "network: 'set' is for maskable-ppo"),
@@ -422,7 +425,7 @@ def test_validation_plays_every_price_alike(
 
     def spy(agent: LearnedAgent, jobs: list[Any], **env: Any) -> list[Episode]:
         played.append((env, jobs))
-        return [Episode(*job, "", "", 0, 0, 10, env["image_cost"], 1, False) for job in jobs]
+        return [Episode(*job, "", "", 0, 0, 10, 0, env["image_cost"], 1, False) for job in jobs]
 
     chosen = options(image_cost=prices, budget=(100, 50), user_concepts=("none", "simulated:0.5"), envs=20)
     model = train.make_model(chosen, seed=0)
@@ -460,8 +463,8 @@ def test_a_clone_plays_as_its_teacher(network: str, moves: str) -> None:
 @pytest.mark.usefixtures("few_lessons")
 def test_a_teacher_whose_moves_the_policy_has_not_is_refused() -> None:
     model = train.make_model(options(network="flat", moves="no-keep"), seed=0)
-    with pytest.raises(DnRError, match=r"clone: only \d+% of the steps of 'dnd' are moves of the policy"):
-        cloning.clone(model, "dnd", 0.003)
+    with pytest.raises(DnRError, match=r"clone: only \d+% of the steps of 'lucb' are moves of the policy"):
+        cloning.clone(model, "lucb", 0.003)
 
 
 @pytest.mark.usefixtures("few_lessons")

@@ -196,13 +196,29 @@ def test_dnd_and_the_baselines_without_generator(
 ) -> None:
     _, env = labelled
     done = run(
-        "evaluate.py", "compare", "--stack", str(world), "--agents", "clip-dissect", "linear", "dnd", "--neurons",
-        "layer3:0,layer3:7", "--seeds", "0", "--budget", "20", "--out", str(tmp_path / "out"), env=env,
+        "evaluate.py", "compare", "--stack", str(world), "--agents", "clip-dissect", "linear", "linear-joined",
+        "promise", "shortlist:2:0.5", "line:1", "dnd", "--neurons", "layer3:0,layer3:7", "--seeds", "0",
+        "--budget", "20", "--out", str(tmp_path / "out"), env=env,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
-    images = {(row["agent"], row["images"]) for row in rows}
-    assert {("clip-dissect", 0), ("linear", 0), ("dnd", 30)} == images  # three candidates, ten images each
+    images = {row["agent"]: row["images"] for row in rows}
+    without = dict.fromkeys(("clip-dissect", "linear", "linear-joined", "promise"), 0)
+    assert images["dnd"] == 30  # three candidates, ten images each
+    assert images["shortlist:2:0.5"] == 10
+    assert images["line:1"] > 5
+    assert images.items() >= without.items()
+
+
+def test_who_starts_from_real_images_asks_for_no_candidates(world: Path, server: Any, tmp_path: Path) -> None:
+    env = environment(tmp_path / "cache", server.url)
+    before = len(server.requests)
+    done = label(str(world), tmp_path / "out", env, "--agent", "shortlist:2:0.5", "--neurons", "layer3:0")
+    assert done.returncode == 0, done.stderr
+    assert len(server.requests) == before
+    assert "captions" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    planned = plan(str(world), make_agent("shortlist:2:0.5"), "layer3:0", Rules())
+    assert (planned.calls, planned.search_images) == (0, 10)
 
 
 def test_ppo_trains_on_it(labelled: tuple[Path, dict[str, str]], world: Path, tmp_path: Path) -> None:
@@ -367,7 +383,9 @@ def test_plan_says_what_would_be_done_and_loads_nothing(world: Path, server: Any
 
 def test_a_mutator_that_asks_nobody_costs_no_questions(world: Path) -> None:
     rules = Rules(budget=20)
-    asking, other, dnd = (plan(str(world), make_agent(a), "layer3:0-7", rules) for a in ("line:4", "learned", "dnd"))
+    asking, other, dnd = (
+        plan(str(world), make_agent(a), "layer3:0-7", rules) for a in ("patience:9", "learned", "dnd")
+    )
     assert asking.calls - other.calls == 8 * 2 * 4  # neurons, questions, mutations
     assert other.calls == dnd.calls > 0
     assert other.search_images == asking.search_images

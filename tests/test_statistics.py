@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -14,19 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.random import Generator
 from PIL import Image
 from scipy.optimize import minimize
 from scipy.special import softmax
-from scipy.stats import mannwhitneyu, trim_mean
+from scipy.stats import mannwhitneyu, t, trim_mean
 
 from agents import make_agent, statistics
 from agents.bounds import complexity, least_images
-from agents.plots import plot_curves, plot_differences, plot_profiles
-from agents.results import Results, images_to_reach
+from agents.plots import plot_curves, plot_differences, plot_profiles, plot_quality
+from agents.results import Results
 from agents.rollout import rollout
 from agents.statistics import (
     Interval,
     difference_interval,
+    holm_intervals,
     iqm,
     iqm_interval,
     mean_interval,
@@ -34,10 +36,19 @@ from agents.statistics import (
     profile,
 )
 from dnr_env.stacks import Stack
-from dnr_env.types import FloatArray
+from dnr_env.types import FloatArray, IntArray
 
+Pairs = list[tuple[FloatArray, FloatArray]]
 Estimator = Callable[[FloatArray], Interval]
 few = settings(max_examples=25, deadline=None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_resamples() -> Iterator[None]:
+    """For speed, but where intervals are set beside those of another program."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "RESAMPLES", 2000)
+        yield
 
 
 def width(interval: Interval) -> float:
@@ -71,6 +82,80 @@ def test_intervals_cover_the_truth(estimator: Estimator, monkeypatch: pytest.Mon
     found = [estimator(table) for table in tables(200, 2, 40, 0.3)]
     assert all(i.low <= i.estimate <= i.high for i in found)
     assert 0.88 <= np.mean([i.low <= 0.3 <= i.high for i in found]) <= 0.99
+
+
+def plain(ours: FloatArray, others: FloatArray, count: int) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Bootstrap samples of two tables, drawn one by one by the words of the definition."""
+    rng = np.random.default_rng(42)
+
+    def drawn(size: int) -> IntArray:
+        return rng.integers(size, size=size)
+
+    _, seeds, neurons = ours.shape
+    for _ in range(count):
+        run, neuron = drawn(seeds), drawn(neurons)
+        yield (
+            ours[np.ix_(drawn(len(ours)), run, neuron)],
+            others[np.ix_(drawn(len(others)), run, neuron)],
+        )
+
+
+def effects(rng: Generator, members: int, seeds: int, neurons: int, noise: float) -> FloatArray:
+    """A table whose mean, zero in truth, has a variance of one by the luck of each of members, seeds and neurons.
+
+    A single member, a loop, has no luck. The noise of single cells adds a variance of `noise` squared.
+    """
+    sizes = members, seeds, neurons
+    cells: FloatArray = rng.normal(scale=noise * np.prod(sizes) ** 0.5, size=sizes)
+    for axis, size in enumerate(sizes):
+        shape = [1, 1, 1]
+        shape[axis] = size
+        if axis or members > 1:
+            cells += rng.normal(scale=size**0.5, size=shape)
+    return cells
+
+
+def test_a_seeds_luck_is_common_to_all_neurons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bootstrap that draws seeds for each neuron anew has intervals a seventh as wide, the root of 50 neurons."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 20_000)
+    luck = np.random.default_rng(3).normal(size=8)
+    table = np.repeat(luck[None, :, None], 50, axis=2)
+    rng = np.random.default_rng(4)
+    expected = np.percentile(rng.choice(luck, size=(50_000, 8)).mean(axis=1), (2.5, 97.5))
+    tolerance = 0.03 * (expected[1] - expected[0])
+    for found in (mean_interval(table), difference_interval(table, np.zeros((1, 8, 50)))):
+        assert (found.low, found.high) == pytest.approx(tuple(expected), abs=tolerance)
+
+
+def test_intervals_are_those_of_the_plain_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "RESAMPLES", 20_000)
+    rng = np.random.default_rng(8)
+    ours, others = effects(rng, 3, 4, 6, 0.5), effects(rng, 2, 4, 6, 0.5)
+    samples = np.array(
+        [(x.mean(), trim_mean(x, 0.25, axis=None), x.mean() - y.mean()) for x, y in plain(ours, others, 4000)]
+    )
+    expected = np.percentile(samples, (2.5, 97.5), axis=0).T
+    for found, ends in zip(
+        (mean_interval(ours), iqm_interval(ours), difference_interval(ours, others)), expected, strict=True
+    ):
+        assert (found.low, found.high) == pytest.approx(tuple(ends), abs=0.06 * (ends[1] - ends[0]))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_intervals_cover_the_truth_in_crossed_designs(noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve members, twelve seeds and forty neurons, all with luck of their own, with or without noise of each cell.
+
+    The bootstrap of n units has (n - 1) / n of the variance, and normal tails where Student's are due. That makes 93.5%
+    for luck of these three kinds, by Satterthwaite's degrees of freedom; noise of cells is counted too often and adds.
+    """
+    units = np.array([12, 12, 40])
+    known = 1 - 2 * t.sf(1.96 * ((units - 1) / units).mean() ** 0.5, 9 / (1 / (units - 1)).sum())
+    assert known == pytest.approx(0.935, abs=5e-4)
+    monkeypatch.setattr(statistics, "RESAMPLES", 400)
+    rng = np.random.default_rng(6)
+    found = [mean_interval(effects(rng, 12, 12, 40, noise)) for _ in range(400)]
+    covered = np.mean([i.low <= 0 <= i.high for i in found])
+    assert known - 3 * (0.95 * 0.05 / 400) ** 0.5 <= covered <= 0.99
 
 
 def test_intervals_are_about_unseen_neurons_not_about_these() -> None:
@@ -153,10 +238,17 @@ def test_a_fraction_is_uncertain_by_what_is_lost_and_not_by_how_the_optima_diffe
 # --- profiles and probability of improvement ---------------------------------------------------------------------
 
 
-def runs(neurons: int | None = None) -> st.SearchStrategy[FloatArray]:
+sides = st.tuples(st.integers(1, 3), st.integers(1, 4))
+
+
+def runs(seeds_and_neurons: st.SearchStrategy[tuple[int, int]] = sides) -> st.SearchStrategy[FloatArray]:
     """Small tables with many ties."""
-    sides = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 4) if neurons is None else st.just(neurons))
-    return hnp.arrays(np.float64, sides, elements=st.integers(-3, 3).map(float))
+    shapes = st.tuples(st.integers(1, 3), seeds_and_neurons).map(lambda shape: (shape[0], *shape[1]))
+    return hnp.arrays(np.float64, shapes, elements=st.integers(-3, 3).map(float))
+
+
+def paired_runs(of: tuple[int, int]) -> st.SearchStrategy[tuple[FloatArray, FloatArray]]:
+    return st.tuples(runs(st.just(of)), runs(st.just(of)))
 
 
 @few
@@ -179,7 +271,7 @@ def test_a_profile_falls_from_one_to_zero(table: FloatArray) -> None:
 
 
 @few
-@given(st.integers(1, 3).flatmap(lambda neurons: st.tuples(runs(neurons), runs(neurons))))
+@given(sides.flatmap(paired_runs))
 def test_probability_of_improvement_is_that_of_mann_and_whitney(pair: tuple[FloatArray, FloatArray]) -> None:
     ours, others = pair
     found = probability_of_improvement(ours, others)
@@ -195,31 +287,32 @@ def test_probability_of_improvement_is_that_of_mann_and_whitney(pair: tuple[Floa
     assert probability_of_improvement(ours + 7, others) == Interval(1, 1, 1)
 
 
-def test_the_interval_of_the_probability_of_improvement_is_that_of_the_plain_bootstrap() -> None:
-    """Drawn one by one in plain Python, by the words of its definition, from unequal tables."""
+def test_the_interval_of_the_probability_of_improvement_is_that_of_the_plain_bootstrap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of tables with as many seeds, whose luck they share, and unlike numbers of members."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 20_000)
     rng = np.random.default_rng(5)
-    ours, others = rng.normal(0.4, size=(3, 4, 6)), rng.normal(size=(2, 3, 6)) + rng.normal(size=6)
+    ours, others = rng.normal(0.4, size=(3, 4, 6)), rng.normal(size=(2, 4, 6)) + rng.normal(size=6)
+    luck = rng.normal(size=(4, 1))
+    ours, others = ours + luck, others + luck
     samples = []
-    for _ in range(4000):
-        members, other_members = rng.integers(3, size=3), rng.integers(2, size=2)
-        wins = []
-        for neuron in rng.integers(6, size=6):
-            x = ours[members][:, rng.integers(4, size=4), neuron]
-            y = others[other_members][:, rng.integers(3, size=3), neuron]
-            wins.append((x.ravel()[:, None] > y.ravel()).mean())
+    for x, y in plain(ours, others, 4000):
+        wins = [(x[..., n].ravel()[:, None] > y[..., n].ravel()).mean() for n in range(6)]
         samples.append(np.mean(wins))
     found = probability_of_improvement(ours, others)
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(samples, (2.5, 97.5))), abs=0.02)
 
 
 def test_intervals_of_the_probability_of_improvement_cover_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two agents as good as each other, over neurons that favour the one or the other."""
+    """Two agents as good as each other, over neurons that favour the one or the other, with luck of seeds for both."""
     monkeypatch.setattr(statistics, "RESAMPLES", 300)
     rng = np.random.default_rng(11)
-    found = [
-        probability_of_improvement(rng.normal(size=(1, 3, 40)) + rng.normal(size=40), rng.normal(size=(1, 3, 40)))
-        for _ in range(200)
-    ]
+    found = []
+    for _ in range(200):
+        luck, favour = rng.normal(size=(3, 1)), rng.normal(scale=4, size=40)
+        ours, others = (luck + rng.normal(size=(1, 3, 40)) for _ in range(2))
+        found.append(probability_of_improvement(ours + favour, others))
     assert 0.88 <= np.mean([i.low <= 0.5 <= i.high for i in found]) <= 0.99
 
 
@@ -236,6 +329,114 @@ def test_intervals_of_differences_cover_the_truth_where_both_agents_are_trained(
     assert 0.88 <= np.mean([i.low <= 0 <= i.high for i in found]) <= 0.99
 
 
+# --- families of comparisons -------------------------------------------------------------------------------------
+
+
+def families(of: tuple[int, int]) -> st.SearchStrategy[Pairs]:
+    return st.lists(paired_runs(of), min_size=1, max_size=5)
+
+
+@few
+@given(sides.flatmap(families), st.randoms(use_true_random=False))
+def test_a_family_is_corrected_whatever_its_order(family: Pairs, random: Random) -> None:
+    found = holm_intervals(family)
+    for (ours, others), one in zip(family, found, strict=True):
+        alone = difference_interval(ours, others)
+        assert one.estimate == alone.estimate
+        assert one.low <= alone.low <= alone.high <= one.high
+        assert 0 < one.p <= one.adjusted <= min(1, len(family) * one.p)
+        assert (one.low > 0 or one.high < 0) == (one.adjusted <= 0.05)
+        assert all(one.adjusted <= other.adjusted for other in found if one.p <= other.p)
+        assert all(
+            one.adjusted < other.adjusted or other.adjusted in (one.adjusted, 1) for other in found if one.p < other.p
+        )
+    order = random.sample(range(len(family)), len(family))
+    assert holm_intervals([family[i] for i in order]) == [found[i] for i in order]
+
+
+@few
+@given(sides.flatmap(paired_runs))
+def test_a_family_of_one_is_not_corrected(pair: tuple[FloatArray, FloatArray]) -> None:
+    (found,) = holm_intervals([pair])
+    assert Interval(found.estimate, found.low, found.high) == difference_interval(*pair)
+    assert found.adjusted == found.p
+    assert holm_intervals([]) == []
+
+
+def textbook(p: list[float]) -> tuple[list[float], list[float]]:
+    """Holm's adjusted p-values, and the levels at which the steps of his procedure test."""
+    adjusted, alphas, most, going, tested = [0.0] * len(p), [0.0] * len(p), 0.0, True, 0.0
+    for j, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        most = max(most, min(1.0, (len(p) - j) * p[i]))
+        adjusted[i] = most
+        if going:
+            tested = 0.05 / (len(p) - j)
+        going = going and p[i] <= tested
+        alphas[i] = tested
+    return adjusted, alphas
+
+
+def test_holms_procedure_is_that_of_the_textbook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With p-values and ends that the plain bootstrap finds too, of differences from clear ones to none."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 20_000)
+    rng = np.random.default_rng(9)
+    ours = effects(rng, 2, 5, 7, 0.3)
+    family = []
+    for gain in (0.0, -9.0, 5.0, 7.0, 1.0, 3.4):
+        others = effects(rng, 1, 5, 7, 0.3)
+        family.append((ours, others - others.mean() + ours.mean() - gain))
+    found = holm_intervals(family)
+    adjusted, alphas = textbook([one.p for one in found])
+    assert [one.adjusted for one in found] == pytest.approx(adjusted)
+    assert 2 <= sum(p <= 0.05 for p in adjusted) < sum(one.p <= 0.05 for one in found)
+    for (x, y), one, alpha in zip(family, found, alphas, strict=True):
+        samples = np.array([a.mean() - b.mean() for a, b in plain(x, y, 8000)])
+        p = 2 * min((samples <= 0).mean(), (samples >= 0).mean())
+        assert one.p == pytest.approx(p, abs=4 * (p / 8000) ** 0.5 + 0.001)
+        ends = np.quantile(samples, (alpha / 2, 1 - alpha / 2))
+        assert (one.low, one.high) == pytest.approx(tuple(ends), abs=0.1 * (ends[1] - ends[0]))
+
+
+def test_equal_tables_are_not_told_apart() -> None:
+    """A difference of rounding would have one sign in all samples."""
+    table = np.full((1, 3, 7), 0.1)
+    (found,) = holm_intervals([(np.repeat(table, 10, axis=0), table)])
+    assert (found.low, found.high, found.p) == (0, 0, 1)
+
+
+def test_a_family_of_no_differences_rarely_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In at most 5% of families of five; without a correction, in about three times as many."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 1000)
+    rng = np.random.default_rng(12)
+    adjusted, p = [], []
+    for _ in range(250):
+        luck = rng.normal(scale=12**0.5, size=(12, 1))  # of the drawings, the same to all agents
+        ours = luck + effects(rng, 12, 12, 40, 0.3)
+        found = holm_intervals([(ours, luck + effects(rng, 1, 12, 40, 0.3)) for _ in range(5)])
+        adjusted.append(min(one.adjusted for one in found))
+        p.append(min(one.p for one in found))
+    assert np.mean(np.array(adjusted) <= 0.05) <= 0.05 + 3 * (0.05 * 0.95 / 250) ** 0.5
+    assert np.mean(np.array(p) <= 0.05) > 0.1
+
+
+def test_results_compare_an_agent_with_the_others_as_a_family() -> None:
+    rng = np.random.default_rng(13)
+    records = [
+        record(agent, "", n, s, rng.normal(scale=0.1) + gain)
+        for agent, gain in (("a", 0.0), ("ours", 0.2), ("b", 0.2))
+        for n in range(6)
+        for s in (1, 2)
+    ]
+    rng.shuffle(records)
+    results = Results(records, {})
+    found = results.differences("ours", ["b", "a"], "value")
+    assert list(found) == ["b", "a"]
+    assert list(found.values()) == holm_intervals(
+        [(results.table("ours", "value"), results.table(other, "value")) for other in "ba"]
+    )
+    assert found["a"].adjusted < 0.05 < found["b"].adjusted
+
+
 # --- quality against images, regret, attributes ------------------------------------------------------------------
 
 
@@ -250,8 +451,6 @@ def test_the_gain_is_that_of_the_last_point_at_or_below() -> None:
     assert results.gain_at("a", 4).tolist() == [[[0, 0]]]
     assert results.gain_at("a", 5).tolist() == [[[0.5, 0]]]
     assert results.gain_at("a", np.array([0, 9, 10, 99]))[0, 0, 0].tolist() == [0, 0.5, 0.3, 0.3]
-    assert results.area("a", 10).estimate == pytest.approx((0.5 * 5) / 10 / 2)
-    assert results.area("a", 20).estimate == pytest.approx((0.5 * 5 + 0.3 * 10) / 20 / 2)
 
 
 def test_the_gain_counts_what_stop_chose() -> None:
@@ -261,29 +460,12 @@ def test_the_gain_counts_what_stop_chose() -> None:
     assert Results([stopped], {}).gain_at("a", 5).item() == 0.7
 
 
-def test_images_to_reach_by_hand() -> None:
-    results = Results([episode("a", "", 0, 1, [0.2, 0.1, 0.6]), episode("a", "", 1, 1, [0.4])], {})
-    found = [images_to_reach(results, "a", target) for target in (-1.0, 0.0, 0.25, 0.3, 0.45, 0.5, 0.51)]
-    assert found == [0, 0, 5, 5, 15, 15, None]
-
-
-@few
-@given(st.lists(st.lists(st.floats(-1, 1), max_size=5), min_size=1, max_size=4), st.floats(-1, 1), st.floats(-1, 1))
-def test_more_takes_no_fewer_images(gains: list[list[float]], one: float, other: float) -> None:
-    results = Results([episode("a", "", n, 1, g) for n, g in enumerate(gains)], {})
-    less, more = (images_to_reach(results, "a", target) for target in sorted((one, other)))
-    if more is not None:
-        assert less is not None
-        assert less <= more
-        assert results.gain_at("a", more).mean() >= max(one, other) - 1e-11  # of sums in any order
-
-
 def test_a_played_curve_ends_at_the_held_out_gain_of_the_label(stack: Stack) -> None:
     """The label's value on reward images less the first one's: not what the agent's own images promised."""
     neurons = [f"layer4:{n}" for n in range(4)]
     played = list(rollout(make_agent("patience:4"), [(neuron, 1) for neuron in neurons], stack=stack))
     envs: Any = gym.make_vec("dnr_env:DnR/Refine-v0", num_envs=4, stack=stack, neurons="all")
-    envs.reset(seed=0, options={"each": [{"neuron": neuron} for neuron in neurons]})
+    envs.reset(seed=0, options={"each": [{"neuron": neuron, "block": 1} for neuron in neurons]})
     value, rows = envs.unwrapped.refinement.value, np.arange(4)
     gains = value(rows, [e.label for e in played]) - value(rows, [e.first_label for e in played])
     envs.close()
@@ -392,14 +574,15 @@ def test_plots_are_900_pixels_wide_whatever_the_agents(tmp_path: Path) -> None:
     for names in (["ppo"], [f"a-long-name-of-a-loop:{i}@informed" for i in range(32)]):
         rng = np.random.default_rng(0)
         records = [
-            {**episode(name, "", n, 1, rng.normal(size=3).tolist()), "return": float(rng.normal())}
+            {**episode(name, "", n, 1, rng.normal(size=3).tolist()), "net": float(rng.normal()), "images": 5.0 * n}
             for name in names
             for n in range(2)
         ]
         results = Results(records, {})
         plot_curves(results, tmp_path / "curves.png")
         plot_profiles(results, tmp_path / "profiles.png")
-        plot_differences(results, results.reference, results.agents, tmp_path / "differences.png")
+        plot_quality(results, tmp_path / "quality.png")
+        plot_differences(results, results.reference, results.others, tmp_path / "differences.png")
         for path in tmp_path.iterdir():
             with Image.open(path) as image:
                 assert image.width == 900

@@ -14,34 +14,35 @@ import tyro
 
 import evaluate
 import train
-from agents.learned import LearnedAgent, members
+from agents.learned import LearnedAgent
 from dnr_env import DnRError, Rules
 from dnr_env.files import append_lines
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
+import sceptic  # noqa: E402
 import study  # noqa: E402
 import study_report  # noqa: E402
 
 OPTIONS = study.Options(out=Path("out"), seeds=2, variant_seeds=1, episodes=4)
 CHOSEN = [agents[0] for agents in study.TUNED.values()]
+RULES = ["until:lower:0.5:1:5@informed", "until:score:0.5:1:5@informed"]
 
 
 def test_every_training_is_one_that_train_would_take() -> None:
     steps = study.trainings(OPTIONS)
-    assert len(steps) == 2 + len(study.VARIANTS) + len(study.SEARCH)
+    assert len(steps) == 2 + len(study.VARIANTS)
     assert len({step.name for step in steps}) == len(steps)
     for step in steps:
         options = tyro.cli(train.Options, args=step.arguments)
         train.check(options)
         assert options.mutator == "informed"
         assert len(options.seeds) == 1
-        wanted = 0 if "cloned-0" in step.name else OPTIONS.steps if "policy" in step.name else OPTIONS.variant_steps
-        assert options.steps == wanted
+        assert options.steps == (OPTIONS.steps if "policy" in step.name else OPTIONS.variant_steps)
 
 
 def test_every_comparison_is_one_that_evaluate_would_take() -> None:
-    for step in study.evaluations(OPTIONS, CHOSEN):
+    for step in study.evaluations(OPTIONS, CHOSEN, RULES):
         command, *arguments = step.arguments
         assert command == "compare"
         options = tyro.cli(evaluate.Compare, args=arguments)
@@ -49,7 +50,20 @@ def test_every_comparison_is_one_that_evaluate_would_take() -> None:
         loops = [agent for agent in options.agents if "runs" not in agent]
         assert len(evaluate.contestants(loops)) == len(loops) if loops else True
         Rules(score=options.score, budget=options.budget, image_cost=options.image_cost)
-        assert options.seeds == tuple(range(1, len(options.seeds) + 1))
+        first = OPTIONS.episodes + 1  # tuning has seen the drawings of those before
+        assert options.seeds == tuple(range(first, first + len(options.seeds)))
+
+
+def test_the_rules_of_the_sceptic_are_tuned_on_the_neurons_that_loops_are(tmp_path: Path) -> None:
+    step = study.simple_rules(replace(OPTIONS, out=tmp_path))
+    options = tyro.cli(sceptic.Options, args=step.arguments)
+    assert options.validation == study.split("validation")
+    assert (options.seeds, options.against) == (OPTIONS.episodes, ())
+    options.out.mkdir()
+    (options.out / "rules.json").write_text(json.dumps([{"agent": rule, "gain": 0.5} for rule in RULES]))
+    assert study.read_rules(tmp_path) == RULES
+    everybody = study.evaluations(OPTIONS, CHOSEN, RULES)[0].arguments
+    assert set(RULES) <= set(everybody)
 
 
 def test_a_step_runs_once_and_again_when_it_changes(tmp_path: Path) -> None:
@@ -92,7 +106,7 @@ def test_a_comparison_runs_again_when_a_policy_is_another(tmp_path: Path) -> Non
         study.run(options, step, lock)
     assert mark.read_text() == "x"
     fingerprint = LearnedAgent.load(tmp_path / "run" / "seed-1").fingerprint
-    old = {"agent": "run", "member": "seed-1", "policy": fingerprint, "neuron": "layer4:1", "seed": 1, "return": 0.5}
+    old = {"agent": "run", "member": "seed-1", "policy": fingerprint, "neuron": "layer4:1", "seed": 1, "net": 0.5}
     append_lines(tmp_path / "one" / "results.jsonl", [old])
     assert step.comparison
     assert len(step.comparison.records()) == 1
@@ -145,16 +159,16 @@ step = subprocess.Popen([sys.executable, {str(sleeper)!r}], stdin=0, pass_fds=[l
     study.take_lock(tmp_path)
 
 
-def test_loops_are_chosen_by_their_mean_return(tmp_path: Path) -> None:
+def test_loops_are_chosen_by_their_mean_net_value(tmp_path: Path) -> None:
     best = {family: agents[-1] for family, agents in study.TUNED.items()}
     records = [
-        {"agent": agent, "return": 1.0 if agent == best[family] else 0.1 * i}
+        {"agent": agent, "net": 1.0 if agent == best[family] else 0.1 * i}
         for family, agents in study.TUNED.items()
         for agent in agents
         for i in range(3)
     ]
     rest = {"member": "", "policy": "", "neuron": "layer4:1", "seed": 1}
-    other = [{"agent": "line:1@informed", **rest, "seed": 2, "return": 9.0}]  # of a seed that is not asked for
+    other = [{"agent": "rounds:1@informed", **rest, "seed": 2, "net": 9.0}]  # of a seed that is not asked for
     append_lines(tmp_path / "results.jsonl", [*({**rest, **record} for record in records), *other])
     every = tuple(agent for agents in study.TUNED.values() for agent in agents)
     assert study.choose(study.Comparison(tmp_path, every, (1,))) == list(best.values())
@@ -201,21 +215,14 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         found[name] = study_report.Comparison(out / name, agents, (1, 2)).read()
 
-    agents = ("stop", "halving:10", "line:1@informed", "clip-dissect", "linear", "oracle", policy)
+    agents = ("stop", "halving:10", "rounds:1@informed", "clip-dissect", "promise", "oracle", policy)
     compare("test", agents)
-    for name, price in (("planted", 0.0005), ("planted-free", 0.0)):
-        compare(f"transfer-{name}", agents, score="grounded_k", neurons="planted:3,planted:7", image_cost=price)
-    compare("score-auc", ("line:1@informed",), score="auc")
-    for name in ("variants", "with-user", "unpaired"):
+    compare("sceptic", ("promise", *RULES, policy))
+    compare("transfer-planted", agents, neurons="planted:3,planted:7")
+    compare("score-auc", ("rounds:1@informed",), score="auc")
+    for name in ("variants", "with-user"):
         compare(name, ("stop", policy))
-    study_report.write_report(
-        found,
-        out / "report",
-        ("planted", "planted-free"),
-        ["line:1@informed"],
-        "seed-1",
-        {"as-it-is": members(out / "runs" / "policy")},
-    )
+    study_report.write_report(found, out / "report", ("planted",), ["rounds:1@informed"], "seed-1")
     (out / "grades.json").write_text(json.dumps(study_report.graded(found, "seed-1")))
     return out
 
@@ -232,59 +239,61 @@ def test_tables_say_what_the_records_say(outcome: Path) -> None:
     records = [json.loads(line) for line in (outcome / "test" / "results.jsonl").read_text().splitlines()]
     table = rows(outcome / "report" / "test.md")
     assert table.keys() == {r["agent"] for r in records} | {"learned"}
-    for agent in ("stop", "linear", "policy"):
-        returns = [r["return"] for r in records if r["agent"] == agent]
-        assert table[agent]["return"].startswith(f"{sum(returns) / len(returns):.4f} [")
-    assert table["linear"]["all images billed"] == table["linear"]["return"].split()[0]  # it draws none
-    first = [r["images"] for r in records if r["agent"] == "stop"]
-    assert float(table["stop"]["all images billed"]) == pytest.approx(-0.0005 * sum(first) / len(first), abs=1e-4)
-    shipped = [r["return"] for r in records if r["member"] == "seed-1"]
-    assert table["learned"]["return"].startswith(f"{sum(shipped) / len(shipped):.4f} [")
+
+    def mean(key: str, agent: str) -> float:
+        values = [r[key] for r in records if r["agent"] == agent]
+        return float(sum(values) / len(values))
+
+    for agent in table.keys() - {"learned"}:
+        assert table[agent]["net value"].startswith(f"{mean('net', agent):.4f} [")
+        assert table[agent]["images drawn"] == f"{mean('images', agent):.1f}"
+        bill = mean("value", agent) - 0.0005 * mean("images", agent)
+        assert mean("net", agent) == pytest.approx(bill)  # every image of the search, the first ones too
+        evaluation = mean("reward_images", agent) + 50
+        assert table[agent]["images of reward and judge"] == f"{evaluation:.0f}"
+    assert table["promise"]["images drawn"] == "0.0"
+    assert float(table["stop"]["images drawn"]) > 0
+    shipped = [r["net"] for r in records if r["member"] == "seed-1"]
+    assert table["learned"]["net value"].startswith(f"{sum(shipped) / len(shipped):.4f} [")
     apart = rows(outcome / "report" / "differences.md")
     assert apart.keys() == table.keys() - {"policy", "learned"}
-    mean = {
-        agent: sum(r["return"] for r in records if r["agent"] == agent)
-        / len([r for r in records if r["agent"] == agent])
-        for agent in table.keys() - {"learned"}
-    }
     for agent, row in apart.items():
-        assert row["return"].startswith(f"{mean['policy'] - mean[agent]:.4f} [")
-    drawn = rows(outcome / "report" / "images.md")
-    assert drawn.keys() == {"line:1@informed", "policy", "learned"}
-    assert drawn["line:1@informed"]["images drawn"] == "5.0"
-    assert rows(outcome / "report" / "bound.md")["halving:10"]["images, initial ones included"] == "50.0"
+        assert row["net value"].startswith(f"{mean('net', 'policy') - mean('net', agent):.4f} [")
+    assert f"Holm-corrected for {len(apart)} comparisons" in (outcome / "report" / "differences.md").read_text()
+    assert rows(outcome / "report" / "differences-promise.md").keys() == table.keys() - {"promise", "learned"}
+    assert rows(outcome / "report" / "sceptic.md").keys() == {"promise", *RULES}
+    first = mean("images", "stop")
+    assert float(rows(outcome / "report" / "bound.md")["halving:10"]["images drawn"]) == pytest.approx(first + 10)
     other = rows(outcome / "report" / "variants.md")["stop"]
     variants = [json.loads(line) for line in (outcome / "variants" / "results.jsonl").read_text().splitlines()]
-    returns = [r["return"] for r in variants if r["agent"] == "policy"]
-    assert float(other["return less `policy`"].split()[0]) == pytest.approx(-sum(returns) / len(returns), abs=1e-4)
-    for name in ("attributes", "attributes-free"):
-        named = rows(outcome / "report" / f"{name}.md")
-        assert named["policy"]["`policy` less it"] == "" == named["learned"]["`learned` less it"]
-        assert named["line:1@informed"]["images"] == "5.0"
+    nets = {a: [r["net"] for r in variants if r["agent"] == a] for a in ("stop", "policy")}
+    difference = sum(nets["stop"]) / len(nets["stop"]) - sum(nets["policy"]) / len(nets["policy"])
+    assert float(other["net value less `policy`"].split()[0]) == pytest.approx(difference, abs=1e-4)
+    named = rows(outcome / "report" / "attributes.md")
+    assert named["policy"]["`policy` less it"] == "" == named["learned"]["`learned` less it"]
+    assert named["promise"]["images drawn"] == "0.0"
     assert rows(outcome / "report" / "scores.md").keys() == {"auc"}
-    found = rows(outcome / "report" / "settings.md")["as-it-is"]
-    assert (found["learning rate"], found["trainings"], found["validation return"]) == ("0.001", "2", "0.1500")
 
 
-def test_a_setting_holds_if_the_policy_is_above_all_but_the_oracle(outcome: Path) -> None:
-    returns = {agent: float(row["planted"]) for agent, row in rows(outcome / "report" / "everywhere.md").items()}
-    others = max(value for agent, value in returns.items() if agent not in ("policy", "oracle"))
+def test_transfer_names_the_best_other_in_hindsight(outcome: Path) -> None:
+    nets = {agent: float(row["planted"]) for agent, row in rows(outcome / "report" / "everywhere.md").items()}
     row = rows(outcome / "report" / "transfer.md")["planted"]
-    assert row["above all"] == ("yes" if returns["policy"] > others else "no")
-    rival = returns["policy"] - returns["line:1@informed"]
-    assert float(row["`policy` less `line:1@informed`"].split()[0]) == pytest.approx(rival, abs=2e-4)
-    assert rows(outcome / "report" / "transfer-shipped.md").keys() == {"planted", "planted-free"}
+    others = {agent: net for agent, net in nets.items() if agent not in ("policy", "oracle", "promise")}
+    best = max(others.values())
+    assert others[row["best other in hindsight"].split()[0]] == best
+    for less, rival in (("`policy` less it", best), ("`policy` less `promise`", nets["promise"])):
+        assert float(row[less].split()[0]) == pytest.approx(nets["policy"] - rival, abs=2e-4)
+    assert rows(outcome / "report" / "transfer-shipped.md").keys() == {"planted"}
 
 
 def test_the_card_says_what_the_tables_say(outcome: Path) -> None:
     grades = json.loads((outcome / "grades.json").read_text())
-    shown = rows(outcome / "report" / "test.md")["learned"]["return"]
-    assert shown == "{:.4f} [{:.4f}, {:.4f}]".format(*grades["test neurons"]["return"])
-    for name, table in (("F1", "attributes"), ("F1 at a price of 0", "attributes-free")):
-        f1 = rows(outcome / "report" / f"{table}.md")["learned"]["F1"]
-        assert f1.startswith(f"{grades['planted neurons, grounded_k'][name][0]:.3f} [")
+    shown = rows(outcome / "report" / "test.md")["learned"]["net value"]
+    assert shown == "{:.4f} [{:.4f}, {:.4f}]".format(*grades["test neurons"]["net value"])
+    f1 = rows(outcome / "report" / "attributes.md")["learned"]["F1"]
+    assert f1.startswith(f"{grades['planted neurons']['F1'][0]:.3f} [")
 
 
 def test_the_report_has_its_plots(outcome: Path) -> None:
-    for name in ("differences", "profiles", "images"):
+    for name in ("differences", "profiles", "quality"):
         assert (outcome / "report" / f"{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -311,7 +311,7 @@ def test_writer_over_http_asks_nothing_twice(tmp_path: Path) -> None:
 def trials(prefix: str = "thing") -> list[Trial]:
     """Nine concepts with three images each, the later the better; one image has no activation."""
     rows = [np.array([i, i + 0.5, np.nan if i == 4 else -i], np.float32) for i in range(9)]
-    return [Trial(f"{prefix} {i}", 0.5 + i / 20, 0.01, row) for i, row in enumerate(rows)]
+    return [Trial(f"{prefix} {i}", 0.5 + i / 20, 0.01, row, np.arange(3)) for i, row in enumerate(rows)]
 
 
 def batch_of(concepts: Sequence[str], histories: Sequence[list[Trial]] | None = None, seed: int = 0) -> MutationBatch:
@@ -404,18 +404,18 @@ class Letters:
 def test_vocabulary_mutator_prefers_what_is_near_and_untried() -> None:
     words = [chr(ord("a") + i) * 3 for i in range(26)]
     mutator = VocabularyMutator(lambda: words, Letters())
-    batch = batch_of(["mmm"] * 300, [[Trial("nnn", 0.5, 0.1, np.zeros(1))]] * 300)
+    batch = batch_of(["mmm"] * 300, [[Trial("nnn", 0.5, 0.1, np.zeros(1), np.zeros(1, int))]] * 300)
     chosen = [suggestion.concept for suggestion in mutator.mutate(batch)]
     assert not {"mmm", "nnn"} & set(chosen)
     assert len(set(chosen)) > 3
     assert np.mean([abs(ord(word[0]) - ord("m")) <= 4 for word in chosen]) > 0.8
-    alone = batch_of(["mmm"], [[Trial("nnn", 0.5, 0.1, np.zeros(1))]])
+    alone = batch_of(["mmm"], [[Trial("nnn", 0.5, 0.1, np.zeros(1), np.zeros(1, int))]])
     assert mutator.mutate(alone)[0].concept == chosen[0]
 
 
 @pytest.mark.parametrize("words", [[], ["mmm"], ["mmm", "nnn"]])
 def test_vocabulary_mutator_runs_out(words: list[str]) -> None:
-    batch = batch_of(["mmm"], [[Trial("nnn", 0.5, 0.1, np.zeros(1))]])
+    batch = batch_of(["mmm"], [[Trial("nnn", 0.5, 0.1, np.zeros(1), np.zeros(1, int))]])
     assert VocabularyMutator(lambda: words, Letters()).mutate(batch) == [("mmm", Usage())]
 
 

@@ -66,10 +66,10 @@ def propose(stack: Stack, neurons: Sequence[int], count: int) -> list[Proposal]:
     absent = [neuron for neuron in keys if neuron not in found]
     if absent:
         stack.preflight()
-        excerpts = _excerpts(stack, absent)
-        captions = [[excerpt.caption for excerpt in part] for part in excerpts]
+        described = excerpts(stack, absent)
+        captions = [[excerpt.caption for excerpt in part] for part in described]
         summaries = stack.writer.summarise(captions, count, [_rng(stack, neuron) for neuron in absent])
-        for neuron, part, summary in zip(absent, excerpts, summaries, strict=True):
+        for neuron, part, summary in zip(absent, described, summaries, strict=True):
             found[neuron] = Proposal(_concepts(stack, neuron, summary, part)[:count], part, summary.usage)
         if stack.lab.store:
             stack.lab.store.put_many({keys[neuron]: json.dumps(found[neuron]).encode() for neuron in absent})
@@ -109,8 +109,8 @@ def _rng(stack: Stack, neuron: int) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.sha256(f"propose {name}".encode()).digest()[:8], "big"))
 
 
-def _excerpts(stack: Stack, neurons: Sequence[int]) -> list[list[Excerpt]]:
-    """The excerpts of each neuron, captioned in batches."""
+def excerpts(stack: Stack, neurons: Sequence[int]) -> list[list[Excerpt]]:
+    """The excerpts of each neuron, strongest first, captioned in batches."""
     found = []
     for start in range(0, len(neurons), _TOGETHER):
         cuts = [_cuts(stack, neuron) for neuron in neurons[start : start + _TOGETHER]]

@@ -101,7 +101,9 @@ class Trial(NamedTuple):
     score: float
     error: float
     activations: FloatArray
-    """(images,) normalised; image i has seed i of the search."""
+    """(images,) normalised."""
+    seeds: IntArray
+    """(images,) the images' seeds."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 
 import numpy as np
@@ -11,7 +11,7 @@ from dnr_env.describe.vocabulary import Vocabulary
 from dnr_env.models import MutationBatch, Suggestion
 from dnr_env.models.posterior import sample_weights
 from dnr_env.scores import excitement, promise
-from dnr_env.types import FloatArray
+from dnr_env.types import FloatArray, IntArray
 
 
 class InformedMutator:
@@ -34,6 +34,7 @@ class InformedMutator:
         self.words = words
         self.prior = prior
         self._targets: dict[int, tuple[FloatArray, float, float]] = {}
+        self._means: dict[int, FloatArray] = {}
 
     @cached_property
     def _images(self) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -42,6 +43,18 @@ class InformedMutator:
         mean = embeddings.mean(axis=0)
         centred = embeddings - mean
         return mean, centred, centred.T @ centred + self.prior * np.eye(len(mean))
+
+    def foretell(self, concepts: Sequence[str], neurons: IntArray, score: str) -> FloatArray:
+        """See `dnr_env.stacks.Stack.foretell`; excitements of one neuron are right but for a constant."""
+        texts = self.words().embedder.embed_texts(concepts)
+        excited = (texts.astype(np.float64) * np.stack([self._mean_weights(int(n)) for n in neurons])).sum(axis=1)
+        return promise(score, excited, lambda: self.words().probe.simulation(texts, neurons))
+
+    def _mean_weights(self, neuron: int) -> FloatArray:
+        """(dim,) the posterior mean by the probe images alone."""
+        if neuron not in self._means:
+            self._means[neuron] = np.linalg.solve(self._images[2], self._target(neuron)[0])
+        return self._means[neuron]
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """(b) words, none of them tried; the concept itself where all were."""

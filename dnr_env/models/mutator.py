@@ -13,7 +13,7 @@ from dnr_env.models.asker import Answer, Asker, Question
 from dnr_env.types import FloatArray
 
 Look = Callable[[Sequence[tuple[str, int]]], list[str]]
-"""(concept, image of the search) pairs to captions, one each."""
+"""(concept, seed) pairs to captions of the images, one each."""
 
 _BEST, _WORST, _IMAGES, _TRIED = 5, 3, 4, 100
 _SAMPLES = 4  # answers to one question among which the episodes draw
@@ -91,16 +91,16 @@ class LanguageMutator:
 
 
 def _extremes(history: Sequence[Trial]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    """The most and the least exciting images, most extreme first, as (concept, image)."""
+    """The most and the least exciting images, most extreme first, as (concept, seed)."""
     images = [
-        (float(activation), trial.concept, i)
+        (float(activation), trial.concept, seed)
         for trial in history
-        for i, activation in enumerate(trial.activations)
+        for activation, seed in zip(trial.activations, trial.seeds.tolist(), strict=True)
         if np.isfinite(activation)
     ]
     images.sort(key=lambda image: image[0])
     few = min(_IMAGES, len(images) // 2)
-    pairs = [(concept, i) for _, concept, i in images]
+    pairs = [(concept, seed) for _, concept, seed in images]
     return pairs[len(pairs) - few :][::-1], pairs[:few]
 
 

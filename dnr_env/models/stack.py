@@ -151,8 +151,9 @@ def model_stack(spec: str, config: StackConfig) -> Stack:
             chat.ready()
 
     writer: Writer = CaptionsAsConcepts()
+    informed = InformedMutator(lambda: stack.words)
     mutators: dict[str, Mutator] = {
-        "informed": InformedMutator(lambda: stack.words),
+        "informed": informed,
         "vocabulary": VocabularyMutator(vocabulary, embedder),
     }
     chat = make_chat(config.writer, store, config.device) if config.writer else None
@@ -173,6 +174,7 @@ def model_stack(spec: str, config: StackConfig) -> Stack:
         normalise=normalise_phrase,
         vocabulary=vocabulary,
         measure_probe=measure_probe,
+        foretell=informed.foretell,
         preflight=preflight,
         heat=target.heat if config.probe.crops else None,
         corruptions=config.probe.corruptions,

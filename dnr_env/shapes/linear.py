@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -62,16 +62,41 @@ class LinearMutator:
         return {text: place for place, text in enumerate(texts)}, np.where(values == OPEN, len(VALUES), values)
 
     @cached_property
+    def _excited(self) -> FloatArray:
+        """(neurons, images) what the real images excite."""
+        probe = self.words().probe
+        neurons = np.arange(probe.activations.shape[1])
+        return excitement(probe.normalise(probe.real(neurons), neurons).astype(np.float64))
+
+    @cached_property
+    def _usual(self) -> FloatArray:
+        """(neurons,) its mean: what a picture excites that shows each word by chance."""
+        usual: FloatArray = self._excited.mean(axis=1)
+        return usual
+
+    @cached_property
     def _known(self) -> tuple[FloatArray, FloatArray, FloatArray, int]:
         """Of the real images: precision (words, words), targets (neurons, words), squares (neurons,), their number."""
-        probe = self.words().probe
-        embeddings = probe.embeddings.astype(np.float64)
+        embeddings = self.words().probe.embeddings.astype(np.float64)
         words = embeddings[:, :-1] * (0.5 / embeddings[:, -1:])
         words -= words.mean(axis=0)
-        neurons = np.arange(probe.activations.shape[1])
-        excited = excitement(probe.normalise(probe.real(neurons), neurons).astype(np.float64))
-        excited -= excited.mean(axis=1, keepdims=True)
+        excited = self._excited - self._usual[:, None]
         return words.T @ words, excited @ words, np.square(excited).sum(axis=1), len(words)
+
+    @cached_property
+    def _effects(self) -> FloatArray:
+        """(neurons, values + 1) each value's effect by the real images alone, posterior means; 0 for an open family."""
+        precision, targets, _, _ = self._known
+        weights = np.linalg.solve(precision + self.prior * np.eye(len(precision)), targets.T).T
+        return np.concatenate([weights @ _MEANS.T, np.zeros((len(weights), 1))], axis=1)
+
+    def foretell(self, concepts: Sequence[str], neurons: IntArray, score: str) -> FloatArray:
+        """See `dnr_env.stacks.Stack.foretell`."""
+        values = np.array([values_of(concept) for concept in concepts])
+        values = np.where(values == OPEN, len(VALUES), values)
+        excited = self._usual[neurons] + self._effects[neurons[:, None], values].sum(axis=1)
+        words = self.words()
+        return promise(score, excited, lambda: words.probe.simulation(words.embedder.embed_texts(concepts), neurons))
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """(b) concepts of the vocabulary, none of them tried."""

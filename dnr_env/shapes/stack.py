@@ -30,6 +30,7 @@ def shapes_stack(name: str) -> Stack:
     faithful = Renderer()
     drawing = Renderer(0.2 if name == "shapes-unfaithful" else 0.0, paired=name != "shapes-unpaired")
     lab = Lab(drawing, reader, Store(cache_dir() / "store.sqlite"))
+    informed = LinearMutator(lambda: stack.words, informed=True)
     withheld = lexicon.WITHHELD if name == "shapes-withheld" else frozenset()
 
     def measure_probe(lab: Lab, corruption: str | None) -> Probe:
@@ -54,12 +55,13 @@ def shapes_stack(name: str) -> Stack:
             "evidence": language.EvidenceMutator(withheld),
             "random": language.RandomMutator(withheld),
             "linear": LinearMutator(lambda: stack.words),
-            "informed": LinearMutator(lambda: stack.words, informed=True),
+            "informed": informed,
         },
         normalise=normalise,
         passed_over=passed_over,
         vocabulary=lambda: lexicon.vocabulary(withheld),
         measure_probe=measure_probe,
+        foretell=informed.foretell,
         truth=reader.formula,
         optimum=lambda score: optimum(name, score),
     )
