@@ -30,7 +30,7 @@ from agents.plan import plan
 from dnr_env import DnRError, Rules, __version__, load_stack
 from dnr_env.files import make_folder, read_settings, write_atomically
 from dnr_env.neurons import select
-from dnr_env.seeds import block_of
+from dnr_env.seeds import BLOCKS, block_of
 from dnr_env.stacks import Stack
 from dnr_env.users import user_source
 
@@ -158,7 +158,10 @@ def usable(option: str, seeds: Sequence[int]) -> tuple[int, ...]:
         raise DnRError(f"{option}: none was given; 1 2 will do")
     if min(seeds) < 0:
         raise DnRError(f"{option}: {min(seeds)} is no seed; 0 or more will do")
-    return tuple(dict.fromkeys(seeds))
+    distinct = tuple(dict.fromkeys(seeds))
+    if len({block_of(seed) for seed in distinct}) < len(distinct):
+        raise DnRError(f"{option}: two of them draw the same images; seeds must differ modulo {BLOCKS}")
+    return distinct
 
 
 def settle(folder: Path, settings: dict[str, Any]) -> None:

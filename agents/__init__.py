@@ -29,11 +29,11 @@ def _learned() -> Agent:
     return LearnedAgent.load(_SHIPPED)
 
 
-def _whole(least: int, most: float = inf) -> Callable[[str], int]:
+def _whole(least: int, most: int = 999_999) -> Callable[[str], int]:
     """Reads a whole number between two others."""
 
     def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
+        if not text.isdecimal() or len(text) > 6 or not least <= int(text) <= most:
             raise ValueError(text)
         return int(text)
 

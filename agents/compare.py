@@ -15,7 +15,7 @@ from tqdm import tqdm
 from agents import make_agent
 from agents.base import Agent
 from agents.learned import members
-from agents.results import COLUMNS, DIFFERENCES, Record, Results, correction, differences, markdown, summary
+from agents.results import COLUMNS, DIFFERENCES, Record, Results, correction, differences, markdown, summary, unseen
 from agents.rollout import Episode, Job, rollout
 from dnr_env.episode import Rules
 from dnr_env.errors import DnRError, unknown
@@ -166,7 +166,7 @@ def write_outcome(results: Results, stack: Stack, which: str, rules: Rules, fold
     from agents.plots import plot_curves, plot_scores
 
     rows, apart = summary(results), differences(results)
-    headings, corrected = (f"{results.reference} less", *DIFFERENCES), correction(len(apart))
+    headings, corrected = (f"{results.reference} less", *DIFFERENCES), correction(len(apart)) + unseen(results)
     text = (
         f"{markdown(COLUMNS, rows)}\n\nPaired differences, {corrected} in each column:\n\n{markdown(headings, apart)}\n"
     )

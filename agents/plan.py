@@ -97,7 +97,7 @@ def _of(
     search = first + mutations * rules.images_per_measure
     if not agent.plays:
         candidates = first = mutations = search = 0
-    elif agent.name == "dnd":
+    elif agent.name.partition("@")[0] == "dnd":
         mutations, search = 0, min(candidates * max(10, rules.images_per_measure), first + rules.budget)
     asked = mutations if agent.env_options.get("mutator", "writer") == "writer" else 0  # the others ask nobody
     captioned = EXEMPLARS if candidates else 0

@@ -220,6 +220,16 @@ def correction(comparisons: int) -> str:
     return f"95% intervals, Holm-corrected for {comparisons} comparison{'' if comparisons == 1 else 's'}"
 
 
+def unseen(results: Results) -> str:
+    """What the intervals of a comparison cannot hold, for the end of a sentence; empty where nothing is lacking."""
+    lacking = [
+        name
+        for name, units in (("neurons", results.neurons), ("drawings", results.seeds))
+        if len(units) == 1  # a seed is a block of drawings
+    ]
+    return f" (of one neuron or seed: nothing of the luck of {' and '.join(lacking)} is in them)" if lacking else ""
+
+
 def shown(interval: Interval | None, digits: int = 4) -> str:
     """An interval as text; nothing for none."""
     if interval is None:

@@ -18,7 +18,7 @@ from agents.cloning import teacher_of
 from agents.compare import contestants, optimal_values, play
 from agents.labelling import label
 from agents.plan import plan
-from agents.results import Results
+from agents.results import Results, unseen
 from agents.rollout import rollout
 from agents.statistics import Interval
 from agents.until import SIGNALS
@@ -183,6 +183,8 @@ def test_a_shortlist_draws_what_real_images_promise(stack: Stack) -> None:
         ("blend:1:0.2", 45),
         ("until:score:9:0:4", 60),
         ("rounds:90", 140),
+        ("dnd", 50),
+        ("dnd@informed", 50),
     ],
 )
 def test_a_plan_bounds_what_is_drawn(spec: str, images: int) -> None:
@@ -242,6 +244,7 @@ def test_there_are_at_least_ten_rules() -> None:
         "until:score:0.5:1",
         "until:score:0.5:-1:5",
         "until:score:0.5:5:1",
+        f"until:score:0.5:1:{'9' * 400}",
     ):
         with pytest.raises(DnRError, match=r"must be written as until:score:0\.69:1:5"):
             make_agent(wrong)
@@ -306,6 +309,15 @@ def test_a_label_is_judged_on_the_block_of_its_seed(stack: Stack, tmp_path: Path
             stack, NEURONS[:2], [r["label"] for r in records], rules.score, rules.images_per_measure, blocks=[seed] * 2
         )
         assert [r["value"] for r in records] == [verdict.value for verdict in verdicts]
+
+
+def test_intervals_of_one_unit_say_what_they_lack() -> None:
+    def record(neuron: str, seed: int) -> dict[str, Any]:
+        return {"agent": "a", "member": "", "neuron": neuron, "seed": seed}
+
+    assert unseen(Results([record("n", 1), record("m", 1), record("n", 2), record("m", 2)], {})) == ""
+    assert "luck of drawings" in unseen(Results([record("n", 1), record("m", 1)], {}))
+    assert "luck of neurons and drawings" in unseen(Results([record("n", 1)], {}))
 
 
 def test_blocks_show_other_images_and_the_same_block_the_same() -> None:

@@ -459,6 +459,7 @@ BAD: dict[str, tuple[Callable[[], None], list[str], list[tuple[list[str], str]]]
             (["--agents"], "agents: none"),
             (["--seeds"], "seeds: none"),
             (["--seeds", "1", "-1"], "seeds: -1 is no seed"),
+            (["--seeds", "1", "1025"], "seeds: two of them draw the same images; seeds must differ modulo 1024"),
         ],
     ),
     "label": (
