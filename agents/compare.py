@@ -145,10 +145,10 @@ def _planted(stack: Stack, episode: Episode) -> dict[str, float | None]:
 
 
 def optimal_values(stack: Stack, neurons: Sequence[str], seeds: Sequence[int], rules: Rules) -> dict[str, FloatArray]:
-    """Each neuron's best concept, where it is known, as the judge values it on the blocks of seeds: (seeds,) arrays."""
+    """The judge's values of each neuron's best concept, where it is known: (seeds,), in ascending order of seeds."""
     best = stack.optimum(rules.score)
     known = [neuron for neuron in neurons if neuron in best]
-    cells = [(neuron, block_of(seed)) for neuron in known for seed in seeds]
+    cells = [(neuron, block_of(seed)) for neuron in known for seed in sorted(seeds)]
     verdicts = judge(
         stack,
         [neuron for neuron, _ in cells],

@@ -88,7 +88,7 @@ class LinearAgent(Agent):
         found = self._words(stack, neurons)
         if not self.joined:
             return found
-        return [[stack.normalise(", ".join(words)), *words] for words in found]
+        return [list(dict.fromkeys([stack.normalise(", ".join(words)), *words])) for words in found]
 
     def _words(self, stack: Stack, neurons: Sequence[str]) -> list[list[str]]:
         words, texts = list(stack.words.concepts), stack.words.embeddings.astype(np.float32)

@@ -223,11 +223,9 @@ def correction(comparisons: int) -> str:
 def unseen(results: Results) -> str:
     """What the intervals of a comparison cannot hold, for the end of a sentence; empty where nothing is lacking."""
     lacking = [
-        name
-        for name, units in (("neurons", results.neurons), ("drawings", results.seeds))
-        if len(units) == 1  # a seed is a block of drawings
+        name for name, units in (("neurons", results.neurons), ("blocks of drawings", results.seeds)) if len(units) == 1
     ]
-    return f" (of one neuron or seed: nothing of the luck of {' and '.join(lacking)} is in them)" if lacking else ""
+    return f" (without the variation between {' and between '.join(lacking)}, of which there is one)" if lacking else ""
 
 
 def shown(interval: Interval | None, digits: int = 4) -> str:
