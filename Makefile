@@ -4,7 +4,7 @@ PY := .venv/bin/python
 RUNS ?= runs
 RESULTS ?= results
 
-.PHONY: help demo test lint docs bench bench-gpu study publish
+.PHONY: help demo test test-oldest lint docs bench bench-gpu study publish
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,11 +16,17 @@ help:  ## Show what there is
 	@touch $@
 
 demo: .venv/ready  ## Train a policy, compare it with loops and baselines on unseen neurons, end with a table and a report
-	$(PY) train.py --mutator informed --stack shapes --image-cost 0.0005 --out $(RUNS)/demo --seeds 0 --steps 60000
-	$(PY) evaluate.py compare --agents stop dnd dnr dnr@informed rounds:1@informed clip-dissect:50:1:1 linear-joined promise oracle learned $(RUNS)/demo --neurons test --seeds 1 2 --out $(RESULTS)/demo
+	.venv/bin/dnr-train --mutator informed --stack shapes --image-cost 0.0005 --out $(RUNS)/demo --seeds 0 --steps 60000
+	.venv/bin/dnr compare --agents stop dnd dnr dnr@informed rounds:1@informed clip-dissect:50:1:1 linear-joined promise oracle learned $(RUNS)/demo --neurons test --seeds 1 2 --out $(RESULTS)/demo
 
 test: .venv/ready lint docs  ## Lint, types, docs and tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2
+
+test-oldest:  ## The tests with the oldest dependencies that are supported, in an environment of their own
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --upgrade pip
+	.venv-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[dev]'
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -n 2
 
 lint: .venv/ready  ## Format, lint and types
 	$(PY) -m ruff format --check .
@@ -36,9 +42,9 @@ bench: .venv/ready  ## Speeds, as ratios within one run
 bench-gpu: .venv/ready  ## Speed of the diffusion generator beside a plain loop, on a GPU
 	PYTHONPATH=. $(PY) benchmarks/generate.py
 
-study: .venv/ready  ## Repeat the study of docs/results.md: tune, train, compare, transfer, ablate (about 70 minutes on two cores)
+study: .venv/ready  ## Repeat the study of docs/explanation/results.md: tune, train, compare, transfer, ablate (about 70 minutes on two cores)
 	PYTHONPATH=. $(PY) benchmarks/study.py --out $(RESULTS)/study
 
 publish:  ## Put the tables and plots of the study into the documentation, and its policy into the package
 	cp $(RESULTS)/study/report/*.md $(RESULTS)/study/report/*.png docs/study/
-	cp $(RESULTS)/study/report/learned/* agents/policies/learned/
+	cp $(RESULTS)/study/report/learned/* agents/learned/shipped/

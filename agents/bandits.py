@@ -1,31 +1,32 @@
-"""Best-arm identification: which of the first candidates is best? Measures them, proposes nothing, takes one."""
+"""Best-arm identification: these agents measure the first candidates, propose nothing and choose the best one."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from agents.base import Agent, MeasuringAgent, Observation, column, dice, progress
-from agents.loops import SLOTS_ID
-from dnr_env.episode import Action
+from dnr_env.agents.base import Agent, MeasuringAgent, Observation, column, dice, progress
+from dnr_env.agents.loops import SLOTS_ID
+from dnr_env.env.rules import Action
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
 _SAMPLES = 1000
 
 
 class HalvingAgent(MeasuringAgent):
-    """Sequential halving: measures the candidates equally, drops the worse half, and again until one is left.
+    """Sequential halving: measures all candidates equally, drops the worse half, and repeats until one is left.
 
-    Each of the log2 of their number of rounds has an equal part of the images. The first measurement, which is free,
-    counts to the first round. Source: Karnin, Koren and Somekh 2013, "Almost Optimal Exploration in Multi-Armed
-    Bandits".
+    With n candidates there are log2(n) rounds, and each has an equal share of the images. The initial measurement,
+    which is free, counts towards the first round. Source: Karnin, Koren and Somekh 2013, "Almost Optimal Exploration in
+    Multi-Armed Bandits".
 
     Args:
-        images: how many to draw at most; None is all that the episode has but one measurement, since an episode that
-            has spent everything ends before it can choose.
+        images: The most images to draw. None uses the episode's budget except for one measurement, because an episode
+            ends before the agent can choose if the budget is spent.
     """
 
     env_id = SLOTS_ID
-    state_size = 4  # measurements of a survivor when the round began and when it ends, survivors, measurements left
+    mutates = False
+    state_size = 4  # measurements per survivor at the start and end of the round, survivors, measurements left
 
     def __init__(self, images: int | None = None) -> None:
         self.images = images
@@ -34,7 +35,7 @@ class HalvingAgent(MeasuringAgent):
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """KEEP one survivor after the other; STOP on the last."""
+        """KEEP the survivors in turn; STOP on the last one."""
         counts = np.rint(column(observation, "images")).astype(int)
         left = np.rint(100 * progress(observation, "budget_left")).astype(int)
         for row in np.flatnonzero(progress(observation, "steps_left") == 1).tolist():
@@ -46,19 +47,19 @@ class HalvingAgent(MeasuringAgent):
 
 
 def _round(start: int, survivors: int, left: int) -> tuple[int, int, int, int]:
-    """The round of so many survivors, of whom each has been measured `start` times: its part of what is left."""
+    """Plan a round in which each survivor has been measured `start` times, from the measurements left."""
     rounds = max(1, (survivors - 1).bit_length())
     each = left // (rounds * survivors)
     if start == 0:
-        each = max(1, each)  # everybody has been measured once
+        each = max(1, each)  # every candidate has been measured once
     return start, start + each, survivors, left - each * survivors
 
 
 def _next(counts: IntArray, memory: FloatArray) -> tuple[int, int]:
-    """Action and slot, by the slots' measurements; begins the next round in `memory` where one has ended.
+    """Choose action and slot from the number of measurements per slot, and start the next round when one has ended.
 
-    Slots are in the order of their scores, and who has dropped out is measured no more: of the slots that have not been
-    measured since the round began, the survivors are the first.
+    Slots are sorted by score, and a dropped candidate is not measured again. Therefore the survivors are the first of
+    the slots that have not been measured in this round.
     """
     while True:
         start, end, survivors, left = memory[:4].astype(int).tolist()
@@ -72,14 +73,18 @@ def _next(counts: IntArray, memory: FloatArray) -> tuple[int, int]:
 
 
 class LUCBAgent(Agent):
-    """Measures the leader and its strongest challenger until the bounds around their scores part.
+    """Measures the leader and its strongest challenger until their confidence bounds no longer overlap.
 
-    The challenger is the candidate with the highest upper bound; of the two, the less certain is measured. Bounds are
-    `width` standard errors off the score. Source: Kalyanakrishnan, Tewari, Auer and Stone 2012, "PAC Subset Selection
-    in Stochastic Multi-armed Bandits".
+    The challenger is the candidate with the highest upper bound. Of the two, the agent measures the one with the larger
+    standard error. Source: Kalyanakrishnan, Tewari, Auer and Stone 2012, "PAC Subset Selection in Stochastic
+    Multi-armed Bandits".
+
+    Args:
+        width: The distance between a score and its bounds, in standard errors.
     """
 
     env_id = SLOTS_ID
+    mutates = False
 
     def __init__(self, width: float = 0.25) -> None:
         self.width = width
@@ -100,14 +105,17 @@ class LUCBAgent(Agent):
 
 
 class TopTwoAgent(Agent):
-    """Top-two Thompson sampling: measures the candidate that a sample says is best, or the one that another says.
+    """Top-two Thompson sampling: measures the best candidate of one posterior sample, or of a second, different one.
 
-    The posteriors are normal, with the scores for means and their standard errors. Stops when the candidate of the
-    best score is the best with a probability of `sure`. Source: Russo 2016, "Simple Bayesian Algorithms
-    for Best Arm Identification".
+    The posteriors are normal; their means are the scores, and their deviations the standard errors. Source: Russo 2016,
+    "Simple Bayesian Algorithms for Best Arm Identification".
+
+    Args:
+        sure: The agent stops when the candidate with the highest score is the best one with this probability.
     """
 
     env_id = SLOTS_ID
+    mutates = False
 
     def __init__(self, sure: float = 0.5) -> None:
         self.sure = sure
@@ -116,7 +124,7 @@ class TopTwoAgent(Agent):
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """KEEP one of the two, with equal chances; STOP on the best."""
+        """KEEP one of the two with equal probability, or STOP on the best."""
         scores, errors = column(observation, "score"), column(observation, "standard_error")
         actions = []
         for row, present in enumerate((column(observation, "present") > 0).sum(axis=1).tolist()):
@@ -128,7 +136,7 @@ class TopTwoAgent(Agent):
                 continue
             slot = int(rng.choice(present, p=best))
             if rng.random() < 0.5 and best[slot] < 1:
-                best[slot] = 0  # the first sample that another is best in
+                best[slot] = 0  # equals sampling until another candidate is best
                 slot = int(rng.choice(present, p=best / best.sum()))
             actions.append((int(Action.KEEP), slot))
         return np.array(actions)

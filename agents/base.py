@@ -1,16 +1,17 @@
-"""What an agent is: Stable-Baselines3's `predict`, for one observation or for a batch."""
+"""The base class of agents: Stable-Baselines3's `predict`, for one observation or for a batch."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dnr_env.episode import PROGRESS, SCORE_COLUMNS
-from dnr_env.models import Suggestion
-from dnr_env.stacks import Stack
+from dnr_env.env.rules import Rules
+from dnr_env.env.state import PROGRESS, SCORE_COLUMNS
+from dnr_env.interfaces import Suggestion
+from dnr_env.stack import Stack
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
 Observation = Mapping[str, FloatArray]
@@ -18,29 +19,38 @@ State = tuple[FloatArray, ...]
 
 
 class Agent:
-    """Chooses actions. Subclasses implement `act` on batches."""
+    """Base class of all agents. Subclasses implement `act` for batches of observations."""
 
     name = "agent"
     env_id = "DnR/Refine-v0"
-    """The environment whose actions it gives."""
+    """The environment that it plays."""
     env_options: Mapping[str, Any] = {}
-    """Arguments of the environment that it asks for, whatever the caller gives."""
+    """Environment arguments that the agent requires. They override those of the caller."""
     fingerprint = ""
-    """Tells apart learned policies of one name; empty for those that are always the same."""
+    """Distinguishes policies of the same name. It is empty for agents that never change."""
     state_size = 0
-    """Numbers that it remembers of each episode."""
+    """Size of its memory per episode."""
     starts: int | None = None
-    """Concepts of its own that an episode begins with, at most; None if it starts from the writer's candidates."""
+    """The most initial concepts that it provides per episode; None if it starts from the writer's candidates."""
     measurements: int | None = None
-    """Measurements after the first, at most; None where the rules alone bound them."""
+    """The most measurements after the initial one; None if only the rules limit them."""
+    mutates = True
+    """Whether it uses MUTATE."""
+    needs: Collection[str] = ("generator", "captioner", "embedder")
+    """Parts of a stack that it requires, named as in `dnr_env.stack.Stack.missing`."""
 
     @property
     def plays(self) -> bool:
-        """Whether it plays episodes; one that does not has `labels` alone."""
+        """Whether it plays episodes. Other agents implement only `labels`."""
         return type(self).act is not Agent.act
 
+    def measured(self, rules: Rules, candidates: int) -> int:
+        """Return the most measurements after the initial one, in an episode with this number of candidates."""
+        most = rules.most_measurements
+        return most if self.measurements is None else min(most, self.measurements)
+
     def start(self, seeds: Sequence[int]) -> State:
-        """The state to begin with where the agent's own dice are to depend on the episodes' seeds, one each."""
+        """Return the initial state, in which the agent's random numbers depend on the seed of each episode."""
         return (np.column_stack([np.zeros((len(seeds), self.state_size)), np.asarray(seeds, float)]),)
 
     def predict(
@@ -51,17 +61,18 @@ class Agent:
         deterministic: bool = True,
         action_masks: BoolArray | None = None,
     ) -> tuple[IntArray, State | None]:
-        """Actions for observations.
+        """Choose actions for observations.
 
         Args:
-            observation: of one episode, or of n with n rows first.
-            state: what the last call returned; None at the beginning.
-            episode_start: (n,) bool, which episodes have just begun; none but the first call's, if None.
-            deterministic: whether a learned policy takes its likeliest action.
-            action_masks: (n, actions) bool, as the environment's `action_masks()`; None allows all.
+            observation: The observation of one episode, or of n episodes along the first axis.
+            state: The state that the last call returned. None starts new episodes.
+            episode_start: (n,) bool array of the episodes that have just begun. None means that no episode has begun
+                since the last call.
+            deterministic: Whether a learned policy takes its most probable action.
+            action_masks: (n, actions) bool array, as `action_masks()` of the environment returns it. None allows all.
 
         Returns:
-            One action or n, and the state for the next call.
+            One action or n actions, and the state for the next call.
         """
         single = observation["progress"].ndim == 1
         if single:
@@ -77,77 +88,81 @@ class Agent:
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """(n,) actions, or (n, 2) with slots.
+        """Choose actions (n,), or actions and slots (n, 2).
 
-        `memory` (n, state_size + 1) is changed in place; it is zero where an episode begins, but for the last column,
-        the seed of the agent's dice.
+        Args:
+            observation: The observations of n episodes.
+            memory: (n, state_size + 1) array, which the agent updates in place. The last column is the seed of the
+                agent's random numbers. The other columns are zero when an episode begins.
+            masks: (n, actions) bool array of the allowed actions. None allows all.
+            deterministic: Whether a learned policy takes its most probable action.
         """
         raise NotImplementedError
 
     def prepare(self, stack: Stack, neurons: Sequence[str], score: str) -> Sequence[Mapping[str, Any]]:
-        """See the neurons of the episodes that are about to begin, as far as real images show them.
+        """Prepare for the episodes that are about to begin, using real images only.
 
         Returns:
-            The options that each episode is to be reset with, such as its `concepts`.
+            The reset options of each episode, such as its `concepts`.
         """
         return [{}] * len(neurons)
 
     def watch(self, infos: Mapping[str, Any]) -> None:
-        """See the information of the step before `predict` is asked; only loops that select by images need it."""
+        """Receive the infos of the last step, before `predict`. Only agents that need more than observations use it."""
 
     def suggestions(self) -> Mapping[int, Suggestion]:
-        """Concepts of its own that the ADD of the last `predict` is to take, by the row of the episode."""
+        """Return the agent's own concepts for the ADD actions of the last `predict`, by row."""
         return {}
 
     def ranking(self, row: int, concepts: Sequence[tuple[str, float]], label: str) -> list[str]:
-        """The concepts of an episode that has ended, the label first.
+        """Rank the concepts of an episode that has ended, label first.
 
         Args:
-            row: of the batch.
-            concepts: the master list, texts with scores.
-            label: what the episode ended with.
+            row: The row of the episode in the batch.
+            concepts: The master list, as texts with scores.
+            label: The label of the episode.
         """
         by_score = sorted(concepts, key=lambda concept: (concept[0] != label, -concept[1]))
         return [text for text, _ in by_score]
 
     def labels(self, stack: Stack, neurons: Sequence[str], score: str) -> list[list[str]] | None:
-        """Each neuron's label and further choices, by an agent that needs no episode; None for one that plays."""
+        """Label neurons without episodes: each label and the next choices. Agents that play episodes return None."""
         return None
 
 
 class MeasuringAgent(Agent):
-    """An agent that counts in images and so has to know how many one measurement has."""
+    """An agent that counts images and therefore has to know how many one measurement draws."""
 
     _drawn: IntArray = np.zeros(0, int)
 
     def watch(self, infos: Mapping[str, Any]) -> None:
-        """Keep how many images have been drawn."""
+        """Store the number of images drawn."""
         self._drawn = np.atleast_1d(infos["images"])
 
     def size(self, observation: Observation, row: int) -> int:
-        """Images of one measurement, by an observation that an episode begins with."""
+        """Compute the images per measurement from the first observation of an episode."""
         return int(self._drawn[row]) // round(float(column(observation, "images")[row].sum()))
 
 
 def slot_texts(infos: Mapping[str, Any]) -> list[Sequence[str]]:
-    """(n) the texts of each episode's slots, best first and "" where empty, of the information of one episode or n."""
+    """Return the texts of the slots of each episode, best first and "" if empty, from infos of one or n episodes."""
     concepts = infos["concepts"]
     return list(concepts) if isinstance(concepts, np.ndarray) else [concepts]
 
 
 def column(observation: Observation, name: str) -> FloatArray:
-    """(n, slots) one column of the observation `scores`."""
+    """Return one column (n, slots) of the observation `scores`."""
     values: FloatArray = observation["scores"][..., SCORE_COLUMNS.index(name)]
     return values
 
 
 def progress(observation: Observation, name: str) -> FloatArray:
-    """(n,) one entry of the observation `progress`."""
+    """Return one entry (n,) of the observation `progress`."""
     values: FloatArray = observation["progress"][..., PROGRESS.index(name)]
     return values
 
 
 def dice(observation: Observation, memory: FloatArray, row: int) -> np.random.Generator:
-    """A random generator that depends on the seed and on what is seen: an episode goes the same in any batch."""
+    """Make a random generator from seed and observation, so that an episode is the same in any batch."""
     seen = observation["scores"][row].tobytes() + observation["progress"][row].tobytes() + memory[row, -1].tobytes()
     return np.random.default_rng(zlib.crc32(seen))

@@ -1,48 +1,52 @@
-"""Labels at the ends of the scale: two that know nothing of the neuron, and the best there is."""
+"""Lower and upper bounds for other agents: labels chosen without looking at the neuron, and the best known label."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
 
-from agents.base import Agent
+from dnr_env.agents.labellers import Labeller
 from dnr_env.errors import DnRError
-from dnr_env.stacks import Stack
+from dnr_env.stack import Stack
 
 
-class ConstantAgent(Agent):
-    """The vocabulary's first word for every neuron: what a label is worth that says nothing about the neuron."""
+class ConstantAgent(Labeller):
+    """Labels every neuron with the first word of the vocabulary, as a lower bound."""
 
     name = "constant"
 
     def labels(self, stack: Stack, neurons: Sequence[str], score: str) -> list[list[str]]:
-        """The same label for all."""
-        return [[stack.vocabulary()[0]] for _ in neurons]
+        """Return the same label for every neuron."""
+        return [[stack.vocabulary.concepts[0]] for _ in neurons]
 
 
-class RandomLabelAgent(Agent):
-    """A random concept of the vocabulary for each neuron, by its name."""
+class RandomLabelAgent(Labeller):
+    """Labels each neuron with a random concept of the vocabulary, as a lower bound."""
 
     name = "random-label"
 
     def labels(self, stack: Stack, neurons: Sequence[str], score: str) -> list[list[str]]:
-        """One label each, the same at every call."""
-        words = stack.vocabulary()
+        """Choose a concept by the hash of the neuron's name, so that it is always the same."""
+        words = stack.vocabulary.concepts
         return [[words[zlib.crc32(neuron.encode()) % len(words)]] for neuron in neurons]
 
 
-class OracleAgent(Agent):
-    """The concept that brute force over the vocabulary has found best by the score: the ceiling, where it is known."""
+class OracleAgent(Labeller):
+    """Labels each neuron with the concept that brute force over the vocabulary found best, as an upper bound."""
 
     name = "oracle"
 
     def labels(self, stack: Stack, neurons: Sequence[str], score: str) -> list[list[str]]:
-        """The best concept of each neuron."""
-        best = stack.optimum(score)
+        """Return the best concept of each neuron.
+
+        Raises:
+            DnRError: The best concept of a neuron is not known.
+        """
+        best = stack.known.optimum(score)
         for neuron in neurons:
             if neuron not in best:
                 raise DnRError(
-                    f"agent: 'oracle' does not know the best concept of {neuron} by {score} on the stack "
-                    f"{stack.name!r}; shapes with grounded_k or log_k will do"
+                    f"`agent` must not be 'oracle' unless the best concepts are known, as on shapes with grounded_k or "
+                    f"log_k (got {neuron} on {stack.name!r} with {score})"
                 )
         return [[best[neuron]] for neuron in neurons]

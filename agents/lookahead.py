@@ -1,4 +1,4 @@
-"""A loop that asks before every step what it is worth."""
+"""An agent that estimates the value of every action before it acts."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ import math
 
 import numpy as np
 
-from agents.base import MeasuringAgent, Observation, column, progress
-from agents.loops import SLOTS_ID
-from dnr_env.episode import Action
+from dnr_env.agents.base import MeasuringAgent, Observation, column, progress
+from dnr_env.agents.loops import SLOTS_ID
+from dnr_env.env.rules import Action
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
 _SIZE, _COUNT, _SUM, _SQUARES, _BEST, _TOTAL, _LEAVES = range(7)
 
 
 class LookaheadAgent(MeasuringAgent):
-    """Does what is worth most if it is the last thing that it does, less its price; stops when nothing pays.
+    """One-step look-ahead: takes the action with the highest expected gain minus price, and stops if none is positive.
 
-    MUTATE is worth the expected gain of a new concept over the best, as one measurement will tell: a normal is fitted
-    to how much better than the best the episode's mutants were, with less weight on older ones, since what gains grows
-    rare. Its prior says that a mutant is as good as the best on average, and as varied as the first candidates. KEEP,
-    on the best or the second, is worth what it may gain by turning the two round. Source: the knowledge gradient,
-    Frazier, Powell and Dayanik 2008.
+    The value of MUTATE is the expected gain of one new concept over the incumbent. A normal distribution is fitted to
+    the differences between the episode's mutants and the incumbent at the time. Older mutants have less weight, because
+    gains become rare. The prior has mean zero and the variance of the first candidates. The value of KEEP, on one of
+    the two best candidates, is the expected gain from swapping them. Source: the knowledge gradient, Frazier, Powell
+    and Dayanik 2008.
     """
 
     name = "lookahead"
     env_id = SLOTS_ID
-    state_size = 7  # images of a measurement; number, sum and squares of the differences; what was seen before a MUTATE
+    state_size = 7  # images per measurement; count, sum and squares of the differences; view before MUTATE
     doubt = 4.0
-    """Mutants that the prior is worth."""
+    """Weight of the prior, as a number of mutants."""
     recency = 0.5
-    """Weight of a mutant against that of the next."""
+    """Weight of a mutant relative to the next one."""
 
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """What pays most: MUTATE the best, KEEP the best or the second, or STOP."""
+        """MUTATE the incumbent, KEEP one of the two best candidates, or STOP."""
         columns = [column(observation, name).astype(float) for name in ("score", "standard_error", "images", "present")]
         first = progress(observation, "steps_left") == 1
         price = progress(observation, "image_cost").astype(float) / 1000
@@ -44,7 +44,7 @@ class LookaheadAgent(MeasuringAgent):
             score, error, images, present = (values[row] for values in columns)
             best, filled = float(score[0]), int(present.sum())
             if first[row]:
-                squares = self.doubt * max(float(score[:filled].var()), error[0] ** 2)  # there may be but one
+                squares = self.doubt * max(float(score[:filled].var()), error[0] ** 2)  # there may be only one
                 state[:_BEST] = self.size(observation, row), self.doubt, 0.0, squares
             elif state[_BEST] > -np.inf:  # the last step was a MUTATE
                 difference = float(score.sum()) - state[_TOTAL] + state[_LEAVES] - state[_BEST]
@@ -66,7 +66,7 @@ class LookaheadAgent(MeasuringAgent):
 
 
 def _gain(mean: float, deviation: float) -> float:
-    """Expected positive part of a normal."""
+    """Compute the expected positive part of a normal variable."""
     if deviation <= 0:
         return max(mean, 0.0)
     z = mean / deviation
@@ -75,15 +75,15 @@ def _gain(mean: float, deviation: float) -> float:
 
 
 def _mutant_worth(state: FloatArray) -> float:
-    """Expected gain of a mutant over the best."""
+    """Compute the expected gain of a mutant over the incumbent."""
     mean = state[_SUM] / state[_COUNT]
     return _gain(float(mean), math.sqrt(max(state[_SQUARES] / state[_COUNT] - mean**2, 0.0)))
 
 
 def _keep_worth(score: FloatArray, error: FloatArray, images: FloatArray, slot: int) -> float:
-    """Expected gain of choosing between the two best after one more measurement of a slot.
+    """Compute the expected gain of choosing between the two best after one more measurement of a slot.
 
-    The prior of a slot's true score has the variance of the scores in view.
+    The prior of a slot's true score has the variance of the visible scores.
     """
     noise, spread = images[slot] * error[slot] ** 2, float(score.var())  # noise: of one measurement
     if not noise * spread:

@@ -1,4 +1,4 @@
-"""Fixed loops and heuristics."""
+"""Fixed loops and heuristics that play episodes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from agents.base import Agent, Observation, column, dice, progress, slot_texts
-from dnr_env.episode import Action
+from dnr_env.agents.base import Agent, Observation, column, dice, progress, slot_texts
+from dnr_env.env.rules import Action, Rules
 from dnr_env.scores import dnd_selection
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
@@ -16,7 +16,7 @@ SLOTS_ID = "DnR/RefineSlots-v0"
 
 
 class StopAgent(Agent):
-    """Takes the best of the first candidates."""
+    """Takes the best of the first candidates without refining them."""
 
     name = "stop"
     measurements = 0
@@ -24,19 +24,19 @@ class StopAgent(Agent):
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """STOP everywhere."""
+        """STOP in every episode."""
         return np.full(len(memory), Action.STOP)
 
 
 class RandomAgent(Agent):
-    """Takes any action that has an effect."""
+    """Takes a random action among those that have an effect."""
 
     name = "random"
 
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """A random unmasked action in every episode."""
+        """Choose a random unmasked action in every episode."""
         allowed = np.ones((len(memory), len(Action)), bool) if masks is None else masks
         return np.array(
             [dice(observation, memory, row).choice(np.flatnonzero(mask)) for row, mask in enumerate(allowed)]
@@ -44,15 +44,21 @@ class RandomAgent(Agent):
 
 
 class DnDAgent(Agent):
-    """Describe-and-Dissect: five candidates, ten images for each, its own selection rule, no refinement.
+    """Describe-and-Dissect: measures five candidates on ten images each and applies its own selection rule.
 
-    Source: Bai et al. 2025 and the published code; the rule is `dnr_env.scores.dnd_selection`.
+    Source: Bai et al. 2025 and the published code. The rule is `dnr_env.scores.dnd_selection`.
     """
 
     name = "dnd"
     env_id = SLOTS_ID
     env_options: Mapping[str, Any] = {"n_slots": 5}
+    mutates = False
     images = 10
+
+    def measured(self, rules: Rules, candidates: int) -> int:
+        """Count the measurements until each candidate has ten images."""
+        each = -(-self.images // rules.images_per_measure) - 1
+        return min(rules.most_measurements, candidates * each)
 
     def __init__(self) -> None:
         self._seen: tuple[FloatArray, FloatArray] = (np.zeros((0, 0, 0)), np.zeros((0, 0, 0)))
@@ -60,7 +66,7 @@ class DnDAgent(Agent):
         self._ranked: dict[int, list[str]] = {}
 
     def watch(self, infos: Mapping[str, Any]) -> None:
-        """Keep the texts, and the images' activations and similarities (n, slots, images), for the selection rule."""
+        """Store the texts, and the activations and similarities (n, slots, images), for the selection rule."""
         self._texts = slot_texts(infos)
         one, other = (infos[key].reshape(-1, *infos[key].shape[-2:]) for key in ("activations", "similarities"))
         self._seen = (one, other)
@@ -68,7 +74,7 @@ class DnDAgent(Agent):
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """KEEP the first slot with too few images, then STOP on the one that the rule selects."""
+        """KEEP the first slot with fewer than ten images, then STOP on the slot that the rule selects."""
         activations, similarities = self._seen
         measured = (similarities != 0).sum(axis=2)
         present = column(observation, "present") > 0
@@ -86,17 +92,19 @@ class DnDAgent(Agent):
         return np.column_stack([action, slot])
 
     def ranking(self, row: int, concepts: Sequence[tuple[str, float]], label: str) -> list[str]:
-        """The concepts by the selection rule; by score where the budget ended the episode before it was asked."""
+        """Rank the concepts by the selection rule, or by score if the budget ended the episode first."""
         ranked = self._ranked.pop(row, [])
         return ranked if ranked[:1] == [label] else super().ranking(row, concepts, label)
 
 
 class DnRAgent(Agent):
-    """Describe-and-Refine's loop: mutate the best concepts, and go on while their mean score rises.
+    """Describe-and-Refine's loop: mutates the best concepts and continues while their mean score rises.
 
-    An iteration mutates the best concept, then the second best and so on to the `top`-th, each as ranked by then; it is
-    the last if the mean score of the best `top` of the master list is not above what it was when the iteration began.
-    The label is the best of the master list.
+    An iteration mutates the slots from the best to the `top`-th, each by its rank at that time. The loop stops after an
+    iteration that has not raised the mean score of the best `top` concepts. The label is the best concept.
+
+    Args:
+        top: The number of slots that an iteration mutates.
     """
 
     name = "dnr"
@@ -109,7 +117,7 @@ class DnRAgent(Agent):
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """MUTATE slot after slot; STOP when an iteration has gained nothing."""
+        """MUTATE the slots in turn; STOP if an iteration has not gained anything."""
         first = progress(observation, "steps_left") == 1
         present = column(observation, "present")[:, : self.top]
         mean = column(observation, "score")[:, : self.top].sum(axis=1) / present.sum(axis=1)
@@ -125,7 +133,7 @@ class DnRAgent(Agent):
 
 
 class PatienceAgent(Agent):
-    """Mutates until `patience` steps in a row have brought no gain."""
+    """Mutates until `patience` consecutive steps have brought no gain."""
 
     state_size = 1
 
@@ -136,22 +144,25 @@ class PatienceAgent(Agent):
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """MUTATE, or STOP out of patience."""
+        """MUTATE, or STOP after `patience` steps without a gain."""
         return np.where(steps_since_gain(observation, memory) >= self.patience, Action.STOP, Action.MUTATE)
 
 
 def steps_since_gain(observation: Observation, memory: FloatArray) -> IntArray:
-    """(n,) steps since the incumbent's score last rose, counted in the first column of `memory`."""
+    """Count the steps (n,) since the incumbent's score last rose, in the first column of `memory`."""
     gained = (progress(observation, "gain_0") > 0) | (progress(observation, "steps_left") == 1)
     memory[:, 0] = np.where(gained, 0, memory[:, 0] + 1)
     return memory[:, 0].astype(int)
 
 
 class AnnealedAgent(Agent):
-    """Mutates a slot drawn by its score, ever more often the best one, to leave local optima; has patience 6.
+    """Simulated annealing: mutates a slot sampled by score, with a falling temperature, to leave local optima.
 
-    The temperature falls linearly with the steps left (Kirkpatrick et al. 1983), from `temperature`, in units of the
-    score, to a twentieth of it.
+    The temperature falls linearly with the steps left (Kirkpatrick et al. 1983).
+
+    Args:
+        temperature: The initial temperature, in units of the score. The final one is a twentieth of it.
+        patience: The agent stops after this number of consecutive steps without a gain.
     """
 
     name = "annealed"
@@ -165,7 +176,7 @@ class AnnealedAgent(Agent):
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """MUTATE a slot drawn from the softmax of the scores, or STOP out of patience."""
+        """MUTATE a slot sampled from the softmax of the scores, or STOP after `patience` steps without a gain."""
         impatient = steps_since_gain(observation, memory) >= self.patience
         temperature = self.temperature * np.maximum(progress(observation, "steps_left"), 0.05)
         worth = column(observation, "score") / temperature[:, None]

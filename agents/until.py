@@ -1,4 +1,4 @@
-"""Stopping rules with few constants, each on one number of what a learned policy sees."""
+"""Simple stopping rules, each of which watches one number that a learned policy sees."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from agents.base import Agent, Observation, column, progress
-from dnr_env.episode import Action
+from dnr_env.agents.base import Agent, Observation, column, progress
+from dnr_env.env.rules import Action
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
 
@@ -38,24 +38,27 @@ SIGNALS: Mapping[str, Callable[[Observation], FloatArray]] = {
     "waiting": lambda o: progress(o, "since_gain"),
     "agreement": lambda o: np.minimum(column(o, "score")[:, 0], column(o, "simulation")[:, 0]),
 }
-"""(n,) numbers of an observation, each of which grows as a further mutation becomes less worthwhile."""
+"""Signals (n,) of an observation. Each grows as further mutations become less worthwhile."""
 
 
 class UntilAgent(Agent):
-    """Mutates the best until a signal is at or above a threshold.
+    """Mutates the incumbent until a signal reaches a threshold.
 
     Args:
-        signal: a name of `SIGNALS`, of the best candidate or of the episode.
-        threshold: where it stops.
-        least: mutations before it looks at the signal.
-        most: mutations after which it stops whatever the signal says.
+        signal: A name of `SIGNALS`.
+        threshold: The agent stops when the signal is at or above this value.
+        least: The number of mutations before the agent checks the signal.
+        most: The number of mutations after which the agent stops regardless of the signal.
+
+    Raises:
+        ValueError: `least` is greater than `most`.
     """
 
     state_size = 1  # mutations
 
     def __init__(self, signal: str, threshold: float, least: int, most: int) -> None:
         if least > most:
-            raise ValueError(f"{least} mutations at least and {most} at most")
+            raise ValueError(f"`least` must be at most `most`, {most} (got {least})")
         self.signal = SIGNALS[signal]
         self.threshold = threshold
         self.least = least

@@ -1,8 +1,8 @@
-"""Speeds, all from one run, as ratios where two things can be compared.
+"""Measure speeds in one run, as ratios where two things can be compared.
 
     make bench
 
-Everything runs in a store of its own, which is empty when the run begins.
+Everything runs on a temporary store, which is empty at the start.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ CHOICE = (0.3, 0.65, 0.0, 0.05)  # KEEP, MUTATE, ADD, STOP
 
 
 def timed(function: Callable[[], Any]) -> float:
-    """Seconds of one call."""
+    """Measure the seconds of one call."""
     begin = time.perf_counter()
     function()
     return time.perf_counter() - begin
 
 
 def show(name: str, value: str, wanted: str, met: bool) -> None:
-    """One line of the table."""
+    """Print one line of the table."""
     outcome = ("ok" if met else "MISSED") if wanted else ""
     print(f"{name:<66}{value:>16}   {wanted:<18}{outcome}", flush=True)
 
 
 def start() -> None:
-    """Import, make and reset in a process of its own, twice: the second finds a warm store."""
+    """Time import, make and reset in two processes, of which the second finds a warm store."""
     seconds = [
         float(subprocess.run([sys.executable, "-c", START], capture_output=True, check=True).stdout) for _ in range(2)
     ]
@@ -51,39 +51,39 @@ def start() -> None:
 
 
 def images() -> None:
-    """The renderer, and the renderer with the target, on images nobody has asked for before."""
+    """Time the renderer alone and a whole measurement, on images that are not in the store."""
     from dnr_env import load_stack
     from dnr_env.shapes.render import Renderer
 
     stack, renderer, n = load_stack("shapes"), Renderer(), 4000
-    vocabulary = stack.vocabulary()
+    vocabulary = stack.vocabulary.concepts
     texts = [vocabulary[i * 7919 % len(vocabulary)] for i in range(n)]
     rendered = n / timed(lambda: renderer.generate(texts, range(10**6, 10**6 + n)))
     show("renderer, images/s", f"{rendered:,.0f}", ">= 2,000", rendered >= 2000)
     seeds = np.arange(2 * 10**6, 2 * 10**6 + n)[:, None]
-    measured = n / timed(lambda: stack.lab.measure(texts, seeds))
+    measured = n / timed(lambda: stack.lab.measure(concepts=texts, seeds=seeds))
     show("cold measurement (render + target + store), images/s", f"{measured:,.0f}", ">= 800", measured >= 800)
 
 
 def steps(envs: Any, count: int) -> float:
-    """Steps a second of random play."""
+    """Measure the steps per second of random play."""
     rng = np.random.default_rng(0)
     envs.reset(seed=0)
     begin = time.perf_counter()
     for _ in range(count):
         envs.step(rng.choice(4, size=envs.num_envs, p=CHOICE))
-    return count * envs.num_envs / (time.perf_counter() - begin)
+    return float(count * envs.num_envs / (time.perf_counter() - begin))
 
 
 def environments() -> None:
-    """The native vector environment against single ones, both warm, in turns."""
+    """Compare the native vector environment with `SyncVectorEnv`, alternating, on a warm store."""
     import gymnasium as gym
 
-    native = gym.make_vec("dnr_env:DnR/Refine-v0", num_envs=64)
+    native = gym.make_vec("dnr_env:DnR/Refine-v0", num_envs=64, autoreset_mode="SameStep")
     sync = gym.make_vec(
         "dnr_env:DnR/Refine-v0", num_envs=64, vectorization_mode="sync", vector_kwargs={"autoreset_mode": "SameStep"}
     )
-    steps(native, 150)  # warms the store: the same actions follow
+    steps(native, 150)  # warms the store, since the same actions follow
     rates = [(steps(native, 150), steps(sync, 30)) for _ in range(3)]
     fast, slow = (float(np.median(column)) for column in zip(*rates, strict=True))
     show("native vector environment, 64 warm, steps/s", f"{fast:,.0f}", ">= 10,000", fast >= 10_000)
@@ -91,12 +91,12 @@ def environments() -> None:
 
 
 def learning() -> None:
-    """PPO end to end, against the same PPO on CartPole, in turns; our store is warm."""
+    """Compare PPO on our environment with PPO on CartPole, alternating, on a warm store."""
     import torch
     from stable_baselines3 import PPO
     from stable_baselines3.common.env_util import make_vec_env as make_cartpoles
 
-    from agents.sb3 import make_vec_env
+    from dnr_env.agents.training.vec_env import make_vec_env
 
     torch.set_num_threads(1)
 
@@ -112,17 +112,17 @@ def learning() -> None:
 
 
 def dnd_loop(neurons: Sequence[int], share_probe: bool) -> list[str]:
-    """Describe-and-Dissect as a script has it: one neuron, one concept, one batch of images at a time, no cache."""
-    from dnr_env.describe.probe import Probe
+    """Label neurons with Describe-and-Dissect as a plain script: one neuron and one concept at a time, no cache."""
+    from dnr_env.evidence.probe import Probe
     from dnr_env.scores import dnd_selection
-    from dnr_env.seeds import SeedBlock
+    from dnr_env.seeds import Purpose
     from dnr_env.shapes.language import LexiconWriter
     from dnr_env.shapes.parse import normalise
     from dnr_env.shapes.reader import ShapesReader
     from dnr_env.shapes.render import Renderer
 
     generator, reader, writer = Renderer(), ShapesReader(16), LexiconWriter()
-    seeds = SeedBlock.PROBE.seeds(0, 2000)
+    seeds = Purpose.PROBE.seeds(0, 2000)
 
     def measure_probe() -> Probe:
         activations, embeddings = reader.read(generator.generate(["thing"] * len(seeds), seeds.tolist()))
@@ -146,31 +146,43 @@ def dnd_loop(neurons: Sequence[int], share_probe: bool) -> list[str]:
 
 LABEL = """
 import json, sys, time
-from agents import make_agent
-from agents.rollout import rollout
-from dnr_env import load_stack
+from dnr_env.agents.registry import make_agent
+from dnr_env.evaluation.rollout import rollout
+from dnr_env import Rules, load_stack
 stack = load_stack("shapes")
 begin = time.perf_counter()
-names = stack.lab.reader.neurons
+names = stack.neurons
 jobs = [(names[int(i)], 0) for i in sys.argv[2:]]
-episodes = list(rollout(make_agent(sys.argv[1]), jobs, reward="none"))
+episodes = list(rollout(make_agent(sys.argv[1]), jobs, rules=Rules(reward="none")))
 seconds = time.perf_counter() - begin
 print(json.dumps({"seconds": seconds, "drawn": stack.lab.counters.drawn, "labels": [e.label for e in episodes]}))
 """
 
 
 def labelling() -> None:
-    """64 neurons from nothing: the loop of a script, against agents on a lab with an empty store."""
+    """Label 64 neurons with an empty store: a plain script compared with agents."""
     from dnr_env import Rules, load_stack
-    from dnr_env.judge import judge
+    from dnr_env.evaluation.judge import judge
 
     stack = load_stack("shapes")
-    names = stack.lab.reader.neurons
+    names = stack.neurons
     neurons = list(range(names.index("layer4:0"), names.index("layer4:0") + 64))
     drawn = 64 * 5 * 10
 
     def quality(labels: Sequence[str]) -> float:
-        return float(np.mean([v.value for v in judge(stack, [names[i] for i in neurons], labels, Rules().score, 5)]))
+        return float(
+            np.mean(
+                [
+                    v.value
+                    for v in judge(
+                        stack,
+                        neurons=[names[i] for i in neurons],
+                        labels=labels,
+                        rules=Rules(score=Rules().score, images_per_measure=5),
+                    )
+                ]
+            )
+        )
 
     loop: list[str] = []
     alone = timed(lambda: loop.extend(dnd_loop(neurons, share_probe=False)))
@@ -200,7 +212,7 @@ def labelling() -> None:
 
 
 def main() -> None:
-    """All of it."""
+    """Run all benchmarks."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DNR_CACHE_DIR"] = folder
         start()

@@ -27,8 +27,8 @@ from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, EulerDiscre
 from diffusers.pipelines.stable_diffusion import StableDiffusionPipeline
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from dnr_env.models.device import FixedBatches
 from dnr_env.models.generator import DiffusionGenerator
-from dnr_env.models.hub import FixedBatches
 
 SUSTAINED = 790.0  # TFLOP/s
 MODES: dict[str, dict[str, Any]] = {

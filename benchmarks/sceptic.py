@@ -2,10 +2,10 @@
 
     PYTHONPATH=. python benchmarks/sceptic.py --out results/sceptic
 
-Every rule (`agents.until`) watches one number of what the policy sees, and has a threshold, a least and a most number
-of mutations. The validation neurons decide these: all rules stop on the same recorded paths of mutations, so every
-choice is evaluated on the same episodes. OUT/rules.json has the best choice for each signal, the best signal first. The
-table then compares the rules on neurons that had no part in the choice.
+Each rule (`agents/until.py`) watches one number that the policy sees. It has a threshold, and a minimum and a maximum
+number of mutations. These are tuned on the validation neurons: all rules stop on the same recorded paths of mutations,
+so every choice is evaluated on the same episodes. OUT/rules.json has the best choice for each signal, best signal
+first. The table then compares the rules on neurons that were not used for tuning.
 """
 
 from __future__ import annotations
@@ -13,23 +13,22 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tyro
 
-from agents.base import Observation
-from agents.compare import contestants, optimal_values, play
-from agents.line import RoundsAgent
-from agents.results import COLUMNS, Results, markdown, summary
-from agents.rollout import rollout
-from agents.until import SIGNALS
 from dnr_env import DnRError, Rules, load_stack
+from dnr_env.agents.base import Observation
+from dnr_env.agents.line import RoundsAgent
+from dnr_env.agents.until import SIGNALS
+from dnr_env.evaluation.compare import contestants, optimal_values, play_all
+from dnr_env.evaluation.results import COLUMNS, Results, markdown, summary
+from dnr_env.evaluation.rollout import rollout
 from dnr_env.files import make_folder, write_atomically
-from dnr_env.neurons import select
-from dnr_env.stacks import Stack
+from dnr_env.stack import Stack
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
 _LEAST, _MOST = (0, 1), (1, 2, 3, 5, 8)
@@ -38,44 +37,44 @@ _QUANTILES = np.linspace(0.025, 0.975, 39)
 
 @dataclass(frozen=True)
 class Options:
-    """Tune simple stopping rules on the validation neurons, and play them on others."""
+    """Tune simple stopping rules on the validation neurons, and evaluate them on other neurons."""
 
     out: Path
     """Folder of the rules and of the records."""
     neurons: str = "test"
-    """On which they are played."""
+    """Neurons on which the rules are evaluated."""
     validation: str = "layer1:validation,layer2:validation,layer3:validation,layer4:validation"
-    """On which they are tuned."""
+    """Neurons on which the rules are tuned."""
     seeds: int = 10
-    """Seeds of the episodes that tune, 1 and up; as many others play. Each has a block of drawings of its own."""
+    """Number of episode seeds for tuning, and again for the evaluation. Each seed has its own block of drawings."""
     mutator: str = "informed"
-    """What makes new concepts."""
+    """The mutator, which proposes new concepts."""
     against: tuple[str, ...] = ("promise", "learned")
-    """Who is played beside them; nobody to tune alone."""
+    """Agents that the rules are compared with. With none, the rules are only tuned."""
 
 
 class Rule(NamedTuple):
-    """A rule, and what it came to on the neurons that it was tuned on."""
+    """A rule and its performance on the neurons that it was tuned on."""
 
     agent: str
     gain: float
-    """Mean value gained on the images of the rewards, less the bill of all images drawn."""
+    """Mean value gained on the reward images, minus the price of all images drawn."""
     images: float
 
 
 class Paths(NamedTuple):
-    """Episodes of mutations to the end, and what stopping at each point would have come to."""
+    """Episodes that mutate to the end, with the outcome of stopping at each point."""
 
     signals: dict[str, FloatArray]
-    """(episodes, points) by the names of `SIGNALS`."""
+    """Arrays (episodes, points), keyed by the names of `SIGNALS`."""
     gain: FloatArray
-    """(episodes, points) value gained on the images of the rewards, less the bill of all images drawn."""
+    """(episodes, points) value gained on the reward images, minus the price of all images drawn."""
     images: FloatArray
-    """(episodes, points)."""
+    """(episodes, points) images drawn so far."""
 
 
 class _Watcher(RoundsAgent):
-    """Mutates to the end, and keeps what it sees."""
+    """Mutates to the end, and records the signals."""
 
     def __init__(self, rounds: int, mutator: str) -> None:
         super().__init__(rounds)
@@ -85,24 +84,24 @@ class _Watcher(RoundsAgent):
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """As `RoundsAgent`."""
+        """Record the signals, then act as `RoundsAgent` does."""
         self.seen.append({name: signal(observation).astype(float) for name, signal in SIGNALS.items()})
         return super().act(observation, memory, masks, deterministic)
 
 
 def paths(stack: Stack, neurons: Sequence[str], seeds: Sequence[int], mutator: str, rules: Rules) -> Paths:
-    """Play every neuron with every seed to the last mutation that a rule may take."""
+    """Play every neuron with every seed up to the last mutation that a rule may choose."""
     watcher = _Watcher(max(_MOST), mutator)
     jobs = [(neuron, seed) for seed in seeds for neuron in neurons]
-    episodes = list(rollout(watcher, jobs, batch=len(jobs), stack=stack, **asdict(rules)))
-    curves = np.array([episode.curve[: max(_MOST) + 1] for episode in episodes])  # the last step is STOP
+    episodes = list(rollout(watcher, jobs, batch=len(jobs), stack=stack, rules=rules))
+    curves = np.array([episode.curve[: max(_MOST) + 1] for episode in episodes])  # without the final STOP
     images = curves[:, :, 0] + np.array([[episode.images - episode.added_images] for episode in episodes])
     signals = {name: np.stack([seen[name] for seen in watcher.seen], axis=1) for name in SIGNALS}
     return Paths(signals, curves[:, :, 1] - rules.image_cost * images, images)
 
 
 def stops(signal: FloatArray, threshold: float, least: int, most: int) -> IntArray:
-    """(episodes,) the point at which a rule stops, of a signal (episodes, points)."""
+    """Find the point (episodes,) at which a rule stops on a signal (episodes, points)."""
     point = np.arange(signal.shape[1])
     stopping = ((signal >= threshold) & (point >= least)) | (point >= most)
     first: IntArray = stopping.argmax(axis=1)
@@ -110,11 +109,11 @@ def stops(signal: FloatArray, threshold: float, least: int, most: int) -> IntArr
 
 
 def tune(found: Paths) -> list[Rule]:
-    """The best rule of each signal, best first."""
+    """Find the best rule of each signal, and sort them, best first."""
     row = np.arange(len(found.gain))
     best = []
     for name, signal in found.signals.items():
-        # Rounded down, so that a signal that has but a few values still reaches them.
+        # Rounded down, so that a signal with few distinct values still reaches them.
         thresholds = np.unique(np.floor(np.quantile(signal, _QUANTILES) * 1e4) / 1e4)
         choices = [(t, least, most) for t in thresholds for least in _LEAST for most in _MOST]
         gains = [float(found.gain[row, stops(signal, *choice)].mean()) for choice in choices]
@@ -125,16 +124,15 @@ def tune(found: Paths) -> list[Rule]:
 
 
 def main() -> None:
-    """The command line."""
+    """Tune and compare the rules from the command line."""
     options = tyro.cli(Options)
     stack, rules = load_stack("shapes"), Rules()
     seeds, others = range(1, options.seeds + 1), range(options.seeds + 1, 2 * options.seeds + 1)
-    names = stack.lab.reader.neurons
     try:
         if options.seeds < 1:
-            raise DnRError(f"seeds: {options.seeds} is too few; 1 or more are needed")
+            raise DnRError(f"`seeds` must be at least 1 (got {options.seeds})")
         make_folder(options.out)
-        validation = [names[i] for i in select(names, options.validation)]
+        validation = stack.neurons.named(options.validation, "validation")
         found = tune(paths(stack, validation, seeds, options.mutator, rules))
         best = [rule._replace(agent=f"{rule.agent}@{options.mutator}") for rule in found]
         write_atomically(
@@ -148,8 +146,8 @@ def main() -> None:
         print(tuned)
         if options.against:
             players = contestants([*(rule.agent for rule in best), *options.against])
-            test = [names[i] for i in select(names, options.neurons)]
-            records = play(stack, players, test, others, options.out / "results.jsonl", rules)
+            test = stack.neurons.named(options.neurons)
+            records = play_all(stack, players, test, others, options.out / "results.jsonl", rules)
             print(markdown(COLUMNS, summary(Results(records, optimal_values(stack, test, others, rules)))))
     except DnRError as error:
         sys.exit(f"sceptic.py: {error}")

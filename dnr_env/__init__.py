@@ -1,23 +1,42 @@
-"""Describe-and-Refine: name what a hidden neuron fires for, as a Gymnasium environment."""
+"""Describe-and-Refine: name what a hidden neuron fires for.
+
+`label`, `exemplars`, `judge` and `rank` are for models that you have; the environment is
+`gymnasium.make("dnr_env:DnR/Refine-v0")`.
+"""
 
 from importlib.metadata import version
 
-from gymnasium.envs.registration import register, registry
+from gymnasium.envs import registration
 
-from dnr_env.episode import Action as Action
-from dnr_env.episode import Rules as Rules
-from dnr_env.errors import ConceptError as ConceptError
-from dnr_env.errors import DnRError as DnRError
-from dnr_env.stacks import load as load_stack
+from dnr_env.api import exemplars, judge, label, rank
+from dnr_env.env.rules import Action, Rules
+from dnr_env.errors import ConceptError, DnRError
+from dnr_env.registry import load as load_stack
+from dnr_env.tables import ExemplarTable, Label, Labels, Ranking
 
 __version__ = version("dnr-env")
-__all__ = ["Action", "ConceptError", "DnRError", "Rules", "__version__", "load_stack"]
+__all__ = [
+    "Action",
+    "ConceptError",
+    "DnRError",
+    "ExemplarTable",
+    "Label",
+    "Labels",
+    "Ranking",
+    "Rules",
+    "__version__",
+    "exemplars",
+    "judge",
+    "label",
+    "load_stack",
+    "rank",
+]
 
 for _id, _slots in (("DnR/Refine-v0", False), ("DnR/RefineSlots-v0", True)):
-    if _id not in registry:
-        register(
+    if _id not in registration.registry:
+        registration.register(
             id=_id,
-            entry_point="dnr_env.env:RefineEnv",
-            vector_entry_point="dnr_env.vector_env:RefineVectorEnv",
+            entry_point="dnr_env.env.refine_env:RefineEnv",
+            vector_entry_point="dnr_env.env.vector_env:RefineVectorEnv",
             kwargs={"slots": _slots},
         )

@@ -1,46 +1,53 @@
-"""Files that survive kill -9: whole or as they were before."""
+"""Files that survive kill -9: a write either completes or leaves the file as it was."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import hashlib
+import io
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dnr_env.errors import DnRError
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet reads a text that begins with one of these as a formula
+
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file by new content; a crash leaves the old or the new one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Replace the content of a file. After a crash, the file holds either the old content or the new."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")  # another writer has a file of its own
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise cannot_write(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that an option names, if there is none.
+    """Create the folder of the option `out` if it does not exist.
 
     Raises:
-        DnRError: it cannot be made.
+        DnRError: the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DnRError(f"out: the folder {folder} cannot be made ({error.strerror}); another will do") from None
+        raise DnRError(f"`out` must be a folder that can be created (got {folder}: {error.strerror})") from None
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Append JSON lines and put them on the disk."""
+    """Append records to a file as JSON lines, and flush them to the disk."""
     data = "".join(json.dumps(record, sort_keys=True) + "\n" for record in records).encode()
     try:
         with path.open("ab") as file:
@@ -52,27 +59,30 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_lines(path: Path, keys: Collection[str] = ()) -> list[dict[str, Any]]:
-    """The records of a JSONL file that `append_lines` wrote.
+    """Read the records of a JSONL file that `append_lines` wrote.
 
-    What a crash left of a last line, one without its line end, is cut off from the file.
+    If a crash left an incomplete last line, without its newline, the line is removed from the file.
 
     Args:
-        path: the file; none is as good as an empty one.
-        keys: what every record has.
+        path: the file. A file that does not exist has no records.
+        keys: the keys that every record must have.
 
     Raises:
-        DnRError: another line is no JSON object, or lacks one of the keys; or the file cannot be read.
+        DnRError: the file cannot be read or repaired, or a complete line is not a JSON object with all of the keys.
     """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise DnRError(f"{path} cannot be read ({error.strerror}); another folder will do") from None
+        raise DnRError(f"{path} cannot be read ({error.strerror}); choose another folder") from None
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
-        with path.open("rb+") as file:
-            file.truncate(len(whole))
+        try:
+            with path.open("rb+") as file:
+                file.truncate(len(whole))
+        except OSError as error:
+            raise cannot_write(path, error) from None
     records = []
     for number, line in enumerate(whole.splitlines(), 1):
         try:
@@ -80,7 +90,7 @@ def read_lines(path: Path, keys: Collection[str] = ()) -> list[dict[str, Any]]:
         except ValueError:
             record = None
         if not isinstance(record, dict):
-            raise DnRError(f"{path}: line {number} is no JSON object; repair or remove the file, then run again")
+            raise DnRError(f"{path}: line {number} is not a JSON object; repair or remove the file, then run again")
         if missing := [key for key in keys if key not in record]:
             raise DnRError(f"{path}: line {number} has no {missing[0]!r}; repair or remove the file, then run again")
         records.append(record)
@@ -88,16 +98,44 @@ def read_lines(path: Path, keys: Collection[str] = ()) -> list[dict[str, Any]]:
 
 
 def cannot_write(path: Path, error: OSError) -> DnRError:
-    """The error for a file that cannot be written."""
+    """Make the error for a file that cannot be written."""
     return DnRError(
-        f"{path} cannot be written ({error.strerror}); what was finished is kept: run again with space to write"
+        f"{path} cannot be written ({error.strerror}); finished work is kept, so free some space and run again"
     )
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """What a settings.json holds; nothing of one that was damaged."""
+    """Read a settings.json. A damaged file has no settings."""
     try:
         found = json.loads(path.read_bytes())
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def file_digest(path: Path) -> bytes:
+    """The SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.digest()
+
+
+def cell(value: Any) -> Any:
+    """Prepare a value for a table. A text that a spreadsheet would read as a formula is quoted."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
+
+
+def text_of(quoted: str) -> str:
+    """The text of a cell that `cell` may have quoted. Any other apostrophe is part of the text."""
+    return quoted[1:] if quoted.startswith("'") and quoted[1:].startswith(_FORMULAS) else quoted
+
+
+def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Encode rows as CSV for a spreadsheet. None becomes an empty cell."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    writer.writerows([cell(row[name]) for name in columns] for row in rows)
+    return out.getvalue().encode()

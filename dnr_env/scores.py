@@ -1,8 +1,8 @@
-"""Scores of a concept from the activations of its images. Pure arrays; higher is better everywhere.
+"""Scores of a concept, computed from the activations of its images. Higher is always better.
 
-Scores that depend on the order of the images are L-statistics: the expectation of the score of `m` images over all
-subsets of size `m` of the `n` seen. So they do not grow with n, and measuring a concept again changes its score by
-chance alone. Names and formulas: docs/scores.md.
+Scores that depend on the order of the images are L-statistics: the mean score over all subsets of size `m` of the `n`
+images seen. They therefore do not grow with n, and measuring more images of a concept changes its score only by chance.
+Names and formulas: docs/reference/formulas.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RANKED = SCORES[:6]
 """The six scoring methods of the DnR report's Table 1."""
 SEMANTIC_ALPHA = 0.7
 GROUNDED_ALPHA = 0.5
-"""What activation counts in `grounded_k`; the rest is simulation."""
+"""The weight of activation in `grounded_k`. Simulation has the rest."""
 
 
 def check_score(name: str) -> None:
@@ -34,12 +34,12 @@ def check_score(name: str) -> None:
 
 @cache
 def subset_weights(n: int, of_subset: tuple[float, ...]) -> FloatArray:
-    """Weights of n sorted values: the mean over all subsets of size m of a weighted sum of the sorted subset.
+    """Weights of n sorted values: the mean, over all subsets of size m, of a weighted sum of the sorted subset.
 
     The j-th smallest of a subset is the i-th smallest of all with probability C(i-1, j-1) C(n-i, m-j) / C(n, m).
 
     Args:
-        n: how many values there are.
+        n: the number of values.
         of_subset: the m <= n weights of a sorted subset, smallest value first.
 
     Returns:
@@ -56,7 +56,7 @@ def subset_weights(n: int, of_subset: tuple[float, ...]) -> FloatArray:
 
 @cache
 def _weight_table(length: int, name: str, m: int) -> FloatArray:
-    """(length + 1, length): row n holds the weights of n values in its last n places; subsets are of min(m, n)."""
+    """(length + 1, length): row n holds the weights of n values in its last n places, for subsets of size min(m, n)."""
     table = np.zeros((length + 1, length))
     for n in range(1, length + 1):
         table[n, length - n :] = subset_weights(n, _weights_for(name, min(m, n)))
@@ -64,12 +64,12 @@ def _weight_table(length: int, name: str, m: int) -> FloatArray:
 
 
 def top_k(k: int, m: int) -> tuple[float, ...]:
-    """Subset weights of the mean of the k largest of m."""
+    """The subset weights of the mean of the k largest of m values."""
     return (0.0,) * (m - k) + (1 / k,) * k
 
 
 def middle(m: int) -> tuple[float, ...]:
-    """Subset weights of the median of m."""
+    """The subset weights of the median of m values."""
     half = [0.0] * m
     half[(m - 1) // 2] += 0.5
     half[m // 2] += 0.5
@@ -84,45 +84,46 @@ def _weights_for(name: str, m: int) -> tuple[float, ...]:
 
 def score(
     name: str,
+    *,
     activations: FloatArray,
     counts: IntArray,
     m: int,
     similarities: FloatArray | None = None,
-    control: FloatArray | None = None,
-    simulation: FloatArray | None = None,
+    controls: FloatArray | None = None,
+    simulations: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Score concepts, and say how sure that is.
+    """Score concepts, and estimate the standard errors of the scores.
 
     Args:
         name: one of SCORES.
-        activations: (..., images) normalised activations, the first `counts` of each row filled.
-        counts: (...) images of each concept; 0 gives score and error 0.
-        m: the subset size that order statistics refer to; of these the top half counts.
-        similarities: (..., images) cosine of each image with the exemplars; for `semantic_k`.
-        control: (..., controls) sorted normalised activations of the control set; for `auc` and `mad`.
-        simulation: (...) each concept's correlation with the neuron over the probe set; for `grounded_k`.
+        activations: (..., images) normalised activations. Only the first `counts` of each row are read.
+        counts: (...) number of images of each concept. A concept with no image has score 0 and error 0.
+        m: the subset size of the order statistics, which average the top half of a subset.
+        similarities: (..., images) cosine of each image with the exemplars; needed by `semantic_k`.
+        controls: (..., controls) sorted normalised activations of the control set; needed by `auc` and `mad`.
+        simulations: (...) each concept's correlation with the neuron over the probe set; needed by `grounded_k`.
 
     Returns:
-        (...) scores and (...) standard errors, float64. The standard error is that of the L-statistic by its
-        influence function, for the mean the sample standard deviation / √n; with one image it is 1.
+        (...) scores and (...) standard errors, float64. The standard error of an L-statistic follows from its influence
+        function; for the mean, it is the sample standard deviation / √n. With one image, it is 1.
     """
     length = activations.shape[-1]
     place = np.arange(length)
     filled = place < counts[..., None]
     values: FloatArray = activations.astype(np.float64)
     if name == "auc":
-        assert control is not None
-        values = _share_below(values, control)
+        assert controls is not None
+        values = _share_below(values, controls)
     elif name == "mad":
-        assert control is not None
-        control = np.ascontiguousarray(control)  # the last digits of a sum depend on the layout
-        spread = control.std(axis=-1, ddof=1)
-        centre = control.mean(axis=-1)
+        assert controls is not None
+        controls = np.ascontiguousarray(controls)  # the rounding of a sum depends on the memory layout
+        spread = controls.std(axis=-1, ddof=1)
+        centre = controls.mean(axis=-1)
         values = np.divide(
             values - centre[..., None], spread[..., None], out=np.zeros_like(values), where=spread[..., None] > 0
         )
     elif name == "sq_mean":
-        values = np.square(np.maximum(values, 0.0))  # a neuron that is held down is not excited
+        values = np.square(np.maximum(values, 0.0))  # an inhibited neuron must not score as an excited one
     # Empty places sort first, where the weights are zero.
     values = np.sort(np.where(filled, values, -np.inf), axis=-1)
     values = np.where(place >= length - counts[..., None], values, 0.0)
@@ -139,26 +140,27 @@ def score(
         result = SEMANTIC_ALPHA * result + (1 - SEMANTIC_ALPHA) * squared
         error = np.hypot(SEMANTIC_ALPHA * error, (1 - SEMANTIC_ALPHA) * squared_error)
     elif name == "grounded_k":
-        assert simulation is not None
-        result = GROUNDED_ALPHA * result + (1 - GROUNDED_ALPHA) * simulation
+        assert simulations is not None
+        result = GROUNDED_ALPHA * result + (1 - GROUNDED_ALPHA) * simulations
         error = GROUNDED_ALPHA * error
     empty = counts == 0
     return np.where(empty, 0.0, result), np.where(empty, 0.0, error)
 
 
 def excitement(activations: FloatArray) -> FloatArray:
-    """log(1 + max(a, 0)) of normalised activations, of which `log_k` takes the mean; below a typical image it is 0."""
+    """log(1 + max(a, 0)) of normalised activations: 0 below a typical image. `log_k` is a mean of these."""
     result: FloatArray = np.log1p(np.maximum(activations, 0.0))
     return result
 
 
 def promise(name: str, excited: FloatArray, simulation: Callable[[], FloatArray]) -> FloatArray:
-    """What orders concepts by the score to expect of them, before anything of them is drawn.
+    """Rank concepts by their expected score, before any of their images is drawn.
 
     Args:
         name: one of SCORES.
-        excited: (...) the `excitement` to expect of a concept's images.
-        simulation: gives (...) its correlation with the neuron over the probe set; called where the score counts it.
+        excited: (...) the expected `excitement` of a concept's images.
+        simulation: returns (...) the concept's correlation with the neuron over the probe set. It is called only if the
+            score depends on it.
     """
     return GROUNDED_ALPHA * excited + (1 - GROUNDED_ALPHA) * simulation() if name == "grounded_k" else excited
 
@@ -166,8 +168,8 @@ def promise(name: str, excited: FloatArray, simulation: Callable[[], FloatArray]
 def _standard_error(values: FloatArray, weights: FloatArray, counts: IntArray) -> FloatArray:
     """Standard error of Σ w_i a_(i) by the influence function of an L-statistic (Serfling 1980, section 8.1).
 
-    The influence of the i-th smallest value is, up to a constant, the sum of the gaps below it, each times the weight
-    function there: n times the mean of its two neighbours' weights.
+    Up to a constant, the influence of the i-th smallest value is the sum of the gaps below it. Each gap is multiplied
+    by the weight function there, which is n times the mean weight of its two ends.
     """
     n = np.maximum(counts, 1)[..., None]
     gaps = np.diff(values, axis=-1)
@@ -181,9 +183,9 @@ def _standard_error(values: FloatArray, weights: FloatArray, counts: IntArray) -
 
 
 def _squared_mean(values: FloatArray, counts: IntArray, m: int) -> tuple[FloatArray, FloatArray]:
-    """Mean over all subsets of size m of the squared subset mean, and its standard error by the delta method.
+    """Mean, over all subsets of size m, of the squared subset mean, and its standard error by the delta method.
 
-    The plain square of the mean of n would fall as n grows, by the variance of the mean.
+    The square of the mean of n values would shrink as n grows, as it contains the variance of the mean.
     """
     n = np.maximum(counts, 1)
     size = np.minimum(m, n)
@@ -206,19 +208,19 @@ def _share_below(values: FloatArray, control: FloatArray) -> FloatArray:
 
 
 def dnd_selection(activations: FloatArray, similarities: FloatArray, *, best: int = 5, top: int = 10) -> FloatArray:
-    """The selection rule of Describe-and-Dissect's published code: one number a concept, the highest is the label.
+    """Select a label by the rule of Describe-and-Dissect's published code: the concept with the highest number.
 
-    All images are ranked together by activation, 0 the strongest. S_c is the mean squared rank of the `best` strongest
-    images of concept c; p_c = C - (place of c by S, ascending); w_c is the mean similarity of those images of c that
-    are among the `top` strongest of all, or the sentinel -1 if none is; the result is p_c w_c. The sentinel turns the
-    order round for absent concepts, as it does in the published code. Ranks exist only relative to the other concepts,
-    so this selects and is never a reward.
+    All images are ranked together by activation, beginning with 0 for the strongest. S_c is the mean squared rank of
+    the `best` strongest images of concept c, and p_c = C - (place of c by S, ascending). w_c is the mean similarity of
+    those images of c that are among the `top` strongest of all, or the sentinel -1 if there are none. The result is
+    p_c w_c. The sentinel reverses the order of concepts without such images, as it does in the published code. A rank
+    is relative to the other concepts, so this rule can select a label but cannot serve as a reward.
 
     Args:
         activations: (concepts, images) activations.
         similarities: (concepts, images) cosine of each image with the neuron's exemplars.
-        best: images of a concept that its squared rank is taken over.
-        top: how many of the strongest of all images weigh.
+        best: the number of a concept's images that its squared rank averages.
+        top: the number of strongest images that determine the weights.
 
     Returns:
         (concepts,) float64.
@@ -239,7 +241,7 @@ def dnd_selection(activations: FloatArray, similarities: FloatArray, *, best: in
 
 
 def correlation(similarity: FloatArray, activations: FloatArray) -> FloatArray:
-    """Simulation score: Pearson correlation over the probe set, 0 where either side is constant.
+    """Simulation score: Pearson correlation over the probe set, or 0 if either side is constant.
 
     Args:
         similarity: (labels, images) similarity of each label with each probe image.
@@ -253,7 +255,7 @@ def correlation(similarity: FloatArray, activations: FloatArray) -> FloatArray:
 
 
 def _standardised(rows: FloatArray) -> FloatArray:
-    """Rows (n, images) less their means, of length one; 0 for constant rows."""
+    """Centre rows (n, images) and scale them to length one. A constant row becomes 0."""
     centred = rows.astype(np.float64) - rows.mean(axis=1, keepdims=True, dtype=np.float64)
     varies = np.ptp(rows, axis=1, keepdims=True) > 0
     norm = np.sqrt(np.square(centred).sum(axis=1, keepdims=True))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import os
 import re
 from collections.abc import Iterator
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnr_env import config
-from dnr_env.env import RefineEnv
+from dnr_env.env.refine_env import RefineEnv
+from dnr_env.models import config
 from dnr_env.neurons import split_of
 from dnr_env.shapes import lexicon, planted
 
@@ -24,7 +25,7 @@ author = "The DnR authors"
 copyright = "2026, The DnR authors"
 version = release = installed_version("dnr-env")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb"]
 exclude_patterns = ["_build", "_generated", "study"]  # parts of pages
 html_theme = "furo"
 html_title = f"DnR {release}"
@@ -41,6 +42,14 @@ napoleon_numpy_docstring = False
 myst_heading_anchors = 3
 
 GENERATED = Path(__file__).parent / "_generated"
+ROOT = Path(__file__).parent.parent
+
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_output_stderr = "remove"
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))  # of the kernel
 
 
 def words() -> Iterator[str]:

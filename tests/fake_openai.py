@@ -1,4 +1,4 @@
-"""A server on this machine that speaks as much of the OpenAI protocol as is asked of it, and fails on demand."""
+"""A local server that implements the part of the OpenAI protocol that the package uses, and fails on demand."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Reply(NamedTuple):
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     fault: str = ""
-    """"hang": silence; "reset": the connection ends; "trickle": a byte now and then."""
+    """"hang": no answer; "reset": the connection is closed; "trickle": one byte every 0.1 seconds."""
 
 
 def completion(content: str | None, finish: str = "stop", refusal: str | None = None, **more: Any) -> Reply:
-    """A well-formed answer."""
+    """Make a well-formed answer."""
     record = {
         "id": "1",
         "object": "chat.completion",
@@ -42,20 +42,20 @@ def completion(content: str | None, finish: str = "stop", refusal: str | None = 
 
 
 def phrases(*texts: str) -> Reply:
-    """The answer that is asked for."""
+    """Make an answer in the requested format."""
     return completion(json.dumps({"phrases": texts}))
 
 
 def error(status: int, code: str = "", message: str = "no", **headers: str) -> Reply:
-    """An error as OpenAI sends it."""
+    """Make an error in the format of OpenAI."""
     record = {"error": {"message": message, "type": code, "param": None, "code": code}}
     return Reply(status, json.dumps(record).encode(), headers=tuple(headers.items()))
 
 
 class FakeOpenAI:
-    """The server, in threads of its own; use it in a with statement.
+    """The server, which runs in its own threads inside a with statement.
 
-    Each request takes the next reply of `script`, or, where that is empty, what `answer` makes of its body.
+    Each request gets the next reply of `script`. When the script is empty, `answer` maps its body to a reply.
     """
 
     def __init__(self, *script: Reply, answer: Callable[[dict[str, Any]], Reply] | None = None) -> None:
@@ -124,7 +124,7 @@ class FakeOpenAI:
 
         class Server(ThreadingHTTPServer):
             def handle_error(self, request: Any, client_address: Any) -> None:
-                pass  # clients that go away in the middle are part of the tests
+                pass  # clients that disconnect early are part of the tests
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"

@@ -1,4 +1,4 @@
-"""A CLIP of open_clip's own classes, small enough to build in a moment; its tokenizer is the one in the package."""
+"""A CLIP of open_clip's own classes that is built in a moment. Its tokenizer is the one of the package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PREPROCESS = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3], "interpolation":
 
 
 def write_clip(folder: Path, seed: int = 0) -> Path:
-    """Writes the config and random weights to a folder in open_clip's layout, and returns it."""
+    """Write config and random weights to a folder in open_clip's layout, and return the folder."""
     import open_clip
     import torch
 
@@ -30,10 +30,20 @@ def write_clip(folder: Path, seed: int = 0) -> Path:
 
 
 def write_hub(cache: Path, name: str, commit: str) -> Path:
-    """The empty folder of a repository's one commit in a cache of the hub."""
+    """Make the empty folder of a repository's only commit in a cache of the hub."""
     repository = cache / f"models--{name.replace('/', '--')}"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(commit)
     snapshot = repository / "snapshots" / commit
     snapshot.mkdir(parents=True)
     return snapshot
+
+
+def hub_id(model: str) -> str:
+    """The repository on the hub in which timm finds the weights of a model."""
+    import timm
+
+    config = timm.get_pretrained_cfg(model)
+    assert config is not None
+    assert config.hf_hub_id is not None
+    return config.hf_hub_id

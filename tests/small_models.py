@@ -1,4 +1,4 @@
-"""Checkpoints of the real classes, small enough to build in a second, with random weights and words of their own."""
+"""Checkpoints of the real classes with random weights and their own words, built in a second."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHAT = (
 
 
 def small_diffusion(folder: Path, seed: int = 0, dim: int = 32) -> Path:
-    """A StableDiffusionPipeline that draws 32-pixel images, which differ by prompt and by seed."""
+    """Save a StableDiffusionPipeline whose 32-pixel images differ by prompt and by seed."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 
     torch.manual_seed(seed)
@@ -30,7 +30,7 @@ def small_diffusion(folder: Path, seed: int = 0, dim: int = 32) -> Path:
         text_encoder=_louder(_text_encoder(dim), 3.0),
         tokenizer=_clip_tokenizer(),
         unet=_louder(_unet(dim), 1.5),
-        scheduler=DDIMScheduler(  # from pure noise even in a single step, as a turbo model takes it
+        scheduler=DDIMScheduler(  # starts from pure noise even in a single step, as a turbo model needs
             beta_schedule="scaled_linear",
             beta_start=0.00085,
             beta_end=0.012,
@@ -47,7 +47,7 @@ def small_diffusion(folder: Path, seed: int = 0, dim: int = 32) -> Path:
 
 
 def small_xl(folder: Path, seed: int = 0, dim: int = 32) -> Path:
-    """A StableDiffusionXLPipeline of the same size, with two text encoders."""
+    """Save a StableDiffusionXLPipeline of the same size, with two text encoders."""
     from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
 
     torch.manual_seed(seed)
@@ -74,7 +74,7 @@ def small_xl(folder: Path, seed: int = 0, dim: int = 32) -> Path:
 
 
 def tiny_vae(folder: Path, seed: int = 0) -> Path:
-    """An AutoencoderTiny that decodes the latents of the two above."""
+    """Save an AutoencoderTiny that decodes the latents of both pipelines."""
     from diffusers import AutoencoderTiny
 
     torch.manual_seed(seed)
@@ -89,7 +89,7 @@ def tiny_vae(folder: Path, seed: int = 0) -> Path:
 
 
 def small_captioner(folder: Path, seed: int = 0) -> Path:
-    """A BlipForConditionalGeneration whose captions are words of `WORDS`."""
+    """Save a BlipForConditionalGeneration whose captions consist of `WORDS`."""
     from transformers import (
         BertTokenizer,
         BlipConfig,
@@ -122,7 +122,7 @@ def small_captioner(folder: Path, seed: int = 0) -> Path:
 
 
 def small_chat(folder: Path, seed: int = 0) -> Path:
-    """A Qwen2VLForConditionalGeneration with a chat template, whose captions are words of `WORDS`."""
+    """Save a Qwen2VLForConditionalGeneration with a chat template, whose captions consist of `WORDS`."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import (
         PreTrainedTokenizerFast,
@@ -171,7 +171,7 @@ def small_chat(folder: Path, seed: int = 0) -> Path:
 
 
 def pickled(folder: Path) -> Path:
-    """The checkpoint in that folder, changed in place: PyTorch's own pickles instead of safetensors."""
+    """Replace the safetensors of a checkpoint by PyTorch's own pickles, in place."""
     from safetensors.torch import load_file
 
     for file in folder.rglob("*.safetensors"):
@@ -228,11 +228,11 @@ def _clip_vocabulary() -> dict[str, int]:
 def _clip_tokenizer() -> Any:
     from transformers import CLIPTokenizer
 
-    return CLIPTokenizer(vocab=_clip_vocabulary(), merges=[], model_max_length=77)  # one token a letter
+    return CLIPTokenizer(vocab=_clip_vocabulary(), merges=[], model_max_length=77)  # one token per letter
 
 
 def _louder(model: Any, factor: float, *parts: str) -> Any:
-    """Fresh weights hardly tell one input from another; louder ones do, here those of the parts, or all."""
+    """Scale the weights of the named parts, or of all: a fresh model hardly distinguishes its inputs."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1 and (not parts or any(part in name for part in parts)):

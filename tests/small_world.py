@@ -1,4 +1,4 @@
-"""A stack of real classes with small random checkpoints, a folder of images, and a language model on the loopback."""
+"""A stack of real classes with small random checkpoints, a folder of images, and a local language model."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from PIL import Image
 from small_clip import write_clip
 from small_models import small_captioner, small_diffusion
 
+from dnr_env.models.config import StackConfig
+from dnr_env.models.stack import model_stack
+from dnr_env.registry import read_spec
 from dnr_env.shapes.render import Renderer
+from dnr_env.stack import Stack
 
 _WORDS = ("red star", "striped thing", "blue ring", "dotted cross", "yellow heart", "green square", "black dog")
 
 
 def small_world(folder: Path, images: int = 50) -> Path:
-    """Write checkpoints and images, and the configuration that names them: the path of a YAML file."""
+    """Write checkpoints, images and their configuration, and return the path of the YAML file."""
     (folder / "photos" / "deeper").mkdir(parents=True)
     drawn = Renderer().generate(["thing"] * images, range(images))
     for i, image in enumerate(drawn):
@@ -41,15 +45,27 @@ def small_world(folder: Path, images: int = 50) -> Path:
     return path
 
 
+def config_of(spec: str) -> StackConfig:
+    """The configuration that a text names, with settings after the name."""
+    _, config = read_spec(spec)
+    assert isinstance(config, StackConfig)
+    return config
+
+
+def fresh(spec: str) -> Stack:
+    """The stack as another process would load it."""
+    return model_stack(spec, config_of(spec))
+
+
 def answer(body: dict[str, Any]) -> Reply:
-    """A language model that gives words of a short list, always the same to the same question."""
+    """Answer as a language model that knows a short list of words. Equal questions get equal answers."""
     asked = json.dumps(body["messages"])
     first = zlib.crc32(f"{asked} {body.get('seed')}".encode()) % len(_WORDS)
     return phrases(*(_WORDS[(first + i) % len(_WORDS)] for i in range(5)))
 
 
 def language_model() -> FakeOpenAI:
-    """The server; use it in a with statement."""
+    """Make the server, which is used in a with statement."""
     server = FakeOpenAI(answer=answer)
     server.models = ("small",)
     return server

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import runpy
 import shutil
 import socket
 import subprocess
@@ -29,39 +30,43 @@ for package in ("diffusers", "transformers", "open_clip", "openai", "torchvision
     pytest.importorskip(package)
 
 import small_models  # noqa: E402
-from conftest import CountingGenerator, FakeReader  # noqa: E402
 from fake_openai import FakeOpenAI, Reply, completion, error, phrases  # noqa: E402
+from fakes import CountingGenerator, FakeReader  # noqa: E402
 from gymnasium.utils.env_checker import data_equivalence  # noqa: E402
 from PIL import Image  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
-from small_clip import write_clip, write_hub  # noqa: E402
+from small_clip import hub_id, write_clip, write_hub  # noqa: E402
 from small_world import answer, language_model, small_world  # noqa: E402
 
 import dnr_env  # noqa: E402
-import dnr_env.describe.corruptions  # noqa: E402
-import dnr_env.describe.measure  # noqa: E402
-import evaluate  # noqa: E402
-from dnr_env.config import read_config  # noqa: E402
-from dnr_env.describe.images import ImageFolder  # noqa: E402
-from dnr_env.describe.measure import measure_images  # noqa: E402
-from dnr_env.env import Action, RefineEnv  # noqa: E402
+import dnr_env.evidence.corruptions  # noqa: E402
+import dnr_env.evidence.measure  # noqa: E402
+from dnr_env.env.refine_env import RefineEnv  # noqa: E402
+from dnr_env.env.rules import Action  # noqa: E402
+from dnr_env.env.vector_env import RefineVectorEnv  # noqa: E402
 from dnr_env.errors import DnRError  # noqa: E402
-from dnr_env.lab import Lab  # noqa: E402
+from dnr_env.evidence.images import ImageFolder  # noqa: E402
+from dnr_env.evidence.lab import Lab  # noqa: E402
+from dnr_env.evidence.measure import measure_images  # noqa: E402
+from dnr_env.evidence.sight import see  # noqa: E402
+from dnr_env.evidence.store import Store  # noqa: E402
 from dnr_env.models import prompts  # noqa: E402
 from dnr_env.models.asker import Question  # noqa: E402
 from dnr_env.models.captioner import HubCaptioner, _tidy  # noqa: E402
+from dnr_env.models.config import StackConfig  # noqa: E402
+from dnr_env.models.device import FixedBatches  # noqa: E402
 from dnr_env.models.embedder import OpenClipEmbedder  # noqa: E402
 from dnr_env.models.generator import DiffusionGenerator  # noqa: E402
-from dnr_env.models.hub import FixedBatches  # noqa: E402
 from dnr_env.models.local_chat import LocalChat  # noqa: E402
 from dnr_env.models.phrases import clean  # noqa: E402
 from dnr_env.models.reader import NetworkReader  # noqa: E402
 from dnr_env.models.stack import model_stack  # noqa: E402
-from dnr_env.models.target import Target  # noqa: E402
-from dnr_env.stacks import Stack  # noqa: E402
-from dnr_env.store import Store  # noqa: E402
+from dnr_env.models.target import NetworkTarget  # noqa: E402
+from dnr_env.neurons import Neurons  # noqa: E402
+from dnr_env.propose.caption import caption_drawings  # noqa: E402
+from dnr_env.registry import read_spec  # noqa: E402
+from dnr_env.stack import Stack  # noqa: E402
 from dnr_env.types import FloatArray, ImageArray, Images  # noqa: E402
-from dnr_env.vector_env import RefineVectorEnv  # noqa: E402
 
 # Schedulers of diffusers 0.42 hand tensors to numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -134,13 +139,15 @@ def sockets(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 BLANK = np.zeros((32, 32, 3), np.uint8)
 
 
-def target(network: str, layer: str = "x", weights: str = "DEFAULT") -> Target:
-    return Target(network, [layer], weights=weights, device="cpu")
+def target(network: str, layer: str = "x", weights: str = "DEFAULT") -> NetworkTarget:
+    return NetworkTarget(network, [layer], weights=weights, device="cpu")
 
 
 def fresh(spec: str) -> Stack:
     """The stack as another process would load it."""
-    return model_stack(spec, read_config(spec))
+    name, config = read_spec(spec)
+    assert isinstance(config, StackConfig)
+    return model_stack(name, config)
 
 
 # --- a failure in the middle of a step ---------------------------------------------------------------------------
@@ -171,8 +178,8 @@ FAULTS = {
     "key refused": (says(error(401)), "refuses the key"),
     "reset": (says(Reply(fault="reset")), "cannot be reached"),
     "no endpoint": (says(Reply(200, b"<html>", "text/html")), "not an OpenAI-compatible"),
-    "black images": (draws_black, "is black or constant in 4 draws"),
-    "no memory": (has_no_memory, "one image does not fit"),
+    "black images": (draws_black, "black or constant in 4 attempts"),
+    "no memory": (has_no_memory, "one item still does not fit"),
 }
 
 
@@ -196,7 +203,7 @@ def test_a_step_that_fails_in_the_middle_leaves_no_episode(
         break_it(stack, server, patch)
         with pytest.raises(DnRError, match=said):
             env.step(actions)
-        assert env.refinement.ended.all()
+        assert env.episodes.ended.all()
     assert set(stack.lab._rows) == known  # no half of the step has been measured, and no black image
     if envs == 1:
         with pytest.raises(gym.error.ResetNeeded):
@@ -212,20 +219,22 @@ def test_a_step_that_fails_in_the_middle_leaves_no_episode(
     assert data_equivalence(env.step(actions), twin.step(actions), exact=True)
 
 
-def test_a_failure_when_a_new_episode_begins_stops_the_steps(world: str, server: FakeOpenAI) -> None:
-    stack = fresh(world)
-    envs = RefineVectorEnv(2, stack=stack, neurons="relu", **RULES)
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_a_failure_when_a_new_episode_begins_stops_the_steps(world: str, server: FakeOpenAI, mode: str) -> None:
+    envs = RefineVectorEnv(2, mode, fresh(world), neurons="relu", **RULES)
     envs.reset(seed=0, options={"concepts": ["dog", "cat"]})
-    server.answer = lambda body: error(500)
     actions = np.array([Action.STOP, Action.KEEP])
+    if mode == "NextStep":  # the step after the one that ends an episode begins a new one
+        assert envs.step(actions)[2].tolist() == [True, False]
+    server.answer = lambda body: error(500)
     with pytest.raises(DnRError, match="status 500"):
         envs.step(actions)
     with pytest.raises(gym.error.ResetNeeded):
         envs.step(actions)
-    assert envs.refinement.ended.all()  # the rewards of the step are lost: no row may go on by a partial reset
+    assert envs.episodes.ended.all()  # the rewards of the step are lost: no row may go on by a partial reset
     server.answer = answer
     ours = envs.reset(seed=1)
-    twin = RefineVectorEnv(2, stack=fresh(world), neurons="relu", **RULES)
+    twin = RefineVectorEnv(2, mode, fresh(world), neurons="relu", **RULES)
     assert data_equivalence(ours, twin.reset(seed=1), exact=True)
     for one, other in zip(envs.step(actions)[:4], twin.step(actions)[:4], strict=True):
         assert data_equivalence(one, other, exact=True)
@@ -243,7 +252,7 @@ def test_a_black_image_is_drawn_again_before_it_is_measured_and_kept(
     generator: DiffusionGenerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     concepts, seeds = ["dog", "cat"], np.arange(4).reshape(2, 2)
-    whole = Lab(generator, FakeReader()).measure(concepts, seeds)
+    whole = Lab(generator, FakeReader()).measure(concepts=concepts, seeds=seeds)
     vae, passes = generator._pipeline.vae, 0
     decode = vae.decode
 
@@ -258,7 +267,7 @@ def test_a_black_image_is_drawn_again_before_it_is_measured_and_kept(
     monkeypatch.setattr(vae, "decode", black_at_first)
     store = Store(tmp_path / "store.sqlite")
     lab = Lab(generator, FakeReader(), store)
-    evidence = lab.measure(concepts, seeds)
+    evidence = lab.measure(concepts=concepts, seeds=seeds)
     assert (passes, generator.replaced) == (2, 2)
     images = lab.images(["dog", "dog", "cat", "cat"], seeds.ravel().tolist())  # as they are kept
     assert passes == 2
@@ -270,12 +279,12 @@ def test_a_black_image_is_drawn_again_before_it_is_measured_and_kept(
     assert same.tolist() == [True, False, False, True]  # the others are as they always are
 
     monkeypatch.setattr(vae, "decode", lambda *given, **more: (decode(*given, **more)[0] * 0 - 1,))
-    with pytest.raises(DnRError, match="is black or constant in 4 draws"):
-        lab.measure(["dog", "heart"], np.array([[0], [0]]))
+    with pytest.raises(DnRError, match="black or constant in 4 attempts"):
+        lab.measure(concepts=["dog", "heart"], seeds=np.array([[0], [0]]))
     store.close()
     assert ("heart", 0) not in lab._rows
     monkeypatch.setattr(vae, "decode", decode)
-    assert lab.measure(["heart"], np.array([[0]])).activations.shape == (1, 1, 3)
+    assert lab.measure(concepts=["heart"], seeds=np.array([[0]])).activations.shape == (1, 1, 3)
 
 
 @pytest.mark.parametrize("left", [slice(1, None), slice(2)])
@@ -284,14 +293,18 @@ def test_a_pipeline_that_gives_fewer_images_is_named(
 ) -> None:
     decode = generator._pipeline.vae.decode
     monkeypatch.setattr(generator._pipeline.vae, "decode", lambda *given, **more: (decode(*given, **more)[0][left],))
-    with pytest.raises(DnRError, match=r"^generator.model: .* gives [23] images for 4 prompts; another model will do"):
+    with pytest.raises(
+        DnRError, match=r"^`generator.model` must return one image per prompt .*got [23] images for 4 prompts"
+    ):
         generator.generate(["dog", "cat", "fish"], [0, 1, 2])
 
 
 @pytest.mark.parametrize("given", [0, 3, 5])
 def test_a_model_that_gives_another_number_of_results_is_named(given: int) -> None:
     batches = FixedBatches("captioner.batch", 4)
-    with pytest.raises(DnRError, match=rf"^captioner.batch: {given} results came for 4 items"):
+    with pytest.raises(
+        DnRError, match=rf"^the model of `captioner.batch` must return one result per item \(got {given} for 4\)"
+    ):
         batches.map([1, 2, 3], lambda part: [0] * given)
 
 
@@ -303,8 +316,8 @@ def test_a_generator_that_gives_another_number_of_images_is_named(tmp_path: Path
 
     store = Store(tmp_path / "store.sqlite")
     lab = Lab(Short(keeps_images), FakeReader(), store)
-    with pytest.raises(DnRError, match=r"^generator: 3 images came where 4 were asked for"):
-        lab.measure(["a", "b"], np.arange(4).reshape(2, 2))
+    with pytest.raises(DnRError, match=r"^`generator` must draw one image for each of 4 concepts \(got 3\)$"):
+        lab.measure(concepts=["a", "b"], seeds=np.arange(4).reshape(2, 2))
     store.close()
     assert not lab._rows
 
@@ -318,9 +331,9 @@ def test_a_full_device_halves_the_batch_and_then_says_so(
     def make() -> tuple[Any, Callable[[], FloatArray]]:
         """The module whose forward pass runs out of memory, and what asks for it."""
         if part == "target":
-            net = Target("timm:test_vit", ["blocks.1"], weights="none", device="cpu", batch=4)
+            net = NetworkTarget("timm:test_vit", ["blocks.1"], weights="none", device="cpu", batch=4)
             assert net.neurons
-            return net._net.module.blocks[0], lambda: net.read(images)
+            return net._net.module.get_submodule("blocks.0"), lambda: net.read(images)
         clip = OpenClipEmbedder(str(Path(world.split()[0]).parent / "clip"), device="cpu", batch=4)
         model = clip._loaded.model
         if part == "images":
@@ -343,7 +356,7 @@ def test_a_full_device_halves_the_batch_and_then_says_so(
     module, work = make()
     monkeypatch.setattr(module, "forward", lambda *given, **more: small_only(*given, limit=0, **more))
     option = "target.batch" if part == "target" else "embedder.batch"
-    with pytest.raises(DnRError, match=f"^{option}: one image does not fit into the device's memory"):
+    with pytest.raises(DnRError, match=f"^`{option}` is 1, and one item still does not fit into the device's memory"):
         work()
 
 
@@ -362,7 +375,7 @@ def test_a_model_that_does_not_fit_is_named(world: str, monkeypatch: pytest.Monk
         ("generator.model", lambda: DiffusionGenerator(str(tmp_path / "new"), device="cpu").generate(["a"], [0])),
     ):
         with pytest.raises(
-            DnRError, match=f"^{option}: .* it does not fit into the device's memory: free some, name a"
+            DnRError, match=f"^`{option}` .* it does not fit into the device's memory: free some, name a"
         ):
             load()
 
@@ -382,7 +395,7 @@ def test_a_question_that_does_not_fit_is_named(tmp_path: Path) -> None:
 
     chat = LocalChat(str(tmp_path), device="cpu")
     chat.__dict__["_loaded"] = Tokenizer(), Model()
-    with pytest.raises(DnRError, match=r"^writer.model: a question does not fit into the device's memory beside "):
+    with pytest.raises(DnRError, match=r"^`writer.model` .*leaves too little of the device's memory for a question"):
         chat.ask([Question("Be brief.", "What is it?", 0)])
 
 
@@ -398,8 +411,8 @@ def listing(server: FakeOpenAI) -> int:
     ("models", "reply", "said"),
     [
         (error(401), phrases("a"), "refuses the key; set OPENAI_API_KEY"),
-        (("large", "smal"), error(404), "model: 'small' is not known; known are smal"),
-        (error(403), error(403), "does not allow 'small' to the key in OPENAI_API_KEY"),
+        (("large", "smal"), error(404), r"`model` must be one of smal, … \(got 'small'\)"),
+        (error(403), error(403), "does not allow 'small' for the key in OPENAI_API_KEY"),
         (Reply(200, b"<html>", "text/html"), phrases("a"), "not an OpenAI-compatible endpoint"),
         (Reply(fault="reset"), phrases("a"), "cannot be reached"),
     ],
@@ -414,19 +427,19 @@ def test_a_language_model_that_cannot_be_used_is_found_out_first(
     with pytest.raises(DnRError, match=said) as caught:
         env.reset(seed=0)
     assert "sentinel" not in str(caught.value)
-    assert "_loaded" not in vars(stack.captioner)
+    assert "_loaded" not in vars(stack.proposer.captioner)
     assert "_pipeline" not in vars(stack.lab.generator)
     with pytest.raises(gym.error.ResetNeeded):
         env.step(Action.KEEP)
     server.models, server.answer = ("small",), answer  # an error is not remembered
-    assert stack.propose([0], 2)[0].concepts
+    assert stack.proposer.propose([0], 2)[0].concepts
 
 
 def test_a_missing_key_is_found_out_first_and_without_a_socket(world: str, sockets: list[object]) -> None:
     stack = fresh(f"{world} writer.base_url=https://example.org/v1")
     with pytest.raises(DnRError, match=r"OPENAI_API_KEY is not set, and https://example.org/v1 is not on this machine"):
-        stack.propose([0], 2)
-    assert "_loaded" not in vars(stack.captioner)
+        stack.proposer.propose([0], 2)
+    assert "_loaded" not in vars(stack.proposer.captioner)
     assert not sockets
 
 
@@ -434,12 +447,12 @@ def test_the_language_model_is_looked_at_once_and_never_for_what_is_stored(
     world: str, server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     stack = fresh(world)
-    first = stack.propose([0, 1], 2)
-    stack.propose([2], 2)
+    first = stack.proposer.propose([0, 1], 2)
+    stack.proposer.propose([2], 2)
     assert listing(server) == 1
     tried = request.getfixturevalue("sockets")
     monkeypatch.setenv("OPENAI_BASE_URL", "https://example.org/v1")  # and there is no key
-    assert fresh(world).propose([0, 1], 2) == first
+    assert fresh(world).proposer.propose([0, 1], 2) == first
     assert not tried
 
 
@@ -490,14 +503,16 @@ def test_instructions_in_captions_labels_and_file_names_stay_text(
     spec = f"{world} 'target.layers={LAYER}' probe.images='{photos}'"
     command = ["label", "--stack", spec, "--agent", "patience:3", "--neurons", f"{LAYER}:0-1", "--budget", "10"]
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *command, "--out", "out"])
-    evaluate.main()
+    runpy.run_path(str(Path(dnr_env.__file__).parents[1] / "evaluate.py"), run_name="__main__")
 
     out = Path("out")
-    assert sorted(path.name for path in out.iterdir()) == ["labels.csv", "labels.jsonl", "report.html", "settings.json"]
+    files = ["exemplars.csv", "labels.csv", "labels.jsonl", "pictures", "report.html", "settings.json"]
+    assert sorted(path.name for path in out.iterdir()) == files
+    assert all(re.fullmatch(r"[0-9a-f]{24}\.png", path.name) for path in (out / "pictures").iterdir())
     after = sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts)
-    assert [path for path in after if path not in before] == [out.absolute(), *sorted(out.absolute().iterdir())]
+    assert {path for path in after if path not in before} == {out.absolute(), *out.absolute().rglob("*")}
     settings = json.loads((out / "settings.json").read_text())
-    assert settings["stack"] == spec
+    assert settings["stack"] == read_spec(spec)[0]
     assert INJECTED not in json.dumps({key: value for key, value in settings.items() if key != "stack"})
 
     allowed = {clean(text) for text in ANSWERS}
@@ -514,6 +529,12 @@ def test_instructions_in_captions_labels_and_file_names_stay_text(
         assert all(cell[:1] not in "=+@\t\r" or not cell for cell in row.values())
         assert re.fullmatch(r"[\w' &,.]+", row["label"])
 
+    with (out / "exemplars.csv").open(newline="") as file:
+        shown = list(csv.DictReader(file))
+    assert len(shown) == 20
+    for row in shown:
+        assert all(cell[:1] not in "=+@\t\r" or not cell for cell in row.values())
+
     html = (out / "report.html").read_text(encoding="utf-8")
     page = Page(html)
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "b", "iframe", "object", "link", "base", "form"})
@@ -521,6 +542,8 @@ def test_instructions_in_captions_labels_and_file_names_stay_text(
         assert not [name for name in attributes if name.startswith("on")]
         if tag == "img":
             assert str(attributes["src"]).startswith("data:image/")
+        if tag == "a":
+            assert re.fullmatch(r"pictures/[0-9a-f]{24}\.png|#n[12]", str(attributes["href"]))
     assert f"{LAYER}:0" in page.text
     assert not set("\x00\x1b\u202e") & set(html)
 
@@ -592,7 +615,7 @@ def test_models_that_the_hub_does_not_give_are_one_sentence(
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
         with pytest.raises(DnRError) as caught:
             DiffusionGenerator("runwayml/stable-diffusion-v1-5", device="cpu")
-    assert str(caught.value).startswith("generator.model: 'runwayml/stable-diffusion-v1-5' cannot be loaded; ")
+    assert str(caught.value).startswith("`generator.model` 'runwayml/stable-diffusion-v1-5' cannot be loaded; ")
     assert hint in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -608,13 +631,10 @@ class Bomb:
 
 
 def test_weights_that_are_pickles_are_not_loaded(tmp_path: Path) -> None:
-    import timm
     from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
     bomb = {"x": Bomb(tmp_path / "sentinel")}
-    torch.save(
-        bomb, write_hub(tmp_path / "hub", timm.get_pretrained_cfg("test_vit").hf_hub_id, "a" * 40) / "pytorch_model.bin"
-    )
+    torch.save(bomb, write_hub(tmp_path / "hub", hub_id("test_vit"), "a" * 40) / "pytorch_model.bin")
     config = ViTConfig(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8
     )
@@ -656,7 +676,7 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path: Path, sockets: list[o
         lambda: target(f"hf:{folder}").neurons,
         lambda: LocalChat(str(folder), device="cpu").check(),
     ):
-        with pytest.raises(DnRError, match="it runs code of its own, which is not done here"):
+        with pytest.raises(DnRError, match="it needs code of its own, which is not run here"):
             load()
     assert not (tmp_path / "sentinel").exists()
     assert not sockets
@@ -666,14 +686,14 @@ def test_a_planted_pickle_in_a_map_of_activations_is_not_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: str
 ) -> None:
     class Reader:
-        fingerprint, neurons, dim = "means", ("n:0",), 2
+        fingerprint, neurons, dim = "means", Neurons(["n:0"]), 2
         read_images = 0
 
         def read(self, images: Images) -> tuple[FloatArray, FloatArray]:
             self.read_images += len(images)
             return np.array([[image.mean()] for image in images], np.float32), np.ones((len(images), 2), np.float32)
 
-    monkeypatch.setattr(dnr_env.describe.measure, "_MAPPED_BYTES", 1)
+    monkeypatch.setattr(dnr_env.evidence.measure, "_MAPPED_BYTES", 1)
     photos = ImageFolder(Path(world.split()[0]).parent / "photos")
     expected = measure_images(photos, Reader(), None)
     (path,) = (tmp_path / "cache" / "probes").glob("*.npy")
@@ -731,12 +751,13 @@ def test_another_preparation_of_images_is_another_target_and_another_embedder(tm
     assert len({OpenClipEmbedder(str(folder), device="cpu").fingerprint for folder in (one, other)}) == 2
 
 
+@pytest.mark.slow
 def test_every_change_of_a_setting_is_a_miss_and_no_change_is_none(
     world: str, server: FakeOpenAI, calls: Counter[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     config = Path(world.split()[0])
     mine = config.parent / "mine.py"
-    net = Target(f"python:{mine}:make", ["relu"], device="cpu")._net.module
+    net = NetworkTarget(f"python:{mine}:make", ["relu"], device="cpu")._net.module
     save_file({key: value + 0.1 for key, value in net.state_dict().items()}, tmp_path / "weights.safetensors")
     for name, bias in (("sae", 0.0), ("sae2", 0.1)):
         save_file({"W_enc": torch.eye(6), "b_enc": torch.full((6,), bias)}, tmp_path / f"{name}.safetensors")
@@ -751,12 +772,12 @@ def test_every_change_of_a_setting_is_a_miss_and_no_change_is_none(
         calls.clear()
         server.requests.clear()
         stack = fresh(spec)
-        stack.propose([0], 2)
+        stack.proposer.propose([0], 2)
         for lab in (stack.lab, stack.judge_lab):
-            stack.measure(["dog"], np.array([0]), np.array([seeds]), lab)
-        stack.caption_drawings([("dog", 0)])
-        for corruption in stack.corruptions:
-            stack.corrupted(corruption)
+            see(lab, stack.probe, concepts=["dog"], neurons=np.array([0]), seeds=np.array([seeds]))
+        caption_drawings(stack.proposer.captioner, stack.lab, [("dog", 0)])
+        for corruption in stack.probes.corruptions:
+            stack.probes.corrupted(corruption)
         return {*(+calls), *(["writer"] if server.requests else [])}
 
     assert work(base) == {"generator", "captioner", "reader", "writer"}
@@ -801,7 +822,7 @@ def test_every_change_of_a_setting_is_a_miss_and_no_change_is_none(
 
     blurred = f"{base} probe.corruptions=[blur]"
     with monkeypatch.context() as patch:
-        patch.setattr(dnr_env.describe.measure, "VERSION", 2)
+        patch.setattr(dnr_env.evidence.measure, "VERSION", 2)
         assert work(blurred) == {"reader"}
     with monkeypatch.context() as patch:
         patch.setattr(prompts, "_SUMMARISE", "Name it.")
@@ -820,7 +841,7 @@ import logging, os, sys, traceback
 logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
 import openai._base_client
 openai._base_client.INITIAL_RETRY_DELAY = 0.01
-import evaluate
+from dnr_env.cli import main as evaluate
 runs, out, spec, neurons, encoded = int(sys.argv[1]), *sys.argv[2:]
 
 def run(i, spec):
@@ -858,7 +879,7 @@ class Failing(FakeOpenAI):
         return self.faults[run % len(self.faults)] if run < 2 * len(self.faults) else None
 
     @property
-    def models(self) -> tuple[str, ...] | Reply:  # type: ignore[override]
+    def models(self) -> tuple[str, ...] | Reply:
         return (self.fault(self.run) if self.run < len(self.faults) else None) or ("small",)
 
     @models.setter
@@ -866,6 +887,7 @@ class Failing(FakeOpenAI):
         pass
 
 
+@pytest.mark.slow
 def test_no_failure_of_a_command_lets_the_key_out(world: str, tmp_path: Path) -> None:
     said = f"bad key {' '.join(FORMS[:-1])}"
     faults = [error(status, "c", said) for status in (400, 401, 403, 404, 422, 429, 500)]
@@ -887,7 +909,7 @@ def test_no_failure_of_a_command_lets_the_key_out(world: str, tmp_path: Path) ->
         assert done.returncode == 0, done.stderr[-3000:]
         assert server.requests
         assert any(KEY in header.get("authorization", "") for header in server.headers)
-    assert done.stdout.count(" says evaluate.py: ") == 2 * len(faults) + 8, done.stdout
+    assert done.stdout.count(" says dnr: ") == 2 * len(faults) + 8, done.stdout
     assert done.stdout.count(" is fine") == 1
     assert "DEBUG:openai" in done.stderr
     assert "Traceback" in done.stderr
@@ -908,5 +930,5 @@ def test_an_answer_that_is_refused_costs_no_step(world: str, server: FakeOpenAI)
     env.reset(seed=1)
     server.answer = lambda body: completion(None, refusal="I will not")
     _, _, _, _, info = env.step(Action.MUTATE)
-    assert "already measured" in info["message"]
+    assert "measured before" in info["message"]
     assert info["usage"][0] > 4

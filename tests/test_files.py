@@ -6,17 +6,19 @@ import csv
 import errno
 import os
 import re
+import stat
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agents.labelling import COLUMNS, write_table
-from agents.ranking import write_ranking
 from dnr_env import DnRError
-from dnr_env.files import append_lines, make_folder, read_lines, write_atomically
-from dnr_env.report import write_report
+from dnr_env.evaluation.labelling import COLUMNS, write_table
+from dnr_env.evaluation.pictures import Picture
+from dnr_env.evaluation.ranking import write_ranking
+from dnr_env.evaluation.report import write_report
+from dnr_env.files import append_lines, cell, make_folder, read_lines, text_of, write_atomically
 
 RECORDS: list[dict[str, Any]] = [{"a": 1, "b": [0.1, "x"]}, {"text": "line\nbreak, ü, \u2028, \x1b[31m"}, {}]
 
@@ -49,7 +51,7 @@ def test_a_broken_line_is_named_and_nothing_is_lost(tmp_path: Path, broken: byte
     path = tmp_path / "r.jsonl"
     before = b'{"a": 1}\n' + broken + b'\n{"a": 2}\n'
     path.write_bytes(before)
-    with pytest.raises(DnRError, match=r"r\.jsonl: line 2 is no JSON object"):
+    with pytest.raises(DnRError, match=r"r\.jsonl: line 2 is not a JSON object"):
         read_lines(path)
     assert path.read_bytes() == before
 
@@ -67,7 +69,7 @@ def test_what_cannot_be_read_or_made_is_one_sentence(tmp_path: Path) -> None:
         read_lines(tmp_path)
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(DnRError, match=r"out: .*file.* cannot be made"):
+        with pytest.raises(DnRError, match=rf"^`out` must be a folder that can be created \(got {folder}: .+\)$"):
             make_folder(folder)
     make_folder(tmp_path / "a" / "b")
     make_folder(tmp_path / "a" / "b")
@@ -92,9 +94,42 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert path.read_bytes() == b"new"
 
 
+def test_another_write_in_the_middle_of_one_does_not_disturb_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, fsync = tmp_path / "table.csv", os.fsync
+
+    def interrupted(descriptor: int) -> None:
+        fsync(descriptor)
+        monkeypatch.setattr(os, "fsync", fsync)
+        write_atomically(path, b"of another thread")
+        assert path.read_bytes() == b"of another thread"
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["table.csv"]
+    (tmp_path / "usual").touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+
+
+def test_a_torn_line_of_a_read_only_file_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, usual = tmp_path / "r.jsonl", Path.open
+    path.write_bytes(b'{"a": 1}\n{"a"')
+
+    def read_only(self: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
+        if mode != "rb":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return usual(self, mode, *rest, **named)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    with pytest.raises(DnRError, match=r"r\.jsonl cannot be written \(Permission denied\); finished work is kept"):
+        read_lines(path)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_one_sentence() -> None:
-    with pytest.raises(DnRError, match=r"/dev/full cannot be written.*what was finished is kept"):
+    with pytest.raises(DnRError, match=r"/dev/full cannot be written.*finished work is kept, so free some space"):
         append_lines(Path("/dev/full"), RECORDS)
     with pytest.raises(DnRError, match="cannot be written"):
         write_atomically(Path("/dev/full/file"), b"x")
@@ -120,14 +155,27 @@ def test_no_cell_is_a_formula(tmp_path: Path) -> None:
     assert number["value"] == "-1.5"  # numbers stay numbers
 
 
+@pytest.mark.parametrize("text", [*FORMULAS, "'round thing'", "'", "''", "", "red", "'=1"])
+def test_a_text_comes_back_out_of_its_cell(text: str) -> None:
+    if text != "'=1":  # which cannot be told apart from what quoting makes
+        assert text_of(cell(text)) == text
+    assert text_of(f"'{text}") == (text if text in FORMULAS else f"'{text}")
+
+
+def test_a_ranking_is_plain_csv(tmp_path: Path) -> None:
+    write_ranking([{"neuron": "a:1", "label": "-red, thin", "mean": -0.5, "mean_rank": 1}], tmp_path / "r.csv")
+    assert (tmp_path / "r.csv").read_bytes() == b'neuron,label,mean,mean_rank\r\na:1,"\'-red, thin",-0.5,1\r\n'
+
+
 EVIL = "<img src=x onerror=alert(1)>\x1b[31m\"'{{ 7*7 }}"
 PIXEL = "data:image/png;base64,AAAA"
+SHOWN = [Picture(PIXEL, "pictures/a.png", EVIL), Picture(PIXEL, "", EVIL)]
 
 
 def label_values() -> dict[str, Any]:
     record = {
         "neuron": EVIL, "label": EVIL, "value": 0.5, "error": 0.1, "auc": 0.9, "mad": 2.0, "simulation": 0.3,
-        "images": 55, "steps": 3, "alive": False, "exemplars": PIXEL, "drawings": PIXEL, "line": [(2.0, 3.0)],
+        "images": 55, "steps": 3, "alive": False, "exemplars": SHOWN, "drawings": SHOWN[1:], "line": [(2.0, 3.0)],
         "concepts": [(EVIL, 0.5)], "crops": PIXEL, "captions": [EVIL], "labels": [EVIL] * 3, "corrupted": {EVIL: 0.1},
     }  # fmt: skip
     return {
@@ -138,12 +186,13 @@ def label_values() -> dict[str, Any]:
 
 def compare_values() -> dict[str, Any]:
     neuron = {
-        "neuron": EVIL, "truth": EVIL, "optimum": EVIL, "optimum_value": 0.5, "exemplars": PIXEL,
+        "neuron": EVIL, "truth": EVIL, "optimum": EVIL, "optimum_value": 0.5, "exemplars": SHOWN,
         "labels": [{"agent": EVIL, "label": EVIL, "value": 0.1, "images": 5}],
     }  # fmt: skip
     return {
-        "title": EVIL, "stack": EVIL, "which": EVIL, "seeds": "1", "judge_images": 50, "image_cost": 0.0005,
-        "columns": [EVIL, "return"], "rows": [[EVIL, "0.1"]], "reference": EVIL, "headings": [EVIL] * 5,
+        "title": EVIL, "stack": EVIL, "which": EVIL, "seeds": "1", "first_seed": 1, "judge_images": 50,
+        "image_cost": 0.0005, "leading": [EVIL, "images"], "leading_rows": [[EVIL, "5"]],
+        "others": [EVIL, "return"], "other_rows": [[EVIL, "0.1"]], "reference": EVIL, "headings": [EVIL] * 5,
         "differences": [[EVIL] * 5], "corrected": EVIL, "neurons": [neuron], "plots": [PIXEL],
     }  # fmt: skip
 
@@ -164,7 +213,14 @@ class Page(HTMLParser):
         self.text += data
 
 
-@pytest.mark.parametrize(("template", "values"), [("label.html", label_values()), ("compare.html", compare_values())])
+def exemplar_values() -> dict[str, Any]:
+    return {"title": EVIL, "stack": EVIL, "neurons": [{"neuron": EVIL, "exemplars": SHOWN}] * 2}
+
+
+@pytest.mark.parametrize(
+    ("template", "values"),
+    [("label.html", label_values()), ("compare.html", compare_values()), ("exemplars.html", exemplar_values())],
+)
 def test_reports_show_every_text_as_text(tmp_path: Path, template: str, values: dict[str, Any]) -> None:
     write_report(tmp_path / "report.html", template, values)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -175,7 +231,7 @@ def test_reports_show_every_text_as_text(tmp_path: Path, template: str, values: 
     for _, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")]
         for address in (attributes.get("src"), attributes.get("href")):
-            assert address is None or address.startswith(("data:image/", "#"))
+            assert address is None or address.startswith(("data:image/", "#", "pictures/"))
     assert not re.search(r"https?:|//[a-z]", html)
     policies = [a["content"] for tag, a in page.tags if tag == "meta" and a.get("http-equiv")]
     assert len(policies) == 1

@@ -35,7 +35,15 @@ def score_all(name: str, activations: FloatArray, similarities: FloatArray) -> t
     """Score (rows, n) activations, all of whose places are filled."""
     rows, n = activations.shape
     control = np.broadcast_to(CONTROL, (rows, len(CONTROL)))
-    return score(name, activations, np.full(rows, n), M, similarities, control, np.full(rows, 0.4))
+    return score(
+        name,
+        activations=activations,
+        counts=np.full(rows, n),
+        m=M,
+        similarities=similarities,
+        controls=control,
+        simulations=np.full(rows, 0.4),
+    )
 
 
 def samples(rows: int, n: int, seed: int) -> tuple[FloatArray, FloatArray]:
@@ -106,7 +114,15 @@ def test_score_of_m_images_is_its_formula(name: str, m: int) -> None:
     similarities = rng.uniform(-1, 1, (20, m))
     control = np.sort(np.round(rng.normal(size=(20, 30)), 1), axis=1)
     simulation = rng.uniform(-1, 1, 20)
-    found, _ = score(name, activations, np.full(20, m), m, similarities, control, simulation)
+    found, _ = score(
+        name,
+        activations=activations,
+        counts=np.full(20, m),
+        m=m,
+        similarities=similarities,
+        controls=control,
+        simulations=simulation,
+    )
     for row, value in enumerate(found):
         arguments = activations[row].tolist(), similarities[row].tolist(), control[row].tolist(), simulation[row], m
         assert value == pytest.approx(plain(name, *arguments))
@@ -160,9 +176,19 @@ def test_unfilled_places_do_not_matter(name: str) -> None:
     control = np.broadcast_to(CONTROL, (40, len(CONTROL)))
     garbage = np.random.default_rng(0).choice([np.nan, np.inf, -np.inf, 1e30, 0.0], (2, *activations.shape))
     filled, half = np.arange(12) < counts[:, None], np.full(40, 0.4)
-    clean = score(name, np.where(filled, activations, 0), counts, M, np.where(filled, similarities, 0), control, half)
+    clean = score(
+        name,
+        activations=np.where(filled, activations, 0),
+        counts=counts,
+        m=M,
+        similarities=np.where(filled, similarities, 0),
+        controls=control,
+        simulations=half,
+    )
     unclean = np.where(filled, activations, garbage[0]), np.where(filled, similarities, garbage[1])
-    dirty = score(name, unclean[0], counts, M, unclean[1], control, half)
+    dirty = score(
+        name, activations=unclean[0], counts=counts, m=M, similarities=unclean[1], controls=control, simulations=half
+    )
     np.testing.assert_array_equal(clean, dirty)
     for row in (1, 7, 12, 38):
         alone = score_all(name, activations[[row], : counts[row]], similarities[[row], : counts[row]])
@@ -173,7 +199,15 @@ def test_unfilled_places_do_not_matter(name: str) -> None:
 def test_no_image_scores_zero_and_one_image_is_unsure(name: str) -> None:
     activations, similarities = samples(2, 6, seed=4)
     control = np.broadcast_to(CONTROL, (2, len(CONTROL)))
-    values, errors = score(name, activations, np.array([0, 1]), M, similarities, control, np.full(2, 0.4))
+    values, errors = score(
+        name,
+        activations=activations,
+        counts=np.array([0, 1]),
+        m=M,
+        similarities=similarities,
+        controls=control,
+        simulations=np.full(2, 0.4),
+    )
     assert (values[0], errors[0]) == (0, 0)
     assert errors[1] >= 0.5
 
@@ -186,28 +220,46 @@ def test_a_row_does_not_depend_on_the_others(name: str, layout: Any) -> None:
     counts = rng.integers(0, 26, 33)
     control = np.sort(rng.normal(size=(33, 100)), axis=1)
     simulation = rng.uniform(-1, 1, 33)
-    together = score(name, layout(activations), counts, M, layout(similarities), layout(control), simulation)
+    together = score(
+        name,
+        activations=layout(activations),
+        counts=counts,
+        m=M,
+        similarities=layout(similarities),
+        controls=layout(control),
+        simulations=simulation,
+    )
     for row in range(33):
         one = slice(row, row + 1)
-        alone = score(name, activations[one], counts[one], M, similarities[one], control[one], simulation[one])
+        alone = score(
+            name,
+            activations=activations[one],
+            counts=counts[one],
+            m=M,
+            similarities=similarities[one],
+            controls=control[one],
+            simulations=simulation[one],
+        )
         assert (together[0][row], together[1][row]) == (alone[0][0], alone[1][0])
 
 
 def test_auc_of_ties() -> None:
     controls = np.array([[0.0, 1.0, 1.0, 2.0]])
-    value, _ = score("auc", np.array([[1.0, 2.0, -1.0, 3.0]]), np.array([4]), M, None, controls)
+    value, _ = score("auc", activations=np.array([[1.0, 2.0, -1.0, 3.0]]), counts=np.array([4]), m=M, controls=controls)
     assert value[0] == pytest.approx((0.5 + 0.875 + 0 + 1) / 4)
 
 
 def test_mad_of_a_constant_control_set_is_zero() -> None:
-    value, error = score("mad", np.array([[1.0, 2.0]]), np.array([2]), M, None, np.full((1, 9), 0.25))
+    value, error = score(
+        "mad", activations=np.array([[1.0, 2.0]]), counts=np.array([2]), m=M, controls=np.full((1, 9), 0.25)
+    )
     assert (value[0], error[0]) == (0, 0)
 
 
-def test_check_score_names_what_would_do() -> None:
+def test_an_unknown_score_is_refused_with_the_near_ones() -> None:
     for name in SCORES:
         check_score(name)
-    with pytest.raises(DnRError, match=r"score: 'log_kk' is not known; known are log_k"):
+    with pytest.raises(DnRError, match=r"`score` must be one of log_k, … \(got 'log_kk'\)"):
         check_score("log_kk")
 
 

@@ -1,4 +1,4 @@
-"""The file of a session: a header, then one event a line, appended and fsynced, never rewritten."""
+"""The log of a session: a header, then one event per line. Lines are appended and fsynced, never rewritten."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ EVENTS = ("keep", "mutate", "add", "stop", "undo")
 
 
 class StaleStepError(DnRError):
-    """An event for a step that is over: a double click, a second tab, another process on the same log."""
+    """An event for an earlier step, as a double click, a second tab or another process on the log makes it."""
 
 
 class Move(NamedTuple):
-    """What a person did."""
+    """One event of a person."""
 
     event: str
     """One of EVENTS."""
     text: str | None = None
-    """The concept of an "add", as it was typed."""
+    """The concept of an "add", as the person typed it."""
 
 
 class Log:
-    """The moves of a session, on disk before `append` returns.
+    """The moves of a session. Each is on disk before `append` returns.
 
     Args:
-        path: the file; it is begun, with the folders above it, where there is none.
-        header: what the moves depend on; an existing file must have been begun with the same.
+        path: the file. It is made, with the folders above it, if it does not exist.
+        header: everything that the moves depend on. An existing file must have been begun with the same header.
 
     Raises:
-        DnRError: the file cannot be used, was begun with another header, or holds a line that is no move. A last line
-            without its end, which a killed process leaves, is no error: it is cut off the file.
+        DnRError: the file cannot be used, was begun with another header, or holds a line that is not a move. A last
+            line without its end, as a killed process leaves it, is not an error. It is removed from the file.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
@@ -49,7 +49,7 @@ class Log:
             path.parent.mkdir(parents=True, exist_ok=True)
             content = path.read_bytes() if path.exists() else b""
             *lines, torn = content.split(b"\n")
-            # A process may have been killed in the middle of the header too. Any other text is somebody else's file.
+            # A torn header is rewritten, for a process may have been killed there too. Any other file is refused.
             if lines or not first.startswith(torn):
                 self._check_header(content.partition(b"\n")[0], json.loads(first))
             for step, line in enumerate(lines[1:]):
@@ -63,20 +63,20 @@ class Log:
             raise self._unusable(error) from None
 
     def line(self, step: int) -> str:
-        """Where the move of a step is, for messages."""
+        """Name the line of a step, for messages."""
         return f"{self.path} line {step + 2}"
 
     def append(self, move: Move) -> None:
-        """Write a move down.
+        """Append a move to the file.
 
         Raises:
             StaleStepError: another process has written to the file.
-            DnRError: the file cannot be written; it is as it was.
+            DnRError: the file cannot be written. It stays as it was.
         """
         record = {"step": len(self.moves), **move._asdict(), "time": datetime.now(timezone.utc).isoformat()}
         try:
             if self.path.stat().st_size != self._size:
-                raise StaleStepError(f"log: {self.path} was changed by another process; open the session again")
+                raise StaleStepError(f"{self.path} was changed by another process; open the session again")
             self._write(_line(record))
         except OSError as error:
             raise self._unusable(error) from None
@@ -89,32 +89,32 @@ class Log:
                 file.flush()
                 os.fsync(file.fileno())
         except BaseException:
-            # Half a line would make one with the next.
+            # Half a line would merge with the next one.
             with contextlib.suppress(OSError):
                 os.truncate(self.path, self._size)
             raise
         self._size += len(line)
 
     def _unusable(self, error: OSError) -> DnRError:
-        return DnRError(f"log: {self.path} cannot be used ({error.strerror}); a file that you may write will do")
+        return DnRError(f"`path` must be a file that can be written (got {self.path}: {error.strerror})")
 
     def _check_header(self, line: bytes, header: dict[str, Any]) -> None:
         found = _parsed(line)
         if found.keys() != header.keys() or not isinstance(found["options"], dict):
-            raise DnRError(f"log: {self.path} is not the log of a session; another file will do")
+            raise DnRError(f"`path` must be the log of a session (got {self.path})")
         old, new = ({**settings, **settings["options"], "options": None} for settings in (found, header))
         for key in {**old, **new}:
             if old.get(key) != new.get(key):
                 begun, asked = reprlib.repr(old.get(key)), reprlib.repr(new.get(key))
-                raise DnRError(
-                    f"{key}: {self.path} was begun with {begun}, not {asked}; that value or another log will do"
-                )
+                raise DnRError(f"`{key}` must be {begun}, with which {self.path} was begun (got {asked})")
 
     def _move(self, line: bytes, step: int) -> Move:
         record = _parsed(line)
         event, text = record.get("event"), record.get("text")
         if record.get("step") != step or event not in EVENTS or isinstance(text, str) != (event == "add"):
-            raise DnRError(f"log: {self.line(step)} is no event of step {step}; a whole log or another file will do")
+            raise DnRError(
+                f"`path` must be an undamaged log (got {self.line(step)}, which is not an event of step {step})"
+            )
         return Move(event, text)
 
 
@@ -123,7 +123,7 @@ def _line(record: Mapping[str, Any]) -> bytes:
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """The JSON object of a line; an empty one where there is none."""
+    """Parse the JSON object of a line. The result is empty if there is none."""
     try:
         record = json.loads(line)
     except ValueError:

@@ -1,46 +1,50 @@
-"""A person's session: neurons to label one after the other, in a log from which it goes on where it was left."""
+"""The session of a person, who labels neurons one after the other. It resumes from its log."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 import gymnasium as gym
+import numpy as np
 
-from agents.base import column
-from agents.human.log import EVENTS, Log, Move, StaleStepError
-from dnr_env import viewer
-from dnr_env.env import RefineEnv
-from dnr_env.episode import Action
+from dnr_env.agents.base import column
+from dnr_env.agents.human.log import EVENTS, Log, Move, StaleStepError
+from dnr_env.env import viewer
+from dnr_env.env.refine_env import RefineEnv
+from dnr_env.env.rules import Action
 from dnr_env.errors import DnRError, unknown
+from dnr_env.evaluation.judge import Verdict, judge
 
 FORMAT = 1
-"""Version of the log."""
+"""The version of the log format."""
 
 
 class NotPossibleError(DnRError):
-    """An event that `Session.masks` rules out."""
+    """An event that `Session.masks` does not allow."""
 
 
 class Label(TypedDict):
-    """What a neuron was called."""
+    """The label of one neuron."""
 
     neuron: str
     label: str
     score: float
-    """Of the label, on the images that the person saw."""
+    """The score of the label on the images that the person saw."""
     error: float
-    """Its standard error."""
+    """The standard error of the score."""
     images: int
-    """Drawn for the neuron, the initial measurement included."""
+    """The number of images drawn for the neuron, including the initial measurement."""
 
 
 class Session:
-    """A state machine with no user interface. Its state is the replay of its log, always; make one with `open`.
+    """A state machine without a user interface, made by `open`. Its state is always the replay of its log.
 
-    An episode that runs out of steps or of images waits for "stop" (or "undo"), so that a person sees how it ended.
-    For one thread at a time. `info` is what the environment's last step returned.
+    An episode that runs out of steps or images waits for "stop" or "undo", so that the person sees how it ended.
+    `info` is the info of the environment's last step. A session must not be shared by threads.
     """
 
     def __init__(self, log: Log, env: RefineEnv, neurons: Sequence[str], seed: int) -> None:
@@ -48,7 +52,7 @@ class Session:
         self._log = log
         self._env = env
         self._seed = seed
-        self._moves: list[Move] = []  # those that no undo took back
+        self._moves: list[Move] = []  # without those that were undone
         self._labels: list[Label] = []
         self._begin()
         for step, move in _standing(log):
@@ -56,45 +60,53 @@ class Session:
                 self._require(move.event)
                 self._take(move)
             except DnRError as error:
-                raise DnRError(f"log: {log.line(step)} cannot be replayed: {error}") from None
+                raise DnRError(f"`path` must be a log that can be replayed (got {log.line(step)}: {error})") from None
 
     @classmethod
     def open(
-        cls, path: str | Path, neurons: Sequence[str], stack: str = "shapes", seed: int = 0, **options: Any
+        cls, path: str | Path, neurons: Sequence[str], stack: str | Path = "shapes", seed: int = 0, **options: Any
     ) -> Session:
-        """Begin a session, or go on with the one that the file holds.
+        """Begin a session, or resume the one that the file holds.
 
         Args:
-            path: the log.
-            neurons: names of the neurons, in the order of labelling.
-            stack: name of the stack.
-            seed: of every episode.
-            options: further arguments of `RefineEnv`, such as `budget`; JSON values.
+            path: the log; `~` is the home folder.
+            neurons: the names of the neurons, in the order of labelling.
+            stack: the stack, as `RefineEnv` takes it.
+            seed: the seed of every episode.
+            options: further arguments of `RefineEnv`, such as `budget`, with values that JSON can hold.
 
         Raises:
-            DnRError: an argument cannot be used, or the log is damaged or was begun with other arguments.
+            DnRError: an argument cannot be used, the log is damaged, or it was begun with other arguments.
         """
+        options = {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
+        for name, value in options.items():
+            try:
+                json.dumps(value)
+            except TypeError:
+                raise DnRError(f"`{name}` must be a value that JSON can hold (got {value!r})") from None
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise DnRError(f"`seed` must be a whole number of at least 0 (got {seed!r})")
+        if not neurons or isinstance(neurons, str):
+            raise DnRError(f"`neurons` must be a list of at least one name (got {neurons!r})")
+
         env = gym.make("dnr_env:DnR/Refine-v0", stack=stack, neurons="all", reward="none", **options).unwrapped
         assert isinstance(env, RefineEnv)
-        known = env.refinement.stack.lab.reader.neurons
-        if not neurons:
-            raise DnRError(f"neurons: none was given; names such as {known[0]} will do")
+        known = env.episodes.stack.neurons
         for neuron in neurons:
             if neuron not in known:
                 raise unknown("neurons", neuron, known)
-        if seed < 0:
-            raise DnRError(f"seed: {seed} is no seed; 0 or more will do")
-        header = {"format": FORMAT, "stack": stack, "neurons": list(neurons), "seed": seed, "options": options}
-        return cls(Log(Path(path), header), env, neurons, seed)
+        named = {"stack": str(stack), "neurons": list(neurons), "seed": int(seed)}
+        header = {"format": FORMAT, **named, "options": options}
+        return cls(Log(Path(path).expanduser(), header), env, neurons, int(seed))
 
     @property
     def path(self) -> Path:
-        """The log."""
+        """The path of the log."""
         return self._log.path
 
     @property
     def step(self) -> int:
-        """The id of the step that the next event is for: the number of events so far, undone ones included."""
+        """The step that the next event is for: the number of events so far, including undone ones."""
         return len(self._log.moves)
 
     @property
@@ -104,28 +116,40 @@ class Session:
 
     @property
     def neuron(self) -> str:
-        """The neuron to label; the last one, when finished."""
+        """The neuron to label, or the last one if the session is finished."""
         return self.neurons[min(len(self._labels), len(self.neurons) - 1)]
 
     @property
     def view(self) -> viewer.View:
-        """What there is to show of the neuron's episode."""
-        return viewer.view(self._env.refinement, 0)
+        """The view of the episode of the neuron."""
+        return replace(viewer.view(self._env.episodes, 0), user_left=None)  # every "add" brings its own concept
+
+    @property
+    def captions(self) -> list[str]:
+        """The distinct captions of the neuron's exemplars, strongest first."""
+        episodes = self._env.episodes
+        (proposal,) = episodes.stack.proposer.propose([int(episodes.neuron[0])], episodes.rules.n_slots)
+        return list(dict.fromkeys(excerpt.caption for excerpt in proposal.excerpts))
 
     @property
     def masks(self) -> dict[str, bool]:
         """Which events are possible now, in the order of EVENTS."""
         going = not self.finished
         masks = {action.name.lower(): going and bool(self._env.action_masks()[action]) for action in Action}
-        # An "add" brings its concept along, so that none need be waiting.
+        # An "add" brings its own concept, so it is possible without a waiting one.
         return {**masks, "add": masks["keep"], "undo": bool(self._moves)}
 
     def labels(self) -> list[Label]:
-        """The labels of the neurons that are finished, in order."""
+        """The labels of the finished neurons, in order."""
         return [label.copy() for label in self._labels]
 
+    def verdict(self, label: Label) -> Verdict:
+        """Let the judge draw new images of a label and score them."""
+        episodes = self._env.episodes
+        return judge(episodes.stack, neurons=[label["neuron"]], labels=[label["label"]], rules=episodes.rules)[0]
+
     def apply(self, event: str, text: str | None = None, step: int | None = None) -> None:
-        """Take one event, and write it down. On any error the session and its log are as they were.
+        """Take one event and log it. After any error the session and its log are as they were.
 
         Args:
             event: one of EVENTS.
@@ -133,13 +157,13 @@ class Session:
             step: the `step` that the person saw; None is the present one.
 
         Raises:
-            StaleStepError: that step is over.
-            NotPossibleError: `masks` rules the event out.
+            StaleStepError: the step is over.
+            NotPossibleError: `masks` does not allow the event.
             ConceptError: the text cannot be drawn.
-            DnRError: there is no such event, or the log cannot be written.
+            DnRError: the event is unknown, or the log cannot be written.
         """
         if step is not None and step != self.step:
-            raise StaleStepError(f"step: {step} is over; {self.step}, the present one, will do")
+            raise StaleStepError(f"`step` must be {self.step}, the present step (got {step})")
         if event not in EVENTS:
             raise unknown("event", event, EVENTS)
         self._require(event)
@@ -159,12 +183,12 @@ class Session:
         masks = self.masks
         if not masks[event]:
             possible = ", ".join(name for name in masks if masks[name])
-            raise NotPossibleError(f"event: {event!r} is not possible now; {possible} will do")
+            raise NotPossibleError(f"`event` must be one of {possible} now (got {event!r})")
 
     def _take(self, move: Move) -> None:
         if move.text is not None:
             self._env.suggest(move.text)
-        if not self._env.refinement.ended[0]:
+        if not self._env.episodes.ended[0]:
             self._observation, _, _, _, self.info = self._env.step(Action[move.event.upper()])
         self._moves = [*self._moves, move]
         if move.event == "stop":
@@ -173,9 +197,9 @@ class Session:
                 self._begin()
 
     def _play(self, moves: list[Move], labels: list[Label]) -> None:
-        """Go to where some moves lead, given the labels of (at least) the neurons that they finish."""
+        """Go to the state after the given moves. `labels` holds at least the labels of the neurons they finish."""
         starts = [0, *(place for place, move in enumerate(moves, 1) if move.event == "stop")]
-        present = min(len(starts), len(self.neurons)) - 1  # a finished session stays with the last neuron
+        present = min(len(starts), len(self.neurons)) - 1  # a finished session stays at the last neuron
         here = starts[present]
         self._moves, self._labels = moves[:here], labels[:present]
         self._begin()
@@ -196,7 +220,7 @@ class Session:
 
 
 def _standing(log: Log) -> list[tuple[int, Move]]:
-    """The moves that no undo took back, with their steps."""
+    """Return the moves that were not undone, with their steps."""
     standing: list[tuple[int, Move]] = []
     for step, move in enumerate(log.moves):
         if move.event != "undo":
@@ -204,5 +228,5 @@ def _standing(log: Log) -> list[tuple[int, Move]]:
         elif standing:
             standing.pop()
         else:
-            raise DnRError(f"log: {log.line(step)} undoes nothing; a whole log or another file will do")
+            raise DnRError(f"`path` must be an undamaged log (got {log.line(step)}, which undoes nothing)")
     return standing

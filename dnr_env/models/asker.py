@@ -1,4 +1,4 @@
-"""What a language model is asked and answers. Every answer is kept as it arrives, so no question is paid twice."""
+"""Questions to a language model and its answers. Each answer is stored on arrival, so no question is paid for twice."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dnr_env.models import Usage
+from dnr_env.evidence.store import Store, address
+from dnr_env.interfaces import Usage
 from dnr_env.models.phrases import parse_phrases
-from dnr_env.store import Store, address
 
 _FORMAT = 'Answer with a JSON object {"phrases": ["…"]} and nothing else. Each phrase is a string of plain words.'
 _REMINDER = "\nThe last answer could not be read. Answer briefly, with the JSON object alone."
@@ -22,29 +22,29 @@ SCHEMA = {
     "required": ["phrases"],
     "additionalProperties": False,
 }
-"""Of an answer."""
+"""The JSON schema of an answer."""
 _FORMAT_DIGEST = hashlib.sha256((_FORMAT + _REMINDER + json.dumps(SCHEMA)).encode()).hexdigest()[:8]
-_SECOND_SAMPLE = 1_000_000  # what a second try adds to the sample: the same seed could fail the same way
+_SECOND_SAMPLE = 1_000_000  # added to the sample at a second attempt, because the same seed could fail the same way
 
 
 class Question(NamedTuple):
-    """What a language model is asked."""
+    """A question to a language model."""
 
     system: str
     user: str
     sample: int
-    """Tells apart repeated draws of one question."""
+    """Distinguishes repeated samples of one question."""
 
 
 class Answer(NamedTuple):
-    """What it answered: no phrases where nothing usable came, and the cost of all tries."""
+    """The answer to a question: its phrases, none if no attempt was usable, and the cost of all attempts."""
 
     phrases: list[str]
     usage: Usage
 
 
 class Unusable(Exception):
-    """The model has answered, but not the question."""
+    """The model sent an answer that cannot be used."""
 
     def __init__(self, reason: str, usage: Usage, text: str = "") -> None:
         super().__init__(reason)
@@ -53,25 +53,25 @@ class Unusable(Exception):
 
 
 class CutShort(Unusable):
-    """The answer has run into the limit on its tokens."""
+    """The answer reached its token limit."""
 
 
 @dataclass
 class Counters:
-    """What has been asked of a model so far."""
+    """Counts of the requests to a model so far."""
 
     made: int = 0
     """Requests sent."""
     remembered: int = 0
-    """Questions whose answer was there already."""
+    """Questions whose answer was already stored."""
     retried: int = 0
-    """Requests among `made` that repeat one."""
+    """Requests in `made` that repeat an earlier request."""
     failed: int = 0
-    """Questions that no usable answer came to."""
+    """Questions that received no usable answer."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, made: int = 0, remembered: int = 0, retried: int = 0, failed: int = 0) -> None:
-        """Count further."""
+        """Add to the counts."""
         with self._lock:
             self.made += made
             self.remembered += remembered
@@ -86,12 +86,12 @@ class Counters:
 
 
 class Asker(ABC):
-    """Remembers answers, asks once more where one is unusable; how a model is reached is for the subclass.
+    """Stores answers and repeats a question once if its answer is unusable. Subclasses connect to the model.
 
     Args:
-        fingerprint: names all that an answer depends on, besides the question.
-        max_tokens: the longest answer, in tokens; one that is cut off is asked for again with twice as many.
-        store: where answers are kept; in memory alone if None.
+        fingerprint: identifies everything but the question that an answer depends on.
+        max_tokens: the longest answer, in tokens. A truncated answer is requested again with twice this limit.
+        store: where answers are kept. None keeps them in memory only.
     """
 
     def __init__(self, fingerprint: str, max_tokens: int, store: Store | None) -> None:
@@ -102,10 +102,10 @@ class Asker(ABC):
         self._answers: dict[bytes, Answer] = {}
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """One answer a question. Equal questions are asked once, and those ever answered not at all.
+        """Return one answer per question. Equal questions are asked once, and answered ones are not asked again.
 
         Raises:
-            DnRError: the model cannot be reached or will not answer; the answers that came before are kept.
+            DnRError: the model cannot be reached or does not answer. Answers that arrived earlier are kept.
         """
         keys = {question: self._key(question) for question in questions}
         unread = [key for key in keys.values() if key not in self._answers]
@@ -121,33 +121,33 @@ class Asker(ABC):
 
     @abstractmethod
     def check(self) -> str:
-        """One line about the model, found without loading it.
+        """Describe the model in one line, without loading it.
 
         Raises:
-            DnRError: it cannot be used.
+            DnRError: the model cannot be used.
         """
 
     def ready(self) -> None:
-        """Find out, before anything else is loaded, whether questions will be answered.
+        """Check, before anything else is loaded, that the model answers questions.
 
         Raises:
-            DnRError: they will not.
+            DnRError: it does not.
         """
         self.check()
 
     @abstractmethod
     def _answer(self, questions: list[Question]) -> None:
-        """Call `_settle` on each of these distinct questions."""
+        """Call `_settle` for each of these distinct questions."""
 
     def _key(self, question: Question) -> bytes:
         return address(kind="chat", fingerprint=self.fingerprint, **question._asdict())
 
     def _settle(self, question: Question, reply: Callable[[Question, int], tuple[str, Usage]]) -> None:
-        """Get the answer to one question, with a second try, and keep it.
+        """Get the answer to one question, in at most two attempts, and store it.
 
         Args:
-            question: what is asked.
-            reply: question and token limit to text and cost; may raise Unusable.
+            question: the question.
+            reply: maps a question and a token limit to a text and its cost. It may raise Unusable.
         """
         asked = question._replace(system=f"{question.system}\n{_FORMAT}")
         limit, usage, phrases = self.max_tokens, Usage(), None

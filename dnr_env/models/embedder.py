@@ -1,4 +1,4 @@
-"""Images and texts into one space, by a model of open_clip."""
+"""Embeddings of images and texts in one space, by a model of open_clip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dnr_env.models.hub import FixedBatches, device_of, dtype_of, loading
+from dnr_env.models.device import FixedBatches, device_of, dtype_of
+from dnr_env.models.hub import loading
 from dnr_env.models.openclip import OpenClip
 from dnr_env.models.preprocess import Recipe, of_open_clip, prepare
 from dnr_env.types import FloatArray, ImageArray, Images
@@ -32,15 +33,15 @@ class _Loaded:
 
 
 class OpenClipEmbedder:
-    """Unit embeddings of images and texts; the model is loaded at the first of them.
+    """Computes unit embeddings of images and texts. The model is loaded at the first call.
 
     Args:
-        model: a name of open_clip; or "hf-hub:organisation/name"; or a folder with `open_clip_config.json` and
+        model: a model name of open_clip, "hf-hub:organisation/name", or a folder with `open_clip_config.json` and
             safetensors.
-        pretrained: tag of the weights, or a file of them, where the model is a name.
-        device: "auto", "cpu", "cuda" and the like.
+        pretrained: the tag of the weights, or a file with weights, if the model is a name.
+        device: "auto", "cpu", "cuda", "cuda:1", …
         dtype: "float32", "float16", "bfloat16", or "auto".
-        batch: images of one forward pass.
+        batch: images per forward pass.
     """
 
     def __init__(
@@ -61,13 +62,13 @@ class OpenClipEmbedder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Names model, weights and dtype; the weights are not loaded for it."""
+        """Identifies model, weights and dtype, without loading the weights."""
         dtype = dtype_of("embedder.dtype", self._dtype, device_of(self._device))
         return f"{self._clip.fingerprint} {dtype}"
 
     @cached_property
     def dim(self) -> int:
-        """Length of an embedding; the weights are not loaded for it."""
+        """The length of an embedding, known without loading the weights."""
         return int(self._clip.config["embed_dim"])
 
     @cached_property
@@ -80,11 +81,11 @@ class OpenClipEmbedder:
         return _Loaded(model, of_open_clip(model.visual.preprocess_cfg), self._clip.tokenizer(), device, dtype)
 
     def embed_images(self, images: Images) -> FloatArray:
-        """N images (h, w, 3) uint8 to (n, dim) float32 of length one. A row does not depend on the other rows."""
+        """Embed n images (h, w, 3) uint8 as (n, dim) float32 unit vectors. A row does not depend on the other rows."""
         return self._stacked(self._images.map(list(images), self._embed_images))
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
-        """(n, dim) float32 of length one. A row does not depend on the other rows."""
+        """Embed n texts as (n, dim) float32 unit vectors. A row does not depend on the other rows."""
         new = [text for text in dict.fromkeys(texts) if text not in self._kept]
         self._kept.update(zip(new, self._texts.map(new, self._embed_texts), strict=True))
         rows = [self._kept[text] for text in texts]

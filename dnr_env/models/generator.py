@@ -1,4 +1,4 @@
-"""Text to image by a diffusion model: any checkpoint that diffusers' `AutoPipelineForText2Image` loads."""
+"""Images of concepts by any checkpoint that `AutoPipelineForText2Image` of diffusers loads."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dnr_env.errors import DnRError
-from dnr_env.models.hub import FixedBatches, device_of, dtype_of, find, needed
-from dnr_env.models.pipelines import Wanted, scheduler_class, shared_pipeline
+from dnr_env.extras import needed
+from dnr_env.models.device import FixedBatches, device_of, dtype_of
+from dnr_env.models.hub import find
+from dnr_env.models.pipelines import PipelineSpec, scheduler_class, shared_pipeline
 from dnr_env.types import BoolArray, ImageArray
 
 if TYPE_CHECKING:
     import torch
 
 Job = tuple[str, int]
-"""A prompt and a seed."""
+"""The prompt and the seed of an image."""
 
 _REDRAWS = 3
 _DARKEST = 8
-"""An image whose brightest value is below this is black: the safety checker of a fork, or NaN in the decoder."""
+"""An image is black if its brightest value is below this. A safety checker or NaN in the decoder can cause it."""
 _TEXTS = 256
-"""Prompts whose embeddings are kept on the device: 40 MB for SD-Turbo in bfloat16, twice that with guidance."""
+"""Number of prompts whose embeddings stay on the device: 40 MB for SD-Turbo in bfloat16, 80 MB with guidance."""
 _EMBEDDINGS = {
     "StableDiffusionPipeline": ("prompt_embeds", "negative_prompt_embeds"),
     "StableDiffusionXLPipeline": (
@@ -38,7 +40,7 @@ _EMBEDDINGS = {
         "negative_pooled_prompt_embeds",
     ),
 }
-"""What `encode_prompt` returns, by pipeline, as arguments of its call. Other pipelines get the prompt itself."""
+"""The results of `encode_prompt` as arguments of the call, by pipeline. Other pipelines receive the prompt itself."""
 
 
 class PromptCut(UserWarning):
@@ -46,39 +48,39 @@ class PromptCut(UserWarning):
 
 
 class DiffusionGenerator:
-    """Images of "a photo of CONCEPT", by a diffusion model that is loaded with the first of them.
+    """Draws images of "a photo of CONCEPT" by a diffusion model, which is loaded at the first call.
 
     An image is a function of its prompt, its seed and the fingerprint: its noise comes from a CPU generator of its own,
-    and batches have one shape. Another shape, device or library version can change its last bits, and with these, now
-    and then, what a float16 or bfloat16 model draws.
+    and all batches have one shape. Another shape, device or library version can change the last bits, which
+    occasionally changes what a float16 or bfloat16 model draws.
 
     Args:
         model: a folder in diffusers' format, or a hub id such as "stabilityai/sd-turbo".
         revision: branch, tag or commit of the hub id.
-        template: text around a concept, which takes the place of its one {}.
-        negative_prompt: what guidance leads away from.
+        template: the prompt, in which the concept replaces the one {}.
+        negative_prompt: the negative prompt of the guidance.
         steps: denoising steps.
-        guidance: guidance scale; up to 1 there is no negative branch, which halves the work.
+        guidance: the guidance scale. Values up to 1 turn guidance off, which halves the work.
         size: height and width in pixels, a multiple of 8.
-        scheduler: class name of a diffusers scheduler in place of the checkpoint's own.
+        scheduler: the class name of a diffusers scheduler that replaces the checkpoint's own.
         device: auto, cpu, cuda, cuda:1, …
         dtype: auto, float32, float16 or bfloat16; auto is bfloat16 on a GPU, else float32.
-        batch: images of a forward pass, halved where the device's memory runs out.
-        compile: torch.compile the denoiser and the decoder: minutes at the first image, faster ones after that.
-        tiny_vae: folder or hub id of an AutoencoderTiny, such as "madebyollin/taesd", that decodes in place of the
-            checkpoint's own decoder. It draws slightly different pixels and costs a twentieth.
-        tiny_vae_revision: its branch, tag or commit.
+        batch: images per forward pass. It is halved when the device runs out of memory.
+        compile: whether to compile denoiser and decoder, which takes minutes once and is faster afterwards.
+        tiny_vae: folder or hub id of an AutoencoderTiny such as "madebyollin/taesd", which replaces the checkpoint's
+            own decoder. It draws slightly different pixels and costs a twentieth.
+        tiny_vae_revision: branch, tag or commit of the AutoencoderTiny.
 
     Raises:
-        DnRError: an option cannot be used, or there is no such model.
+        DnRError: an option is invalid, or the model does not exist.
     """
 
     keeps_images = True
     fingerprint: str
     replaced: int
-    """Images so far that came out black or constant and were drawn again."""
+    """Number of images so far that were black or constant and were drawn again."""
     cut: dict[str, str]
-    """The prompts so far that are too long, each with the end that the text encoder does not see."""
+    """The prompts so far that were too long, each with the part that the text encoder does not see."""
 
     def __init__(
         self,
@@ -100,12 +102,13 @@ class DiffusionGenerator:
     ) -> None:
         if template.count("{}") != 1:
             raise DnRError(
-                f"generator.template: {template!r} needs one {{}} for the concept; 'a photo of {{}}' will do"
+                f"`generator.template` must contain one {{}} for the concept, like 'a photo of {{}}' (got {template!r})"
             )
         if steps < 1:
-            raise DnRError(f"generator.steps: {steps} is too few; 1 or more will do")
+            raise DnRError(f"`generator.steps` must be at least 1 (got {steps})")
         if size < 8 or size % 8:
-            raise DnRError(f"generator.size: {size} is not a multiple of 8; {max(8, round(size / 8) * 8)} will do")
+            near = max(8, round(size / 8) * 8)
+            raise DnRError(f"`generator.size` must be a multiple of 8, such as {near} (got {size})")
         with needed():
             self.device = device_of(device)
             self.dtype = dtype_of("generator.dtype", dtype, self.device)
@@ -136,14 +139,16 @@ class DiffusionGenerator:
         self._texts: OrderedDict[str, tuple[torch.Tensor, ...]] = OrderedDict()
 
     def generate(self, concepts: Sequence[str], seeds: Sequence[int]) -> ImageArray:
-        """Image `seeds[i]` of `concepts[i]`: (n, size, size, 3) uint8.
+        """Draw image `seeds[i]` of `concepts[i]`, for each i: (n, size, size, 3) uint8.
 
-        A black or constant image is drawn again with seeds that follow from its prompt and its own seed.
+        A black or constant image is drawn again with seeds that are derived from its prompt and its own seed.
 
         Raises:
             DnRError: the model cannot be loaded, or an image stays black.
         """
-        prompts = [self.template.replace("{}", concept) for concept in concepts]  # braces of a concept stay as they are
+        prompts = [
+            self.template.replace("{}", concept) for concept in concepts
+        ]  # not str.format: a concept may contain braces
         for prompt in dict.fromkeys(prompts):
             self._check_length(prompt)
         images = np.zeros((len(prompts), self.size, self.size, 3), np.uint8)
@@ -159,19 +164,19 @@ class DiffusionGenerator:
             self.replaced += len(blank) if attempt == 0 else 0
         prompt, seed = wanted[blank[0]]
         raise DnRError(
-            f"generator.model: image {seed} of {prompt!r} is black or constant in {1 + _REDRAWS} draws; "
-            "dtype float32 will do, or another model"
+            f"`generator.model` draws image {seed} of {prompt!r} black or constant in {1 + _REDRAWS} attempts; set "
+            "dtype to float32, or name another model"
         )
 
     def _draw(self, jobs: Sequence[Job]) -> list[ImageArray]:
-        """One forward pass."""
+        """Draw the images of one forward pass."""
         import torch
 
         prompts, seeds = zip(*jobs, strict=True)
         arguments = {
             **(self._embedded(prompts) if self._names else self._plain(prompts)),
-            # A generator is used up by its image. Only as a list, one an image, do they make an image the same alone
-            # and in a batch. diffusers takes a list of one for a single generator, which draws the same.
+            # With one generator per image, an image is the same alone and in a batch. diffusers treats a list of one
+            # as a single generator, which draws the same image.
             "generator": [torch.Generator("cpu").manual_seed(seed) for seed in seeds],
             "num_inference_steps": self.steps,
             "guidance_scale": self.guidance,
@@ -183,8 +188,8 @@ class DiffusionGenerator:
             pixels = self._pipeline(**{k: v for k, v in arguments.items() if k in self._accepted}).images
             if len(pixels) != len(jobs):
                 raise DnRError(
-                    f"generator.model: {self.source.id!r} gives {len(pixels)} images for {len(jobs)} prompts; another "
-                    "model will do"
+                    f"`generator.model` must return one image per prompt (got {len(pixels)} images for {len(jobs)} "
+                    f"prompts from {self.source.id!r})"
                 )
             broken = ~pixels.isfinite().flatten(1).all(dim=1)
             pixels[broken] = 0
@@ -198,12 +203,12 @@ class DiffusionGenerator:
         return arguments
 
     def _embedded(self, prompts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """The embeddings of prompts, each computed once: a concept is drawn with many seeds."""
+        """Return the embeddings of prompts. Each is computed once, because a concept is drawn with many seeds."""
         import torch
 
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
         if missing:
-            # Filled up to the batch's shape, so that embeddings do not depend on what else was asked for.
+            # The batch is filled up, so that embeddings do not depend on which prompts are new.
             encoded = self._encode(missing + missing[-1:] * (len(prompts) - len(missing)))
             self._texts.update(zip(missing, encoded, strict=False))
         for prompt in prompts:
@@ -215,10 +220,10 @@ class DiffusionGenerator:
         return {name: torch.stack(column) for name, column in zip(names, columns, strict=True)}
 
     def _encode(self, prompts: list[str]) -> list[tuple[torch.Tensor, ...]]:
-        """For each prompt its embeddings, in the order of `_EMBEDDINGS`; without guidance only the positive ones."""
+        """Return each prompt's embeddings in the order of `_EMBEDDINGS`. Without guidance, only positive ones."""
         import torch
 
-        # For SDXL no negative prompt is not an empty one: its embeddings are zeros then.
+        # SDXL distinguishes no negative prompt, whose embeddings are zeros, from an empty one.
         negative = [self.negative_prompt] * len(prompts) if self._guided and self.negative_prompt else None
         with torch.no_grad():
             columns = self._pipeline.encode_prompt(
@@ -228,12 +233,12 @@ class DiffusionGenerator:
                 do_classifier_free_guidance=self._guided,
                 negative_prompt=negative,
             )
-        # Copies: a row of the batch's tensor would keep all of that alive.
+        # Rows are copied, because a view would keep the whole batch in memory.
         rows = zip(*(column for column in columns if column is not None), strict=True)
         return [tuple(tensor.clone() for tensor in row) for row in rows]
 
     def _check_length(self, prompt: str) -> None:
-        """Warns once where no text encoder of the pipeline reads the whole prompt."""
+        """Warn once if no text encoder of the pipeline reads the whole prompt."""
         if prompt in self.cut:
             return
         ends = []
@@ -244,16 +249,16 @@ class DiffusionGenerator:
                 ends.append(tokenizer.decode(tokens[limit - 1 : -1]) if len(tokens) > limit else "")
         if ends and all(ends):
             self.cut[prompt] = end = min(ends, key=len).strip()
-            warnings.warn(f"{prompt!r} is too long for the generator, which does not see {end!r}", PromptCut, 3)
+            warnings.warn(f"the prompt {prompt!r} is too long: the generator does not see {end!r}", PromptCut, 3)
 
     @property
     def _names(self) -> tuple[str, ...]:
-        """The arguments that embeddings go to; none where the pipeline gets the prompt itself."""
+        """The arguments that take embeddings. It is empty if the pipeline takes the prompt itself."""
         return _EMBEDDINGS.get(type(self._pipeline).__name__, ())
 
     @property
     def _guided(self) -> bool:
-        # A distilled UNet takes the guidance scale as an input and has no negative branch.
+        # A distilled UNet takes the guidance scale as an input and needs no negative prompt.
         return self.guidance > 1 and self._pipeline.unet.config.time_cond_proj_dim is None
 
     @cached_property
@@ -262,11 +267,13 @@ class DiffusionGenerator:
 
     @cached_property
     def _pipeline(self) -> Any:
-        return shared_pipeline(Wanted(self.source, self.decoder, self.scheduler, self.device, self.dtype, self.compile))
+        return shared_pipeline(
+            PipelineSpec(self.source, self.decoder, self.scheduler, self.device, self.dtype, self.compile)
+        )
 
 
 def _derived(prompt: str, seed: int, attempt: int) -> int:
-    """The seed of a draw: the image's own at first."""
+    """Return the seed of an attempt. The first attempt has the seed of the image itself."""
     if attempt == 0:
         return seed
     digest = hashlib.sha256(json.dumps([prompt, seed, attempt]).encode()).digest()
@@ -274,7 +281,7 @@ def _derived(prompt: str, seed: int, attempt: int) -> int:
 
 
 def _blank(images: ImageArray) -> BoolArray:
-    """Which of (n, height, width, 3) show nothing: (n)."""
+    """Return (n,) which of the images (n, height, width, 3) are black or constant."""
     darkest, brightest = images.min(axis=(1, 2, 3)), images.max(axis=(1, 2, 3))
     blank: BoolArray = (darkest == brightest) | (brightest < _DARKEST)
     return blank

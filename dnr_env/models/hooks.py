@@ -1,4 +1,4 @@
-"""What modules give in a forward pass."""
+"""The outputs of modules in a forward pass."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def tensor_of(name: str, output: object) -> torch.Tensor:
-    """The output of module `name`: a tensor, or the first one of a tuple, a list or a mapping.
+    """Return the tensor in the output of module `name`: the output itself, or the first tensor in a collection.
 
     Raises:
-        DnRError: there is none in it.
+        DnRError: the output contains no tensor.
     """
     import torch
 
@@ -26,12 +26,14 @@ def tensor_of(name: str, output: object) -> torch.Tensor:
     for part in parts if isinstance(parts, list | tuple) else ():
         if isinstance(part, torch.Tensor):
             return part
-    raise DnRError(f"target.layers: {name!r} gives no tensor but {type(output).__name__}; a layer inside it will do")
+    raise DnRError(
+        f"`target.layers` must name modules that return tensors (got {name!r}, which returns {type(output).__name__})"
+    )
 
 
 @contextmanager
 def hooks(modules: Mapping[str, torch.nn.Module], see: Callable[[str, object], None]) -> Iterator[None]:
-    """`see` gets the name and the output of each module that runs; outputs stay as they are."""
+    """Call `see` with the name and the output of each module that runs, without changing the outputs."""
 
     def hook(name: str) -> Callable[[torch.nn.Module, object, object], None]:
         return lambda module, given, output: see(name, output)

@@ -1,4 +1,4 @@
-"""Asks a language model that runs here, with weights of the Hugging Face hub or of a folder."""
+"""A language model that runs on this machine, with weights from the Hugging Face hub or a folder."""
 
 from __future__ import annotations
 
@@ -7,31 +7,33 @@ from functools import cached_property
 from typing import Any
 
 from dnr_env.errors import DnRError
-from dnr_env.models import Usage
+from dnr_env.evidence.store import Store
+from dnr_env.extras import needed
+from dnr_env.interfaces import Usage
 from dnr_env.models.asker import Asker, CutShort, Question
-from dnr_env.models.hub import device_of, dtype_of, find, loading, needed
-from dnr_env.store import Store
+from dnr_env.models.device import device_of, dtype_of
+from dnr_env.models.hub import find, loading
 
 _OPTION = "writer.model"
 
 
 class LocalChat(Asker):
-    """A causal language model of transformers; weights are read from safetensors alone, and no code comes with them.
+    """A causal language model of transformers. Weights are read from safetensors only, and no code comes with them.
 
-    Questions are answered one by one, so that an answer does not depend on the others. Sample 0 is greedy; the others
-    are drawn with a seed that is a function of the question.
+    Questions are answered one by one, so that an answer does not depend on the others. Sample 0 is decoded greedily;
+    the other samples are drawn with a seed that is a function of the question.
 
     Args:
         model: a hub id or a folder.
-        revision: a commit, branch or tag of a hub id; its commit is part of the fingerprint.
-        temperature: of sampling, for samples other than 0.
+        revision: a commit, branch or tag of a hub id. The commit is part of the fingerprint.
+        temperature: the sampling temperature of samples other than 0.
         max_tokens: the longest answer, in tokens.
         device: "auto", or a device of torch.
-        dtype: "auto", or float32, float16, bfloat16.
-        store: where answers are kept; in memory alone if None.
+        dtype: "auto", "float32", "float16" or "bfloat16".
+        store: where answers are kept. None keeps them in memory only.
 
     Raises:
-        DnRError: there is no such model, device or dtype.
+        DnRError: the model, the device or the dtype does not exist.
     """
 
     def __init__(
@@ -53,10 +55,10 @@ class LocalChat(Asker):
         super().__init__(fingerprint, max_tokens, store)
 
     def check(self) -> str:
-        """One line about the model; reads its configuration, not its weights.
+        """Describe the model in one line. Its configuration is read, but not its weights.
 
         Raises:
-            DnRError: it is not there, or transformers does not know its kind.
+            DnRError: the model does not exist, or transformers does not support it.
         """
         with needed(), loading(_OPTION, self.source.id):
             from transformers import AutoConfig
@@ -66,7 +68,7 @@ class LocalChat(Asker):
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        """Tokenizer and model."""
+        """The tokenizer and the model."""
         with needed(), loading(_OPTION, self.source.id):
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -93,8 +95,8 @@ class LocalChat(Asker):
         room = getattr(model.config, "max_position_embeddings", None)
         if room and tokens.shape[1] + self.max_tokens > room:
             raise DnRError(
-                f"{_OPTION}: a question of {tokens.shape[1]} tokens and an answer of {self.max_tokens} do not fit the "
-                f"{room} that {self.source.id!r} takes; lower max_tokens or the captions, or name another model"
+                f"a question of {tokens.shape[1]} tokens and an answer of {self.max_tokens} do not fit into the {room} "
+                f"tokens of `{_OPTION}` {self.source.id!r}; lower max_tokens, or name another model"
             )
         limit = min(limit, room - tokens.shape[1]) if room else limit
         ends = model.generation_config.eos_token_id
@@ -108,15 +110,15 @@ class LocalChat(Asker):
             eos_token_id=ends or None,
             pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (ends or [0])[0],
         )
-        # generate takes no generator: the global one is seeded, and then put back.
+        # `generate` takes no generator, so the global one is seeded and then restored.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []), torch.inference_mode():
             torch.manual_seed(int.from_bytes(hashlib.sha256(repr(tuple(question)).encode()).digest()[:7], "big"))
             try:
                 output = model.generate(tokens, attention_mask=torch.ones_like(tokens), generation_config=config)
             except torch.OutOfMemoryError:
                 raise DnRError(
-                    f"{_OPTION}: a question does not fit into the device's memory beside {self.source.id!r}; a smaller "
-                    "model will do"
+                    f"`{_OPTION}` {self.source.id!r} leaves too little of the device's memory for a question; name a "
+                    "smaller model"
                 ) from None
         new = output[0, tokens.shape[1] :].tolist()
         text = tokenizer.decode(new, skip_special_tokens=True)
@@ -127,7 +129,7 @@ class LocalChat(Asker):
 
 
 def _prompt(tokenizer: Any, question: Question) -> str:
-    """One message of the user: some templates know no other role."""
+    """Render the question as one user message, because some chat templates have no other role."""
     text = f"{question.system}\n\n{question.user}"
     if not tokenizer.chat_template:
         return f"{text}\n\nAnswer: "

@@ -1,4 +1,4 @@
-"""Concepts to new concepts: by a language model that sees the evidence, or from a vocabulary without one."""
+"""Mutators: a language model that sees the evidence, or random draws from a vocabulary."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from functools import cached_property
 import numpy as np
 
 from dnr_env.errors import ConceptError
-from dnr_env.models import Embedder, MutationBatch, Suggestion, Trial, prompts
+from dnr_env.evidence.vocabulary import Vocabulary
+from dnr_env.interfaces import MutationBatch, Suggestion, Trial
+from dnr_env.models import prompts
 from dnr_env.models.asker import Answer, Asker, Question
 from dnr_env.types import FloatArray
 
 Look = Callable[[Sequence[tuple[str, int]]], list[str]]
-"""(concept, seed) pairs to captions of the images, one each."""
+"""Maps (concept, seed) pairs to one caption per image."""
 
 _BEST, _WORST, _IMAGES, _TRIED = 5, 3, 4, 100
-_SAMPLES = 4  # answers to one question among which the episodes draw
+_SAMPLES = 4  # number of answers to one question; each episode draws one of them
 
 
 class LanguageMutator:
-    """Shows a language model the scores and the captions of extreme images, and asks for a move.
+    """Shows a language model the scores and the captions of extreme images, and asks it for new concepts.
 
     Args:
         chat: the language model.
-        normalise: text to concept; raises ConceptError where there is none.
-        look: captions the images that a question speaks of; called once a batch, with distinct images.
+        normalise: maps a text to a concept. It raises ConceptError if the text is none.
+        look: captions the images in the questions. It is called once per batch, with distinct images.
     """
 
     def __init__(self, chat: Asker, normalise: Callable[[str], str], look: Look) -> None:
@@ -34,7 +36,7 @@ class LanguageMutator:
         self.look = look
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
-        """(b) concepts, none of them tried, or the concept itself where all phrases of two answers were.
+        """Return (b) untried concepts, or the concept itself if two answers contain no untried one.
 
         Raises:
             DnRError: the language model cannot be used.
@@ -47,7 +49,7 @@ class LanguageMutator:
         questions = []
         for i, (history, pairs, rng) in enumerate(zip(histories, extremes, batch.rngs, strict=True)):
             move = list(prompts.MOVES)[int(rng.integers(len(prompts.MOVES)))]
-            sample = 2 * int(rng.integers(_SAMPLES))  # the odd ones are for asking again
+            sample = 2 * int(rng.integers(_SAMPLES))  # odd samples are for second questions
             exciting, dull = ([captions[pair] for pair in part] for part in pairs)
             order = sorted((trial for trial in history if np.isfinite(trial.score)), key=lambda trial: trial.score)
             scored = [prompts.Scored(trial.concept, trial.score, trial.error) for trial in order]
@@ -79,7 +81,7 @@ class LanguageMutator:
         return [Suggestion(*pair) for pair in zip(chosen, usages, strict=True)]
 
     def _untried(self, answer: Answer, batch: MutationBatch, i: int) -> str | None:
-        """The first phrase that is a concept, and a new one."""
+        """Return the first phrase that is a new concept."""
         for phrase in answer.phrases:
             try:
                 concept = self.normalise(phrase)
@@ -91,7 +93,7 @@ class LanguageMutator:
 
 
 def _extremes(history: Sequence[Trial]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    """The most and the least exciting images, most extreme first, as (concept, seed)."""
+    """Return the most and the least exciting images as (concept, seed), most extreme first."""
     images = [
         (float(activation), trial.concept, seed)
         for trial in history
@@ -105,31 +107,29 @@ def _extremes(history: Sequence[Trial]) -> tuple[list[tuple[str, int]], list[tup
 
 
 class VocabularyMutator:
-    """Draws an untried concept of a vocabulary, likelier the nearer it is in embedding space. Needs no language model.
+    """Draws an untried concept from a vocabulary. Concepts that are near in embedding space are more likely.
 
     Args:
-        vocabulary: gives the concepts, normalised; called once, when first needed.
-        embedder: texts to vectors of length one.
-        temperature: of the softmax over cosines; small values keep to the nearest.
+        vocabulary: the concepts and their embedder.
+        temperature: the temperature of the softmax over cosines. Small values prefer the nearest concepts.
     """
 
-    def __init__(self, vocabulary: Callable[[], Sequence[str]], embedder: Embedder, temperature: float = 0.05) -> None:
+    def __init__(self, vocabulary: Vocabulary, temperature: float = 0.05) -> None:
         self.vocabulary = vocabulary
-        self.embedder = embedder
         self.temperature = temperature
 
     @cached_property
     def _known(self) -> tuple[list[str], FloatArray]:
-        words = list(dict.fromkeys(self.vocabulary()))
-        return words, self.embedder.embed_texts(words) if words else np.zeros((0, 1), np.float32)
+        words = list(dict.fromkeys(self.vocabulary.concepts))
+        return words, self.vocabulary.embedder.embed_texts(words) if words else np.zeros((0, 1), np.float32)
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
-        """(b) concepts of the vocabulary, none of them tried, or the concept itself where all were."""
+        """Return (b) untried concepts of the vocabulary, or the concept itself if all were tried."""
         words, vectors = self._known
-        asked = self.embedder.embed_texts(batch.concepts)
+        asked = self.vocabulary.embedder.embed_texts(batch.concepts)
         suggestions = []
         for concept, vector, tried, rng in zip(batch.concepts, asked, batch.tried, batch.rngs, strict=True):
-            noise = rng.gumbel(size=len(words))  # with it, the largest is a draw from the softmax
+            noise = rng.gumbel(size=len(words))  # the maximum after adding Gumbel noise is a draw from the softmax
             taken = {concept, *tried}
             free = np.array([word not in taken for word in words], bool)
             choice = concept

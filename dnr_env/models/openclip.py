@@ -1,4 +1,4 @@
-"""Models of open_clip by name, hub id or folder: configuration, weights and tokenizer, each when it is asked for."""
+"""Models of open_clip by name, hub id or folder: their configuration, weights and tokenizer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnr_env.errors import DnRError, unknown
-from dnr_env.models.hub import Source, file_digest, find, loading, needed
+from dnr_env.extras import needed
+from dnr_env.files import file_digest
+from dnr_env.models.hub import Source, find, loading
 
 if TYPE_CHECKING:
     import torch
@@ -20,13 +22,13 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vo
 
 
 class OpenClip:
-    """A model of open_clip, wherever its weights are; nothing is loaded before it is asked for.
+    """A model of open_clip, of which nothing is loaded before it is needed.
 
     Args:
-        option: the option that names the model, for errors.
-        model: a name of open_clip, as "ViT-B-16"; or "hf-hub:organisation/name", with "@revision" if need be; or a
-            folder with `open_clip_config.json` and safetensors.
-        pretrained: tag of the weights, or a file of them, where the model is a name.
+        option: the option that names the model, for error messages.
+        model: a model name of open_clip such as "ViT-B-16"; or "hf-hub:organisation/name", optionally with "@revision";
+            or a folder with `open_clip_config.json` and safetensors.
+        pretrained: the tag of the weights, or a file with weights, if the model is a name.
     """
 
     def __init__(self, option: str, model: str, pretrained: str | None = None) -> None:
@@ -37,7 +39,7 @@ class OpenClip:
 
     @cached_property
     def _tag(self) -> dict[str, Any]:
-        """What open_clip knows of the tag; empty for a file and where there is no tag."""
+        """The configuration of the tag in open_clip. It is empty for a file, and if there is no tag."""
         with needed():
             import open_clip
             from open_clip import pretrained
@@ -53,7 +55,7 @@ class OpenClip:
 
     @cached_property
     def _source(self) -> Source | None:
-        """The folder or hub repository of the weights; None for a file, an address, or no weights."""
+        """The folder or hub repository of the weights, or None for a file, an address, or no weights."""
         if self._elsewhere:
             name, _, revision = self.model.removeprefix("hf-hub:").partition("@")
             if self.model.startswith("hf-hub:"):
@@ -61,7 +63,8 @@ class OpenClip:
             folder = Path(self.model.removeprefix("local-dir:"))
             if not (folder / _CONFIG).is_file():
                 raise DnRError(
-                    f"{self.option}: {self.model!r} has no {_CONFIG}; a folder in open_clip's layout will do"
+                    f"`{self.option}` must be a folder in open_clip's layout (got {self.model!r}, which has no "
+                    f"{_CONFIG})"
                 )
             return find(self.option, str(folder))
         repository = self._tag.get("hf_hub", "").rpartition("/")[0]
@@ -69,10 +72,10 @@ class OpenClip:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Names the content without loading it.
+        """Identifies the content without loading it.
 
         Raises:
-            DnRError: there is no such model, or the commit of its weights is unknown and cannot be asked for.
+            DnRError: the model does not exist, or its commit is unknown and the hub cannot be reached.
         """
         if self._elsewhere:
             return f"open_clip {self._source.fingerprint}" if self._source else ""
@@ -88,7 +91,7 @@ class OpenClip:
         with needed():
             import open_clip
         if not self._elsewhere:
-            self._tag  # noqa: B018 - an unknown name is an error
+            self._tag  # noqa: B018 - raises for an unknown name
             known: dict[str, Any] = open_clip.get_model_config(self.model)
             return known
         with loading(self.option, self.model):
@@ -96,10 +99,10 @@ class OpenClip:
         return read
 
     def build(self, weights: bool = True) -> torch.nn.Module:
-        """The model on the CPU, in float32; random where `weights` is false.
+        """Build the model on the CPU in float32. Its weights are random if `weights` is false.
 
         Raises:
-            DnRError: there is no such model, or it has no weights that can be loaded.
+            DnRError: the model does not exist, or has no weights that can be loaded.
         """
         with needed():
             import open_clip
@@ -109,20 +112,22 @@ class OpenClip:
             if self._elsewhere:
                 folder = self._folder
                 if weights and not any(folder.glob("*.safetensors")):
-                    raise DnRError(f"{self.option}: {self.model!r} has no safetensors; a model that has them will do")
+                    raise DnRError(f"`{self.option}` must have safetensors (got {self.model!r}, which has none)")
                 name = f"local-dir:{folder}"
                 model = open_clip.create_model(name, load_weights=weights, require_pretrained=weights, **fixed)
             else:
                 tag, file = self._tag, self.pretrained
                 if weights and file is None:
                     tags = open_clip.list_pretrained_tags_by_model(self.model)
-                    raise DnRError(f"{self.option}: {self.model!r} needs a tag of weights; known are {', '.join(tags)}")
+                    raise DnRError(
+                        f"`{self.option}` {self.model!r} needs a tag of weights, which must be one of {', '.join(tags)}"
+                    )
                 if weights and tag and self._source:
                     wanted = tag["hf_hub"].rpartition("/")[2] or None
                     file = pretrained.download_pretrained_from_hf(self._source.id, wanted, self._source.commit)
                 elif weights and tag:
                     file = pretrained.download_pretrained(tag)
-                # Given a file, open_clip does not know the tag's own activation function and preprocessing.
+                # For a file, open_clip does not apply the activation function and preprocessing of the tag.
                 model = open_clip.create_model(
                     self.model,
                     str(file) if weights else None,
@@ -134,13 +139,13 @@ class OpenClip:
         return built
 
     def tokenizer(self) -> Callable[[list[str]], torch.Tensor]:
-        """Gives a function of n texts to tokens (n, length)."""
+        """Return a function that maps n texts to tokens (n, length)."""
         import open_clip
 
         name = self.model
         with needed(), loading(self.option, self.model):
             if self._elsewhere:
-                # A repository can name another's tokenizer; open_clip looks there if asked for the repository.
+                # A repository can refer to another one's tokenizer, which open_clip follows for hub names only.
                 borrowed = self.model.startswith("hf-hub:") and self.config["text_cfg"].get("hf_tokenizer_name")
                 own = any((self._folder / file).is_file() for file in _TOKENIZERS)
                 name = self.model.partition("@")[0] if borrowed and not own else f"local-dir:{self._folder}"

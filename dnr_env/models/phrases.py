@@ -1,4 +1,4 @@
-"""Texts from outside, made harmless: one line of plain text, the phrases in a model's answer, a concept."""
+"""Sanitising of untrusted texts: one line of plain text, the phrases in a model's answer, or a concept."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from collections.abc import Iterator
 from dnr_env.errors import ConceptError
 
 MAX_READ = 10_000
-"""Characters of a text that are looked at."""
+"""Number of characters of a text that are read."""
 MAX_PHRASES = 20
-"""Phrases of an answer."""
+"""The maximum number of phrases in an answer."""
 MAX_PHRASE = 300
-"""Characters of a phrase, or of a caption."""
+"""The maximum number of characters in a phrase or a caption."""
 MAX_WORDS = 8
-"""Words of a concept."""
+"""The maximum number of words in a concept."""
 MAX_CONCEPT = 80
-"""Characters of a concept."""
+"""The maximum number of characters in a concept."""
 
 _PASSES = 10
-_BRACKETS = 20  # places at which JSON may begin: each costs a pass over the text
-_DECODER = json.JSONDecoder(strict=False)  # a raw line break in a string is no reason to ask again
+_BRACKETS = 20  # places where JSON may begin; each costs a pass over the text
+_DECODER = json.JSONDecoder(strict=False)  # accepts raw line breaks in strings, which are harmless
 
 _THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 _FENCE = re.compile(r"^\s*```.*$", re.MULTILINE)
@@ -34,27 +34,27 @@ _REFUSAL = re.compile(
 )
 _LABEL = re.compile(r"\s*(?:concept|label|answer|phrase|summary|caption)\s*:\s*")
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10))))
-"""Letters and marks by their category, and yet nothing to see."""
+"""Invisible characters whose category is that of letters or marks."""
 _TAG = re.compile(r"</?[a-z!][^<>]*>")
 _UNPLAIN = re.compile(r"[^\w\s'&,.-]|_")
 _ARTICLE = re.compile(r"(?:a|an|the) (?=.)")
 
 
 def plain(text: str, limit: int = MAX_PHRASE) -> str:
-    """One line of at most `limit` characters: NFKC, without control, zero-width, bidi and unassigned characters."""
+    """Return one line of at most `limit` characters in NFKC, without control, invisible, bidi and unassigned ones."""
     kept = (" " if c.isspace() or unicodedata.category(c) == "Cc" else c for c in text[:MAX_READ])
     kept = (c for c in kept if not (unicodedata.category(c).startswith("C") or c in _INVISIBLE))
     return " ".join(unicodedata.normalize("NFKC", "".join(kept)).split())[:limit].rstrip()
 
 
 def parse_phrases(text: str) -> list[str] | None:
-    """The phrases of a language model's answer; None where it has none that can be told from prose.
+    """Return the phrases in a language model's answer, or None if none can be told from prose.
 
-    Reads a JSON object or list with or without prose and fences around it, the whole strings of JSON that is cut off,
-    a list of bulleted or numbered lines, and a short single line. An apology is not a phrase.
+    The answer may be a JSON object or list with or without prose and fences around it, truncated JSON with complete
+    strings, a list of bulleted or numbered lines, or a short single line. An apology is not a phrase.
 
     Args:
-        text: the answer, of which the first `MAX_READ` characters are read.
+        text: the answer. Only the first `MAX_READ` characters are read.
     """
     text = _THOUGHT.sub(" ", text[:MAX_READ])
     starts = [found.start() for found in re.finditer(r"[\[{]", text)]
@@ -79,7 +79,7 @@ def parse_phrases(text: str) -> list[str] | None:
 
 
 def _strings(value: object) -> Iterator[str]:
-    """The phrases in decoded JSON: the strings under "phrases", of the only list, or of the only member."""
+    """Yield the strings in decoded JSON: those under "phrases", in the only list, or in the only member."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -102,7 +102,7 @@ def _whole_strings(text: str) -> Iterator[str]:
 
 
 def _tidy(texts: Iterator[str]) -> list[str]:
-    """Distinct, plain, not empty, no apologies; no more than `MAX_PHRASES`."""
+    """Return at most `MAX_PHRASES` distinct plain phrases, without empty ones and apologies."""
     kept: dict[str, None] = {}
     for text in texts:
         phrase = plain(text).strip("\"'“”‘’` ")
@@ -114,25 +114,27 @@ def _tidy(texts: Iterator[str]) -> list[str]:
 
 
 def clean(text: str) -> str:
-    """The concept that a text names: lower-case words, of letters, digits and ' & , . - alone.
+    """Return the concept that a text names: lower-case words of letters, digits and the characters ' & , . - only.
 
-    Numbering, bullets, quotes, markup, a leading article and a trailing full stop go. Cleaning what is clean changes
-    nothing.
+    Numbering, bullets, quotes, markup, a leading article and a trailing full stop are removed. Cleaning a clean text
+    changes nothing.
 
     Raises:
-        ConceptError: no letter is left, or more than `MAX_WORDS` words or `MAX_CONCEPT` characters are.
+        ConceptError: the result has no letter, or more than `MAX_WORDS` words or `MAX_CONCEPT` characters.
     """
     concept = plain(text, MAX_READ)
-    for _ in range(_PASSES):  # what one pass uncovers, the next sees: a numbered bullet, say
+    for _ in range(_PASSES):  # one pass can uncover work for the next, such as a numbered bullet
         before, concept = concept, _cleaned(concept)
         if concept == before:
             break
     else:
-        raise ConceptError(f"concept: {text[:60]!r} cannot be read; plain words will do")
+        raise ConceptError(f"a concept must consist of plain words (got {text[:60]!r})")
     if not any(c.isalpha() for c in concept):
-        raise ConceptError(f"concept: {text[:60]!r} has no letter; 1 to {MAX_WORDS} words will do")
+        raise ConceptError(f"a concept must contain a letter (got {text[:60]!r})")
     if len(concept.split()) > MAX_WORDS or len(concept) > MAX_CONCEPT:
-        raise ConceptError(f"concept: {text[:60]!r} is too long; 1 to {MAX_WORDS} words will do")
+        raise ConceptError(
+            f"a concept must have at most {MAX_WORDS} words and {MAX_CONCEPT} characters (got {text[:60]!r})"
+        )
     return concept
 
 
@@ -146,7 +148,3 @@ def _cleaned(text: str) -> str:
 def _leading(pattern: re.Pattern[str], text: str) -> str:
     found = pattern.match(text)
     return text[found.end() :] if found else text
-
-
-normalise_phrase = clean
-"""What a stack with a language model takes for `normalise`."""

@@ -1,4 +1,4 @@
-"""Pipelines of diffusers, loaded from safetensors alone and shared by all who want the same one."""
+"""Pipelines of diffusers, loaded from safetensors only and shared by equal requests."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from dnr_env.errors import unknown
-from dnr_env.models.hub import Source, loading, needed
+from dnr_env.extras import needed
+from dnr_env.models.hub import Source, loading
 
 if TYPE_CHECKING:
     import torch
 
 
-class Wanted(NamedTuple):
-    """What a pipeline is made of; as `DiffusionGenerator` takes it."""
+class PipelineSpec(NamedTuple):
+    """Everything that a pipeline depends on, as `DiffusionGenerator` describes it."""
 
     source: Source
     decoder: Source | None
@@ -23,26 +24,26 @@ class Wanted(NamedTuple):
     compile: bool
 
 
-_LOADED: WeakValueDictionary[Wanted, Any] = WeakValueDictionary()
+_LOADED: WeakValueDictionary[PipelineSpec, Any] = WeakValueDictionary()
 
 
-def shared_pipeline(wanted: Wanted) -> Any:
-    """The pipeline, which is loaded where nobody has it: a judge with a template of its own needs no second one.
+def shared_pipeline(spec: PipelineSpec) -> Any:
+    """Return the pipeline, and load it only if no one holds it. A judge that differs by its template needs no second.
 
     Raises:
-        DnRError: it cannot be loaded.
+        DnRError: the pipeline cannot be loaded.
     """
-    pipeline = _LOADED.get(wanted)
+    pipeline = _LOADED.get(spec)
     if pipeline is None:
-        pipeline = _LOADED[wanted] = _load(wanted)
+        pipeline = _LOADED[spec] = _load(spec)
     return pipeline
 
 
 def scheduler_class(name: str) -> Any:
-    """The scheduler of diffusers of that name.
+    """Return the scheduler class of diffusers with that name.
 
     Raises:
-        DnRError: there is none.
+        DnRError: diffusers has no such scheduler.
     """
     with needed():
         import diffusers
@@ -53,40 +54,40 @@ def scheduler_class(name: str) -> Any:
     return getattr(diffusers, name)
 
 
-def _load(wanted: Wanted) -> Any:
+def _load(spec: PipelineSpec) -> Any:
     with needed():
         from diffusers import AutoencoderTiny, AutoPipelineForText2Image
 
-    model, commit = wanted.source.id, wanted.source.commit
-    safe = {"use_safetensors": True, "dtype": wanted.dtype}  # anything but safetensors is a pickle
+    model, commit = spec.source.id, spec.source.commit
+    safe = {"use_safetensors": True, "dtype": spec.dtype}  # other weight files are pickles
     parts: dict[str, Any] = {}
-    if wanted.decoder:
-        with loading("generator.tiny_vae", wanted.decoder.id):
-            parts["vae"] = AutoencoderTiny.from_pretrained(wanted.decoder.id, revision=wanted.decoder.commit, **safe)
+    if spec.decoder:
+        with loading("generator.tiny_vae", spec.decoder.id):
+            parts["vae"] = AutoencoderTiny.from_pretrained(spec.decoder.id, revision=spec.decoder.commit, **safe)
     with loading("generator.model", model):
         if "safety_checker" in AutoPipelineForText2Image.load_config(model, revision=commit):
             parts |= {"safety_checker": None, "requires_safety_checker": False}
         pipeline = AutoPipelineForText2Image.from_pretrained(model, revision=commit, **safe, **parts)
-        if wanted.scheduler is not None:
-            pipeline.scheduler = scheduler_class(wanted.scheduler).from_config(pipeline.scheduler.config)
-        pipeline.to(wanted.device)
+        if spec.scheduler is not None:
+            pipeline.scheduler = scheduler_class(spec.scheduler).from_config(pipeline.scheduler.config)
+        pipeline.to(spec.device)
     pipeline.set_progress_bar_config(disable=True)
     if hasattr(pipeline, "watermark"):
-        pipeline.watermark = None  # SDXL's, which changes pixels where one more package is installed
-    _speed_up(pipeline, wanted)
+        pipeline.watermark = None  # SDXL's watermark would change pixels if a further package is installed
+    _speed_up(pipeline, spec)
     return pipeline
 
 
-def _speed_up(pipeline: Any, wanted: Wanted) -> None:
+def _speed_up(pipeline: Any, spec: PipelineSpec) -> None:
     import torch
 
     unet, vae = getattr(pipeline, "unet", None), getattr(pipeline, "vae", None)
     denoiser = unet or getattr(pipeline, "transformer", None)
-    if wanted.device.type == "cuda":
+    if spec.device.type == "cuda":
         for part in (unet, vae):
             if part is not None:
                 part.to(memory_format=torch.channels_last)
-    if wanted.compile:
+    if spec.compile:
         if denoiser is not None:
             denoiser.compile(dynamic=False)
         if vae is not None:

@@ -1,6 +1,6 @@
-"""Images to a network's input, as the network's makers prepare them, but on tensors and so on any device.
+"""Preprocessing of images as a network's authors define it, but on tensors and therefore on any device.
 
-Resizing a tensor differs from PIL's resizing in the last bits; everything else is the same arithmetic.
+Resizing a tensor differs from PIL's resizing in the last bits. All other arithmetic is the same.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dnr_env.describe.crops import Box
 from dnr_env.errors import DnRError
-from dnr_env.models.hub import needed
+from dnr_env.extras import needed
+from dnr_env.propose.crops import Box
 from dnr_env.types import ImageArray
 
 if TYPE_CHECKING:
     import torch
 
 Transform = Callable[["torch.Tensor"], "torch.Tensor"]
-"""(n, 3, h, w) uint8 to a network's input (n, 3, height, width), floating."""
+"""Maps (n, 3, h, w) uint8 to a network's floating input (n, 3, height, width)."""
 
 
 def prepare(images: Sequence[ImageArray], transform: Transform, device: torch.device) -> torch.Tensor:
-    """The input (n, 3, height, width), on the device, of images (h, w, 3) uint8 of any sizes.
+    """Prepare images (h, w, 3) uint8 of any sizes as an input (n, 3, height, width) on the device.
 
-    Images of one size are transformed as one batch, others one by one.
+    Images of one size are transformed as one batch, other images one by one.
 
     Raises:
-        DnRError: the transform gives inputs of several sizes.
+        DnRError: the transform returns inputs of several sizes.
     """
     import torch
 
@@ -41,17 +41,16 @@ def prepare(images: Sequence[ImageArray], transform: Transform, device: torch.de
     sizes = sorted({tuple(part.shape[1:]) for part in inputs})
     if len(sizes) > 1:
         raise DnRError(
-            f"target.network: its transform gives inputs of the sizes {sizes[0]} and {sizes[1]}; one that resizes to a "
-            "fixed size will do"
+            f"the transform of `target.network` must resize images to a fixed size (got {sizes[0]} and {sizes[1]})"
         )
-    # The memory format decides which convolution runs, and so the last bits.
+    # The memory format selects the convolution kernel, and with it the last bits.
     return torch.cat(inputs).contiguous()
 
 
 def view_of(transform: Transform, height: int, width: int) -> Box:
-    """The part of an image (height, width) that its input shows; beyond the image where that adds a border.
+    """Return the part of an image (height, width) that the input shows. A border extends it beyond the image.
 
-    Found from what becomes of two ramps, so for any transform that only resizes, crops, pads and normalises.
+    It is measured on two ramps, which works for any transform that only resizes, crops, pads and normalises.
     """
     import torch
 
@@ -59,14 +58,14 @@ def view_of(transform: Transform, height: int, width: int) -> Box:
     columns = (torch.arange(width) + 0.5).mul(256 / width).to(torch.uint8).expand(height, width)
     black, white = torch.zeros(height, width, dtype=torch.uint8), torch.full((height, width), 255, dtype=torch.uint8)
     shown = transform(torch.stack([part.expand(3, -1, -1) for part in (black, white, rows, columns)])).double()[:, 0]
-    low, high = shown[0].median(), shown[1].median()  # where no border is
+    low, high = shown[0].median(), shown[1].median()  # inside any border
     down, right = (((part - low) / (high - low)).clamp(0, 1) for part in shown[2:])
     (top, bottom), (left, right_end) = _ends(down.median(dim=1).values), _ends(right.median(dim=0).values)
     return Box(round(top * height), round(left * width), round(bottom * height), round(right_end * width))
 
 
 def _ends(ramp: torch.Tensor) -> tuple[float, float]:
-    """Where a line of shares of the image's side begins and ends, by its middle, which no border touches."""
+    """Extrapolate both ends of a ramp over one side from its middle, which no border touches."""
     n = len(ramp)
     first, last = n // 4, n - 1 - n // 4
     step = float(ramp[last] - ramp[first]) / max(last - first, 1)
@@ -76,23 +75,23 @@ def _ends(ramp: torch.Tensor) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Resize, crop at the centre, scale to 0..1, normalise: what timm and open_clip do."""
+    """The transform of timm and open_clip: resize, crop at the centre, scale to 0..1, normalise."""
 
     size: tuple[int, int]
     """Height and width of the network's input."""
     resize: tuple[int, int]
-    """Height and width of what `how` refers to, before the crop."""
+    """Height and width that `how` refers to, before the crop."""
     how: str
-    """"shortest": the image covers `resize`; "longest": it fits inside; "squash": its sides become those."""
+    """"shortest": the image covers `resize`; "longest": it fits inside; "squash": it is stretched to `resize`."""
     interpolation: str
-    """"nearest", "bilinear" or "bicubic"; tensors know no other, which become "bicubic"."""
+    """"nearest", "bilinear" or "bicubic". Tensors support no other mode, so others become "bicubic"."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fill: tuple[int, ...] = (0, 0, 0)
-    """Colour of what the crop adds where the image is smaller, 0 to 255."""
+    """Colour, 0 to 255, of the padding if the image is smaller than the crop."""
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, 3, h, w) uint8 to (n, 3, *size) float32."""
+        """Map (n, 3, h, w) uint8 to (n, 3, *size) float32."""
         with needed():
             from torchvision.transforms import InterpolationMode
             from torchvision.transforms import functional as tv
@@ -116,7 +115,7 @@ class Recipe:
 
 
 IMAGENET = Recipe((224, 224), (256, 256), "shortest", "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""What a network is given that brings no transform."""
+"""The transform of a network that has none of its own."""
 
 
 def _padded(images: torch.Tensor, size: tuple[int, int], fill: tuple[int, ...]) -> torch.Tensor:
@@ -133,7 +132,7 @@ def _padded(images: torch.Tensor, size: tuple[int, int], fill: tuple[int, ...]) 
 
 
 def of_timm(config: Mapping[str, Any]) -> Recipe:
-    """The recipe of a timm data config, as `timm.data.resolve_model_data_config` gives it."""
+    """Make the recipe of a data config that `timm.data.resolve_model_data_config` returns."""
     size = tuple(config["input_size"][-2:])
     how = {"squash": "squash", "border": "longest"}.get(config["crop_mode"], "shortest")
     mean, std = tuple(config["mean"]), tuple(config["std"])
@@ -143,7 +142,7 @@ def of_timm(config: Mapping[str, Any]) -> Recipe:
 
 
 def of_open_clip(config: Mapping[str, Any]) -> Recipe:
-    """The recipe of an open_clip preprocessing config, as its models carry it."""
+    """Make the recipe of the preprocessing config that an open_clip model carries."""
     size = (config["size"], config["size"]) if isinstance(config["size"], int) else tuple(config["size"])
     mean, std = (
         (value,) * 3 if isinstance(value, float) else tuple(value) for value in (config["mean"], config["std"])
@@ -152,14 +151,14 @@ def of_open_clip(config: Mapping[str, Any]) -> Recipe:
     return Recipe(size, size, config["resize_mode"], config["interpolation"], mean, std, fill)
 
 
-class OfTransformers:
-    """The image processor of a transformers model; one that does not work on tensors works on the CPU."""
+class ProcessorTransform:
+    """The image processor of a transformers model. A processor that does not support tensors runs on the CPU."""
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, 3, h, w) uint8 to (n, 3, height, width) float32."""
+        """Map (n, 3, h, w) uint8 to (n, 3, height, width) float32."""
         on_tensors = getattr(self._processor, "backend", "") == "torchvision"
         given = list(images) if on_tensors else list(images.cpu().numpy())
         made = self._processor(images=given, return_tensors="pt", input_data_format="channels_first")
@@ -170,18 +169,18 @@ class OfTransformers:
         return str(self._processor.to_json_string())
 
 
-class OfUser:
-    """A user's transform, which takes (n, 3, h, w) uint8 tensors, or else one PIL image at a time."""
+class UserTransform:
+    """A user's transform, which takes (n, 3, h, w) uint8 tensors or one PIL image at a time."""
 
     def __init__(self, transform: Callable[[Any], Any]) -> None:
         self._transform = transform
         self._takes_tensors: bool | None = None
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, 3, h, w) uint8 to (n, 3, height, width).
+        """Map (n, 3, h, w) uint8 to (n, 3, height, width).
 
         Raises:
-            DnRError: it makes an input of neither.
+            DnRError: the transform accepts neither tensors nor PIL images.
         """
         import torch
 
@@ -197,7 +196,7 @@ class OfUser:
 
         try:
             made = self._transform(images)
-        except Exception:  # one for PIL images fails on a tensor in its own way
+        except Exception:  # a transform of PIL images may raise any error for a tensor
             return False
         return isinstance(made, torch.Tensor) and made.is_floating_point() and made.shape[:1] == images.shape[:1]
 
@@ -208,16 +207,20 @@ class OfUser:
         try:
             made = self._transform(Image.fromarray(image))
         except Exception as error:
-            reason = f"it fails with {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         else:
             if isinstance(made, torch.Tensor) and made.ndim == 3:
                 return made
-            reason = f"a PIL image becomes {type(made).__name__}"
+            reason = f"{type(made).__name__} from a PIL image"
         raise DnRError(
-            f"target.network: its transform makes no input; {reason}; one of (n, 3, h, w) uint8 tensors, or of a PIL "
-            "image, to floating tensors will do"
+            "the transform of `target.network` must map (n, 3, h, w) uint8 tensors, or a PIL image, to floating "
+            f"tensors (got {reason})"
         ) from None
 
     def __repr__(self) -> str:
-        # An address differs from run to run. The code of a transform is part of its file's hash.
-        return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(self._transform))
+        return without_addresses(repr(self._transform))
+
+
+def without_addresses(text: str) -> str:
+    """Remove the addresses from the representation of an object, because they differ from process to process."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)

@@ -1,4 +1,4 @@
-"""The questions to language models. Captions and concepts stand in them as quoted data between markers."""
+"""The questions to language models. They contain captions and concepts as quoted data between markers."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ MOVES = {
 VERSION = hashlib.sha256(
     "\n".join([_DATA, _SIMPLIFY, _SUMMARISE, _CONDENSE, _MUTATE, *MOVES.values()]).encode()
 ).hexdigest()[:8]
-"""Changes with the wording."""
+"""A hash of the wording."""
 
 
 class Scored(NamedTuple):
-    """A concept that was tried."""
+    """A concept that was tried, with its score and its standard error."""
 
     concept: str
     score: float
@@ -55,17 +55,17 @@ class Scored(NamedTuple):
 
 
 def simplify(caption: str) -> Question:
-    """Asks for the plain content of one caption."""
+    """Ask for the plain content of one caption."""
     return Question(f"{_SIMPLIFY}\n{_DATA}", f"Caption: {_data([caption])}", 0)
 
 
 def summarise(captions: Sequence[str], sample: int) -> Question:
-    """Asks for one concept that most captions share."""
+    """Ask for one concept that most captions share."""
     return Question(f"{_SUMMARISE}\n{_DATA}", f"Captions:\n{_data(captions)}\nWhat do most of them share?", sample)
 
 
 def condense(things: Sequence[str], sample: int) -> Question:
-    """Asks for one concept in the place of several."""
+    """Ask for one concept that replaces several."""
     return Question(f"{_CONDENSE}\n{_DATA}", f"Label: {_data([', '.join(things)])}", sample)
 
 
@@ -80,17 +80,17 @@ def mutate(
     dull: Sequence[str],
     sample: int,
 ) -> Question:
-    """Asks for up to five concepts in the place of one.
+    """Ask for up to five concepts that replace one.
 
     Args:
-        concept: what to change.
+        concept: the concept to change.
         move: one of `MOVES`.
         best: the highest scores so far, best first.
         worst: the lowest scores so far, worst first.
-        tried: what may not come back.
+        tried: the concepts that must not be repeated.
         exciting: captions of the generated images that excite the neuron most.
-        dull: captions of those that excite it least.
-        sample: tells apart repeated draws.
+        dull: captions of the generated images that excite the neuron least.
+        sample: distinguishes repeated samples.
     """
     parts = [
         f"Concept: {_data([concept])}",
@@ -109,6 +109,6 @@ def _line(trial: Scored) -> str:
 
 
 def _data(texts: Sequence[str]) -> str:
-    """Texts as JSON strings, one a line; none of them can hold the markers."""
+    """Write texts as JSON strings, one per line. None of them can contain the markers."""
     lines = (json.dumps(plain(text.replace("<", " ").replace(">", " ")), ensure_ascii=False) for text in texts)
     return "<data>\n" + "\n".join(lines).replace("<", " ").replace(">", " ") + "\n</data>"

@@ -1,21 +1,22 @@
-"""A network and an image embedder as one reader: both look at the same images."""
+"""A reader made of a network and an image embedder, which read the same images."""
 
 from __future__ import annotations
 
+from dnr_env.interfaces import Target
 from dnr_env.models.embedder import OpenClipEmbedder
-from dnr_env.models.target import Target
+from dnr_env.models.missing import NoEmbedder
 from dnr_env.types import FloatArray, Images
 
 
 class NetworkReader:
-    """Activations of a target's neurons, and embeddings in the space of texts. The network is loaded at once.
+    """Reads the activations of a target's neurons, and embeddings in the space of texts. The network is loaded at once.
 
     Args:
         target: the network under study.
-        embedder: the space of images and concepts.
+        embedder: embeds images in the space of concepts.
     """
 
-    def __init__(self, target: Target, embedder: OpenClipEmbedder) -> None:
+    def __init__(self, target: Target, embedder: OpenClipEmbedder | NoEmbedder) -> None:
         self.target = target
         self.embedder = embedder
         self.fingerprint = f"{target.fingerprint}; {embedder.fingerprint}"
@@ -23,5 +24,5 @@ class NetworkReader:
         self.dim = embedder.dim
 
     def read(self, images: Images) -> tuple[FloatArray, FloatArray]:
-        """N images (h, w, 3) uint8 to activations (n, neurons) and unit embeddings (n, dim), float32."""
+        """Map n images (h, w, 3) uint8 to activations (n, neurons) and unit embeddings (n, dim), float32."""
         return self.target.read(images), self.embedder.embed_images(images)

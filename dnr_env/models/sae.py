@@ -1,4 +1,4 @@
-"""The encoder of a sparse autoencoder: a layer's channels to features."""
+"""The encoder of a sparse autoencoder, which maps a layer's channels to features."""
 
 from __future__ import annotations
 
@@ -8,37 +8,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnr_env.errors import DnRError
-from dnr_env.models.hub import file_digest, loading
+from dnr_env.files import file_digest
+from dnr_env.models.hub import loading
 
 if TYPE_CHECKING:
     import torch
 
-_WILL_DO = "W_enc (inputs, features) and b_enc, or encoder.weight (features, inputs) and encoder.bias, will do"
+_NEEDED = (
+    "`target.sae` must contain W_enc (inputs, features) and b_enc, or "
+    "encoder.weight (features, inputs) and encoder.bias"
+)
 
 
 @dataclass(frozen=True)
 class SparseAutoencoder:
-    """Features relu(weight @ x + bias), zero up to the threshold where there is one (JumpReLU)."""
+    """Features relu(weight @ x + bias), which are zero up to a threshold if there is one (JumpReLU)."""
 
     weight: torch.Tensor
     """(features, inputs) float32."""
     bias: torch.Tensor
-    """(features) float32; what is subtracted from the input is in it."""
+    """(features,) float32. It includes the vector that is subtracted from the input."""
     threshold: torch.Tensor | None
-    """(features) float32."""
+    """(features,) float32, or None for a plain ReLU."""
     digest: str
-    """Hash of what was read."""
+    """A hash of the file and of the setting that changes its meaning."""
 
     @classmethod
     def load(cls, path: str | Path) -> SparseAutoencoder:
-        """From a safetensors file with `W_enc` and `b_enc`, or `encoder.weight` and `encoder.bias`.
+        """Load a safetensors file with `W_enc` and `b_enc`, or `encoder.weight` and `encoder.bias`.
 
         A vector `b_dec`, `pre_bias` or `bias` is subtracted from the input, unless a `cfg.json` beside the file says
         `"apply_b_dec_to_input": false`. A vector `threshold`, or its logarithm `log_threshold`, makes it a JumpReLU.
 
         Raises:
-            DnRError: there is no such file, its tensors are others, `cfg.json` names a `normalize_activations`, or it
-                keeps only the k largest features, which no feature can know alone.
+            DnRError: the file does not exist, its tensors do not fit, `cfg.json` names a `normalize_activations`, or
+                only the k largest features are kept, which cannot be computed for a single feature.
         """
         import torch
         from safetensors.torch import load_file
@@ -46,7 +50,7 @@ class SparseAutoencoder:
         path = Path(path)
         if not path.is_file():
             raise DnRError(
-                f"target.sae: {str(path)!r} is not a file; a safetensors file of a sparse autoencoder will do"
+                f"`target.sae` must be a safetensors file of a sparse autoencoder (got {str(path)!r}, which is no file)"
             )
         with loading("target.sae", str(path)):
             tensors = load_file(path)
@@ -54,17 +58,20 @@ class SparseAutoencoder:
             settings = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
         kind = " ".join(str(settings.get(key, "")) for key in ("architecture", "activation_fn", "activation_fn_str"))
         if "k" in tensors or "topk" in kind.lower():
-            raise DnRError(f"target.sae: {str(path)!r} keeps the k largest features; one with ReLU or JumpReLU will do")
+            raise DnRError(
+                f"`target.sae` must have ReLU or JumpReLU (got {str(path)!r}, which keeps the k largest features)"
+            )
         if settings.get("normalize_activations") not in (None, "none"):
             raise DnRError(
-                f"target.sae: {str(path)!r} normalises its input; one with that folded into its weights will do"
+                f"`target.sae` must have its input normalisation folded into its weights (got {str(path)!r}, which "
+                "normalises its input)"
             )
         if "W_enc" in tensors and "b_enc" in tensors:
             weight, bias = tensors["W_enc"].T, tensors["b_enc"]
         elif "encoder.weight" in tensors and "encoder.bias" in tensors:
             weight, bias = tensors["encoder.weight"], tensors["encoder.bias"]
         else:
-            raise DnRError(f"target.sae: {str(path)!r} holds {', '.join(sorted(tensors)[:12])}; {_WILL_DO}")
+            raise DnRError(f"{_NEEDED} (got {', '.join(sorted(tensors)[:12])} in {str(path)!r})")
         threshold = tensors.get("threshold")
         if "log_threshold" in tensors:
             threshold = tensors["log_threshold"].exp()
@@ -74,7 +81,7 @@ class SparseAutoencoder:
             for vector, axis in ((bias, 0), (threshold, 0), (centre, 1))
         ):
             shapes = {name: tuple(tensor.shape) for name, tensor in sorted(tensors.items())}
-            raise DnRError(f"target.sae: the shapes in {str(path)!r} do not match: {shapes}; {_WILL_DO}")
+            raise DnRError(f"{_NEEDED}, with shapes that match (got {shapes} in {str(path)!r})")
         weight, bias = weight.to(torch.float32).contiguous(), bias.to(torch.float32)
         subtracts = settings.get("apply_b_dec_to_input", True)
         if centre is not None and subtracts:
@@ -84,21 +91,21 @@ class SparseAutoencoder:
 
     @property
     def inputs(self) -> int:
-        """Channels of the layer that it reads."""
+        """The number of channels of the layer that it reads."""
         return self.weight.shape[1]
 
     @property
     def features(self) -> int:
-        """How many features it has."""
+        """The number of features."""
         return self.weight.shape[0]
 
     def to(self, device: torch.device) -> SparseAutoencoder:
-        """The same on a device."""
+        """Return a copy on a device."""
         threshold = None if self.threshold is None else self.threshold.to(device)
         return replace(self, weight=self.weight.to(device), bias=self.bias.to(device), threshold=threshold)
 
     def encode(self, channels: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """(..., inputs) to the features (..., len(features)) of those indices, float32; NaN stays NaN."""
+        """Map (..., inputs) to the features (..., len(features)) with those indices, float32. NaN stays NaN."""
         import torch
 
         before = torch.nn.functional.linear(channels.float(), self.weight[features], self.bias[features])

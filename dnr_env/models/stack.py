@@ -1,57 +1,63 @@
-"""A stack of real models, from its configuration. Nothing is loaded before it is needed."""
+"""Stacks of real models, built from their configuration. Nothing is loaded before it is needed."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import numpy as np
 
-from dnr_env.config import GeneratorConfig, StackConfig, WriterConfig
-from dnr_env.describe.corruptions import CORRUPTIONS
-from dnr_env.describe.images import ImageSet, open_images
-from dnr_env.describe.measure import measure_images
-from dnr_env.describe.probe import Probe
-from dnr_env.describe.words import read_words
-from dnr_env.errors import ConceptError, DnRError, unknown
-from dnr_env.lab import Lab
-from dnr_env.models import Mutator, Summary, Writer
+from dnr_env.errors import DnRError, unknown
+from dnr_env.evidence.corruptions import CORRUPTIONS
+from dnr_env.evidence.image_set import ImageSet
+from dnr_env.evidence.images import open_images
+from dnr_env.evidence.lab import Lab
+from dnr_env.evidence.measure import measure_images
+from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.store import Store, cache_dir
+from dnr_env.evidence.vocabulary import Vocabulary
+from dnr_env.interfaces import Captioner, Generator, Language, Mutator, Reader, Summary, Writer
 from dnr_env.models.captioner import HubCaptioner
 from dnr_env.models.chat import Chat
+from dnr_env.models.config import GeneratorConfig, StackConfig, WriterConfig
 from dnr_env.models.embedder import OpenClipEmbedder
 from dnr_env.models.generator import DiffusionGenerator
-from dnr_env.models.informed import InformedMutator
 from dnr_env.models.local_chat import LocalChat
+from dnr_env.models.missing import NoCaptioner, NoEmbedder, NoGenerator
 from dnr_env.models.mutator import LanguageMutator, VocabularyMutator
-from dnr_env.models.phrases import normalise_phrase
+from dnr_env.models.phrases import clean
 from dnr_env.models.reader import NetworkReader
-from dnr_env.models.target import Target
+from dnr_env.models.target import NetworkTarget
+from dnr_env.models.words import read_words
 from dnr_env.models.writer import LanguageWriter
-from dnr_env.stacks import Stack
-from dnr_env.store import Store, cache_dir
+from dnr_env.propose.caption import caption_drawings
+from dnr_env.propose.informed import InformedMutator
+from dnr_env.propose.proposer import Proposer, drawable
+from dnr_env.stack import Bill, Stack
 
 _log = logging.getLogger("dnr_env")
+_LANGUAGE = Language(clean)
+Measure = Callable[[str | None], Probe]
 
 
 class CaptionsAsConcepts:
-    """The writer of a stack that has no language model."""
+    """The writer of a stack without a language model."""
 
     fingerprint = "captions"
 
     def summarise(
         self, captions: Sequence[Sequence[str]], count: int, rngs: Sequence[np.random.Generator]
     ) -> list[Summary]:
-        """Nothing, so that the captions themselves are the candidates."""
+        """Return empty summaries, so that the captions themselves are the candidates."""
         return [Summary([]) for _ in captions]
 
 
-def make_target(config: StackConfig) -> Target:
-    """The network under study."""
+def make_target(config: StackConfig) -> NetworkTarget:
+    """Make the network under study."""
     target = config.target
-    return Target(
+    return NetworkTarget(
         target.network,
         target.layers,
         weights=target.weights,
@@ -64,22 +70,24 @@ def make_target(config: StackConfig) -> Target:
     )
 
 
-def make_embedder(config: StackConfig) -> OpenClipEmbedder:
-    """Images and texts in one space."""
+def make_embedder(config: StackConfig) -> OpenClipEmbedder | NoEmbedder:
+    """Make the embedder of images and texts."""
     settings = config.embedder
+    if settings is None:
+        return NoEmbedder()
     return OpenClipEmbedder(
         settings.model, settings.pretrained, device=config.device, dtype=settings.dtype, batch=settings.batch
     )
 
 
 def make_generator(config: GeneratorConfig, device: str, template: str | None = None) -> DiffusionGenerator:
-    """A generator, with its own template or another."""
+    """Make a generator, with its own template or another one."""
     settings = config.model_dump()
     return DiffusionGenerator(**{**settings, "template": template or config.template, "device": device})
 
 
 def make_chat(config: WriterConfig, store: Store | None, device: str) -> Chat | LocalChat:
-    """The language model."""
+    """Make the language model."""
     common = {"temperature": config.temperature, "max_tokens": config.max_tokens, "store": store}
     if config.model.startswith("hf:"):
         return LocalChat(config.model[3:], revision=config.revision, device=device, **common)  # type: ignore[arg-type]
@@ -94,92 +102,142 @@ def make_chat(config: WriterConfig, store: Store | None, device: str) -> Chat | 
 
 
 def probe_images(config: StackConfig, store: Store | None) -> ImageSet:
-    """The images of the probe set."""
+    """Open the images of the probe set.
+
+    Raises:
+        DnRError: `probe.images` names no images.
+    """
     if not config.probe.images:
-        raise DnRError("probe.images: none was given; a folder of images will do, as in 'turbo probe.images=photos'")
+        raise DnRError("`probe.images` must name a folder of images, as in 'turbo probe.images=photos' (got none)")
     return open_images(config.probe.images, config.probe.limit, store)
 
 
-def model_stack(spec: str, config: StackConfig) -> Stack:
-    """The stack that a configuration describes; `spec` is what `load` makes it from."""
-    for corruption in config.probe.corruptions:
-        if corruption not in CORRUPTIONS:  # now, not when the first label is judged
-            raise unknown("probe.corruptions", corruption, CORRUPTIONS)
-    if config.judge.template is not None and config.judge.template.count("{}") != 1:
-        raise DnRError(
-            f"judge.template: {config.judge.template!r} needs one {{}} for the concept; '{{}} outdoors' will do"
-        )
+def model_stack(
+    spec: str, config: StackConfig, target: NetworkTarget | None = None, images: ImageSet | None = None
+) -> Stack:
+    """Make the stack that a configuration describes.
+
+    Args:
+        spec: the text from which the registry makes the stack.
+        config: the settings.
+        target: a network in memory that replaces the configured one.
+        images: probe images in memory that replace the configured ones.
+
+    Raises:
+        DnRError: a setting is invalid.
+    """
+    _check(config)
     store = Store(cache_dir() / "store.sqlite")
-    target = make_target(config)
+    target = target or make_target(config)
     embedder = make_embedder(config)
     reader = NetworkReader(target, embedder)
-    captioner = HubCaptioner(**config.captioner.model_dump(), device=config.device)
-    generator = make_generator(config.generator, config.device)
-    judging = make_generator(config.judge.generator or config.generator, config.device, config.judge.template)
+    captioner: Captioner = NoCaptioner()
+    if config.captioner:
+        captioner = HubCaptioner(**config.captioner.model_dump(), device=config.device)
+    lab, judge_lab = (Lab(generator, reader, store) for generator in _generators(config))
+    probes = ProbeSource(_probe_source(config, reader, store, images), config.probe.corruptions)
+    vocabulary = Vocabulary(partial(_concepts, config.vocabulary), embedder, probes)
+    informed = InformedMutator(vocabulary)
+    mutators: dict[str, Mutator] = {"informed": informed, "vocabulary": VocabularyMutator(vocabulary)}
+    writer: Writer = CaptionsAsConcepts()
+    chat = make_chat(config.writer, store, config.device) if config.writer else None
+    if chat:
+        writer = LanguageWriter(chat)
+        look = partial(caption_drawings, captioner, lab)
+        mutators = {"writer": LanguageMutator(chat, clean, look), **mutators}
+    return Stack(
+        name=spec,
+        lab=lab,
+        judge_lab=judge_lab,
+        probes=probes,
+        embedder=embedder,
+        language=_LANGUAGE,
+        vocabulary=vocabulary,
+        proposer=Proposer(
+            lab,
+            vocabulary,
+            _LANGUAGE,
+            captioner,
+            writer,
+            heat=target.heat if config.probe.crops else None,
+            most=config.writer.candidates if config.writer else None,
+            preflight=cache(chat.ready)
+            if chat
+            else lambda: None,  # checked once per process; a failed check is repeated
+        ),
+        promises=informed,
+        mutators=mutators,
+        bill=Bill(
+            (config.writer.input_price, config.writer.output_price) if config.writer else (0.0, 0.0),
+            lambda: f"language model: {chat.counters}" if chat else "",
+        ),
+        missing=_missing(config),
+    )
 
-    @cache
-    def vocabulary() -> list[str]:
-        words: dict[str, None] = {}
-        for word in read_words(config.vocabulary):
-            with contextlib.suppress(ConceptError):
-                words.setdefault(normalise_phrase(word))
-        if not words:
-            raise DnRError(f"vocabulary: {config.vocabulary} has no concept that can be drawn; 'dog' on a line will do")
-        return list(words)
 
+def _check(config: StackConfig) -> None:
+    """Raise now the errors that would otherwise occur when the first label is judged."""
+    for corruption in config.probe.corruptions:
+        if corruption not in CORRUPTIONS:
+            raise unknown("probe.corruptions", corruption, CORRUPTIONS)
+    template = config.judge.template if config.judge else None
+    if template is not None and template.count("{}") != 1:
+        raise DnRError(
+            f"`judge.template` must contain one {{}} for the concept, as in '{{}} outdoors' (got {template!r})"
+        )
+
+
+def _generators(config: StackConfig) -> tuple[Generator, Generator]:
+    """Make the generators of the search and of the judge."""
+    search: Generator = make_generator(config.generator, config.device) if config.generator else NoGenerator()
+    judging = _judge_generator(config)
+    if not config.judge or not judging:
+        return search, NoGenerator()
+    return search, make_generator(judging, config.device, config.judge.template)
+
+
+def _judge_generator(config: StackConfig) -> GeneratorConfig | None:
+    """Return what the judge draws with, or None if there is no judge or nothing to draw with."""
+    return (config.judge.generator or config.generator) if config.judge else None
+
+
+def _missing(config: StackConfig) -> frozenset[str]:
+    """Return the parts that the stack lacks."""
+    parts = {
+        "generator": config.generator,
+        "captioner": config.captioner,
+        "writer": config.writer,
+        "embedder": config.embedder,
+        "judge": _judge_generator(config),
+    }
+    return frozenset(name for name, part in parts.items() if part is None)
+
+
+def _concepts(spec: str) -> list[str]:
+    concepts = drawable(read_words(spec), _LANGUAGE)
+    if not concepts:
+        raise DnRError(f"`vocabulary` must contain one concept per line that can be drawn, such as dog (got {spec})")
+    return concepts
+
+
+def _probe_source(config: StackConfig, reader: Reader, store: Store, given: ImageSet | None) -> Measure:
     @cache
     def the_images() -> ImageSet:
-        return probe_images(config, store)
+        return given or probe_images(config, store)
 
-    def measure_probe(lab: Lab, corruption: str | None) -> Probe:
+    def measure(corruption: str | None) -> Probe:
         images = the_images()
         activations, embeddings, usable = measure_images(images, reader, store, corruption)
         if images.skipped and not corruption:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(images.skipped.items()))
-            _log.warning("probe.images: %d images are used; skipped: %s", len(usable), reasons)
+            _log.warning("`probe.images`: %d images are used; skipped: %s", len(usable), reasons)
         content = hashlib.sha256("".join(images.key(index) for index in usable).encode()).hexdigest()[:32]
         return Probe(
             f"{content} {corruption} {reader.fingerprint}",
             activations,
             embeddings,
             lambda indices: [images.image(usable[index]) for index in indices.tolist()],
+            lambda index: images.describe(usable[index]),
         )
 
-    @cache  # once in a process; an error is not kept
-    def preflight() -> None:
-        if chat:
-            chat.ready()
-
-    writer: Writer = CaptionsAsConcepts()
-    informed = InformedMutator(lambda: stack.words)
-    mutators: dict[str, Mutator] = {
-        "informed": informed,
-        "vocabulary": VocabularyMutator(vocabulary, embedder),
-    }
-    chat = make_chat(config.writer, store, config.device) if config.writer else None
-    if chat:
-        writer = LanguageWriter(chat)
-        mutators = {
-            "writer": LanguageMutator(chat, normalise_phrase, lambda pairs: stack.caption_drawings(pairs)),
-            **mutators,
-        }
-    stack = Stack(
-        name=spec,
-        lab=Lab(generator, reader, store),
-        judge_lab=Lab(judging, reader, store),
-        captioner=captioner,
-        writer=writer,
-        embedder=embedder,
-        mutators=mutators,
-        normalise=normalise_phrase,
-        vocabulary=vocabulary,
-        measure_probe=measure_probe,
-        foretell=informed.foretell,
-        preflight=preflight,
-        heat=target.heat if config.probe.crops else None,
-        corruptions=config.probe.corruptions,
-        asked=lambda: f"language model: {chat.counters}" if chat else "",
-        most_candidates=config.writer.candidates if config.writer else None,
-        prices=(config.writer.input_price, config.writer.output_price) if config.writer else (0.0, 0.0),
-    )
-    return stack
+    return measure

@@ -1,4 +1,4 @@
-"""Work in several threads that Ctrl-C ends at once."""
+"""Work in several threads that Ctrl-C stops immediately."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Item = TypeVar("Item")
 
 
 def spread(work: Callable[[Item], None], items: Sequence[Item], threads: int) -> None:
-    """Do the work in up to `threads` threads. After an error none is begun, and those under way are waited for.
+    """Do the work in up to `threads` threads. After an error no item is started, and running ones are waited for.
 
-    A pool of the standard library would, on Ctrl-C, hold the process until the last request has ended.
+    On Ctrl-C, a pool of the standard library would keep the process alive until the last request has ended.
     """
     waiting: queue.SimpleQueue[Item] = queue.SimpleQueue()
     for item in items:

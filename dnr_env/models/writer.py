@@ -1,4 +1,4 @@
-"""Captions to concepts by a language model, in the steps of Describe-and-Dissect (Bai et al., arXiv 2403.13771)."""
+"""Concepts from captions by a language model, as in Describe-and-Dissect (Bai et al., arXiv 2403.13771)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dnr_env.errors import ConceptError
-from dnr_env.models import Summary, Usage, prompts
+from dnr_env.interfaces import Summary, Usage
+from dnr_env.models import prompts
 from dnr_env.models.asker import Answer, Asker, Question
 from dnr_env.models.phrases import clean, plain
 
 
 class LanguageWriter:
-    """Simplifies each caption, summarises the captions several times in random order, condenses lists to one concept.
+    """Simplifies each caption, summarises the captions several times in random order, and condenses lists.
 
-    Each step asks for all neurons at once.
+    Each step asks its questions about all neurons at once.
 
     Args:
         chat: the language model.
-        captions_limit: distinct captions of a neuron that are used, the first ones.
+        captions_limit: the number of distinct captions per neuron that are used, from the first.
     """
 
     def __init__(self, chat: Asker, captions_limit: int = 30) -> None:
@@ -30,10 +31,10 @@ class LanguageWriter:
     def summarise(
         self, captions: Sequence[Sequence[str]], count: int, rngs: Sequence[np.random.Generator]
     ) -> list[Summary]:
-        """For each of b neurons, up to `count` distinct clean concepts, and the cost of what they rest on.
+        """Return up to `count` distinct clean concepts for each of b neurons, with the cost of all their questions.
 
-        A summary is empty where the model has said nothing usable. A question that several neurons share counts for
-        each of them.
+        A summary is empty if the model gives no usable answer. A question that several neurons share counts for each
+        of them.
 
         Raises:
             DnRError: the language model cannot be used.
@@ -76,12 +77,12 @@ def _first(answer: Answer) -> str:
 
 
 def _things(answer: Answer) -> list[str]:
-    """The parts of an answer that names several things."""
+    """Split an answer into the things that it names."""
     return [part.strip() for phrase in answer.phrases for part in phrase.split(",") if part.strip()]
 
 
 def _concepts(answers: Sequence[Answer]) -> list[str]:
-    """The distinct concepts, of an answer that still lists several things the first one."""
+    """Return the distinct concepts. If an answer still lists several things, the first one is taken."""
     kept: dict[str, None] = {}
     for answer in answers:
         for thing in _things(answer):

@@ -1,1 +1,4 @@
-"""The embedded world: a vocabulary, a renderer that draws it, a small network trained on it, neurons planted in it."""
+"""Shapes, the embedded world: its words, renderer, trained target and planted neurons.
+
+A module belongs here if it depends on the words of Shapes. Everything runs on a CPU and needs no download.
+"""

@@ -1,4 +1,4 @@
-"""More neurons to train policies on: random directions of the target's layers, none of which any evaluation uses."""
+"""Additional neurons for training policies: random directions of the target's layers. No evaluation uses them."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from functools import cached_property
 
 import numpy as np
 
-from dnr_env.neurons import split_of
-from dnr_env.seeds import SeedBlock
+from dnr_env.neurons import Neurons, split_of
+from dnr_env.seeds import Purpose
 from dnr_env.shapes.lexicon import ANYTHING
 from dnr_env.shapes.reader import ShapesReader
 from dnr_env.shapes.render import Renderer
 from dnr_env.types import FloatArray, Images, IntArray
 
 COUNT = 600
-_PICTURES = 500  # that tell how strong a channel gets
+_PICTURES = 500  # pictures that the spread of a channel is estimated on
 
 
 class DirectionsReader:
-    """Each neuron joins two channels of one layer, both of the train split: their sum, their difference or the larger.
+    """Reads neurons that combine two train channels of one layer: their sum, their difference or their maximum.
 
-    A network's channels are few, and a policy could learn them by heart. Channels count in units of their standard
-    deviation, the second by a random weight.
+    A network has so few channels that a policy could memorise them. Channels are divided by their standard deviation,
+    and the second is multiplied by a random weight.
 
     Args:
-        base: the target whose channels they are.
+        base: the target that provides the channels.
     """
 
     dim = ShapesReader.dim
-    neurons = tuple(f"direction:{i}" for i in range(COUNT))
+    neurons = Neurons(f"direction:{i}" for i in range(COUNT))
 
     def __init__(self, base: ShapesReader) -> None:
         self.base = base
         self.fingerprint = f"{base.fingerprint} directions-1"
 
     def read(self, images: Images) -> tuple[FloatArray, FloatArray]:
-        """As `ShapesReader.read`, (n, 600) activations."""
+        """See `ShapesReader.read`. There are (n, 600) activations."""
         activations, embeddings = self.base.read(images)
         pairs, weights, kinds = self._parts
         first, second = np.moveaxis(activations[:, pairs] / self._spread[pairs], 2, 0)
@@ -44,12 +44,12 @@ class DirectionsReader:
         return joined.astype(np.float32), embeddings
 
     def formula(self, neuron: str) -> str | None:
-        """None: no direction has a formula."""
+        """The formula of a neuron: None, as no direction has one."""
         return None
 
     @cached_property
     def _parts(self) -> tuple[IntArray, FloatArray, IntArray]:
-        """(neurons, 2) channels, (neurons,) weight of the second, (neurons,) how the two are joined."""
+        """(neurons, 2) channels, (neurons,) weights of the second channels, and (neurons,) kinds of combination."""
         rng = np.random.default_rng(0)
         layers: dict[str, list[int]] = {}
         for place, name in enumerate(self.base.neurons):
@@ -63,8 +63,8 @@ class DirectionsReader:
 
     @cached_property
     def _spread(self) -> FloatArray:
-        """(channels,) standard deviations over random pictures; 1 for a channel that is dead."""
-        seeds = SeedBlock.PROBE.seeds(0, _PICTURES).tolist()
+        """(channels,) standard deviations over random pictures; 1 for a dead channel."""
+        seeds = Purpose.PROBE.seeds(0, _PICTURES).tolist()
         activations, _ = self.base.read(Renderer().generate([ANYTHING] * _PICTURES, seeds))
         spread = activations.std(axis=0)
         return np.where(spread > 0, spread, 1).astype(np.float32)

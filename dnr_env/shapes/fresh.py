@@ -1,4 +1,4 @@
-"""More planted neurons, kept for blind tests: their formulas are drawn by a rule, and nothing was tuned on them."""
+"""Additional planted neurons for blind tests. Their formulas are drawn by a rule, and nothing was tuned on them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from collections import Counter
 
+from dnr_env.neurons import Neurons
 from dnr_env.shapes.lexicon import FAMILIES, MEMBERS, VALUES
 from dnr_env.shapes.planted import FORMULAS, Formula
 from dnr_env.shapes.reader import ShapesReader
@@ -30,17 +31,17 @@ FRESH: tuple[str, ...] = (
     "smooth & !triangle", "patterned & !checkered", "bright & !sand", "bright & !snow", "outdoor & !bright",
     "lined & !wavy",
 )  # fmt: skip
-"""What `draw` gives, written down so that it stays. Their order is their index in the layer `fresh`."""
+"""The formulas that `draw` returns, recorded so that they never change. Their order is their index in layer `fresh`."""
 
 _Kind = tuple[str, bool, int, bool]
 
 
 def draw() -> tuple[str, ...]:
-    """As many formulas of each kind as `planted.FORMULAS` has, or all that are left of the kind.
+    """Draw as many formulas of each kind as `planted.FORMULAS` has, or all that remain of the kind.
 
-    A hash of its text gives every possible formula its turn, in an order that is random and the same on every machine.
-    A formula is passed over if it is true of every picture or of none, if it is a pair that means the same as a single
-    value, or if one of `planted.FORMULAS` or one drawn before means the same.
+    Formulas are tried in the order of a hash of their text, which is random but the same on every machine. A formula is
+    rejected if it is true of every picture or of none, if it is a pair equivalent to a single value, or if it is
+    equivalent to one of `planted.FORMULAS` or to one drawn before.
     """
     names = [name for _, name in VALUES]
     forms = ("{} & {}", "{} | {}", "{} & !{}")
@@ -62,34 +63,34 @@ def draw() -> tuple[str, ...]:
 
 
 def _kind(formula: Formula) -> _Kind:
-    """The operator, whether it negates, the number of families, and whether a single value is a hypernym."""
+    """The operator, whether the formula negates, its number of families, and whether it is a single hypernym."""
     hypernym = not formula.operator and bool(MEMBERS[formula.first].sum() > 1)
     return formula.operator, formula.negated, len(formula.words()), hypernym
 
 
 def _meaning(formula: Formula) -> tuple[str, frozenset[tuple[int, bytes]]]:
-    """Equal for two formulas, neither of them trivial, that are true of the same pictures.
+    """A value that is equal for two non-trivial formulas if they are true of the same pictures.
 
-    Within one family the words that are asked for say it all, whatever the operator.
+    Within one family, the accepted words determine the meaning, whatever the operator.
     """
     words = formula.words()
     return formula.operator if len(words) > 1 else "", frozenset((f, asked.tobytes()) for f, asked in words.items())
 
 
 def _trivial(formula: Formula) -> bool:
-    """Whether a formula asks for no word of a family, or for all of them."""
+    """Whether a formula accepts no word of a family, or all of them."""
     return any(asked.sum() in (0, len(FAMILIES[family].words)) for family, asked in formula.words().items())
 
 
 class FreshReader:
-    """The neurons of FRESH and no others, read from the same words as those of the layer `planted`.
+    """Reads the neurons of FRESH and no others, from the same words as those of layer `planted`.
 
     Args:
-        base: the target whose detector reads the words.
+        base: the target that provides the detector of the words.
     """
 
     dim = ShapesReader.dim
-    neurons = tuple(f"fresh:{i}" for i in range(len(FRESH)))
+    neurons = Neurons(f"fresh:{i}" for i in range(len(FRESH)))
 
     def __init__(self, base: ShapesReader) -> None:
         self.base = base
@@ -98,10 +99,10 @@ class FreshReader:
         self._formulas = [Formula.read(text) for text in FRESH]
 
     def read(self, images: Images) -> tuple[FloatArray, FloatArray]:
-        """As `ShapesReader.read`, (n, 66) activations."""
+        """See `ShapesReader.read`. There are (n, 66) activations."""
         activations, embeddings = self.base.read_formulas(images, self._formulas)
         return activations[:, -len(FRESH) :], embeddings
 
     def formula(self, neuron: str) -> str:
-        """The formula of a neuron. For evaluation alone."""
+        """The formula of a neuron. Only evaluation may use it."""
         return FRESH[int(neuron.split(":")[1])]

@@ -1,4 +1,4 @@
-"""What the lexicon does in the place of language models: embed texts, summarise captions, mutate concepts."""
+"""The lexicon in place of language models: it embeds texts, summarises captions and mutates concepts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from functools import lru_cache
 
 import numpy as np
 
-from dnr_env.models import MutationBatch, Suggestion, Summary
+from dnr_env.interfaces import MutationBatch, Suggestion, Summary
 from dnr_env.shapes import lexicon
 from dnr_env.shapes.lexicon import FAMILIES, FAMILY_SLICES, MAX_NAMED, MEMBERS, OPEN, VALUE_FAMILY, VALUES, Values
 from dnr_env.shapes.parse import parse, values_of
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
 _SHARE = np.array([MEMBERS[v].sum() / len(FAMILIES[f].words) for v, (f, _) in enumerate(VALUES)], np.float32)
-"""(values,) the part of random pictures that a value is true of."""
+"""(values,) the share of random pictures that a value is true of."""
 
 _COVERS: BoolArray = np.asarray((MEMBERS[:, None] <= MEMBERS[None]).all(axis=2))
-"""(values, values): whether the second is true wherever the first is."""
+"""(values, values) whether the second value is true wherever the first is."""
 
 
 @lru_cache(maxsize=65536)
@@ -30,15 +30,15 @@ def _embedding(text: str) -> FloatArray:
 
 
 class LexiconEmbedder:
-    """Texts by the words that they allow."""
+    """Embeds texts by the words that they allow."""
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
-        """(n, words + 1) float32 of length one."""
+        """(n, words + 1) float32 unit vectors."""
         return np.stack([_embedding(text) for text in texts])
 
 
 class LexiconWriter:
-    """Summarises captions by the attributes that they share more often than chance.
+    """Summarises captions by the attributes that they share more often than by chance.
 
     Args:
         withheld: words that no concept may use.
@@ -51,7 +51,7 @@ class LexiconWriter:
     def summarise(
         self, captions: Sequence[Sequence[str]], count: int, rngs: Sequence[np.random.Generator]
     ) -> list[Summary]:
-        """Up to `count` distinct concepts of one or two attributes, each from a bootstrap sample of the captions."""
+        """Find up to `count` distinct concepts of one or two attributes, each in a bootstrap sample of the captions."""
         return [Summary(_summary(texts, count, rng, self._sayable)) for texts, rng in zip(captions, rngs, strict=True)]
 
 
@@ -63,7 +63,7 @@ def _summary(captions: Sequence[str], count: int, rng: np.random.Generator, saya
     for attempt in range(20 * count):
         sample = rng.integers(len(captions), size=len(captions))
         mentions = named[sample].sum(axis=0)
-        # How many standard deviations more often than chance would have it, among the captions that speak of it.
+        # The excess over chance in standard deviations, among the captions that name the value's family.
         surprise = (says[sample].sum(axis=0) - _SHARE * mentions) / np.sqrt(_SHARE * (1 - _SHARE) * (mentions + 1))
         surprise[~sayable] = -np.inf
         found.setdefault(lexicon.text_of(_strongest(surprise, 1 + attempt % 2)))
@@ -73,7 +73,7 @@ def _summary(captions: Sequence[str], count: int, rng: np.random.Generator, saya
 
 
 def _strongest(strength: FloatArray, count: int) -> Values:
-    """The concept of the `count` families whose best value is strongest."""
+    """Name the `count` families whose best values are strongest, each by that value."""
     best = [max(np.flatnonzero(family == VALUE_FAMILY), key=strength.__getitem__) for family in range(len(FAMILIES))]
     values = [OPEN] * len(FAMILIES)
     for family in np.argsort([-strength[value] for value in best], kind="stable")[:count]:
@@ -83,18 +83,18 @@ def _strongest(strength: FloatArray, count: int) -> Values:
 
 _EDIT_FAMILY = np.concatenate([VALUE_FAMILY, np.arange(len(FAMILIES))])
 _EDIT_VALUE = np.concatenate([np.arange(len(VALUES)), np.full(len(FAMILIES), OPEN)])
-"""All edits of one attribute: name a family by a value, or leave it open."""
+"""All edits of one attribute: set a family to a value, or leave it open."""
 
 
 def _sayable_edits(withheld: frozenset[str]) -> BoolArray:
-    """(edits,) which edits name no word that is withheld."""
+    """(edits,) which edits name no withheld word."""
     return np.concatenate([lexicon.sayable(withheld), np.ones(len(FAMILIES), bool)])
 
 
 def _allowed_edits(values: IntArray) -> BoolArray:
-    """(b, families) values to (b, edits): which edits change the concept and leave one to MAX_NAMED families named.
+    """(b, edits) which edits of values (b, families) change the concept and leave one to MAX_NAMED families named.
 
-    A longer concept, which only a user can bring, gets shorter.
+    A longer concept, which only a user can give, must become shorter.
     """
     current = values[:, _EDIT_FAMILY]
     named = (values != OPEN).sum(axis=1, keepdims=True)
@@ -114,17 +114,17 @@ class RandomMutator:
         self._sayable = _sayable_edits(withheld)
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
-        """(b) concepts one random edit away, none of them tried."""
+        """See `dnr_env.interfaces.Mutator`. The concept differs by one random edit."""
         utility = np.stack([rng.random(len(_EDIT_FAMILY)) for rng in batch.rngs])
         return _best_untried(batch, utility, self._sayable)
 
 
 class EvidenceMutator:
-    """Changes the attribute that, by the images seen, promises most; sampled, so that doubt is explored.
+    """Makes the edit of one attribute that looks best given the images seen, by Thompson sampling.
 
-    For each value, the effect on the neuron is the difference between the images that show it and the mean image,
-    with a normal posterior: prior mean 0, the images' own variance, `prior` images' worth of doubt. An edit's promise
-    is the sampled effect of the value it names less that of the value it replaces (Thompson sampling).
+    The effect of a value on the neuron is the difference between the images that show it and the mean image. Its
+    posterior is normal, with prior mean 0, the images' own variance, and a prior that weighs as much as `prior` images.
+    An edit's promise is the sampled effect of the value it sets, minus that of the value it replaces.
 
     Args:
         withheld: words that no concept may use.
@@ -136,11 +136,11 @@ class EvidenceMutator:
         self._sayable = _sayable_edits(withheld)
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
-        """(b) concepts one edit away, none of them tried."""
+        """See `dnr_env.interfaces.Mutator`. The concept differs by one edit."""
         seen = batch.seen.astype(np.float32)
         count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
         centred = (batch.activations - (batch.activations * seen).sum(axis=1, keepdims=True) / count) * seen
-        # Where all images excite equally, chance decides.
+        # If all images excite the neuron equally, the small constant lets chance decide.
         spread = np.sqrt(np.square(centred).sum(axis=1, keepdims=True) / count) + np.float32(1e-6)
         weights = np.stack([seen, centred], axis=1)
         totals = lexicon.total_probabilities(weights, batch.embeddings)  # (b, 2, words)
@@ -150,7 +150,7 @@ class EvidenceMutator:
         effect = excess * doubt + noise * spread * np.sqrt(doubt)
 
         values = np.array([values_of(concept) for concept in batch.concepts])
-        # An open family shows all its words: its effect is that of no value in particular, 0.
+        # An open family shows all of its words, so its effect is 0.
         effect = np.concatenate([effect, np.zeros((len(effect), 1), np.float32)], axis=1)
         rows = np.arange(len(values))[:, None]
         current = effect[rows, values[:, _EDIT_FAMILY]]

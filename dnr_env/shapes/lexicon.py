@@ -1,7 +1,7 @@
 """The words of Shapes: five attribute families, the words above them, and concepts made of both.
 
-A *value* is one way to name a family: a word ("red") or a hypernym ("warm"), numbered over all families. A concept is a
-partial description: at most one value a family, and what it leaves open is drawn from the image's seed.
+A *value* is a word ("red") or a hypernym ("warm") of a family; values are numbered over all families. A concept is a
+partial description with at most one value for each family. The image's seed decides what the concept leaves open.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dnr_env.types import BoolArray, FloatArray
 
 @dataclass(frozen=True)
 class Family:
-    """One attribute: its words, in the order of the renderer's codes, and the hypernyms over them."""
+    """One attribute: its words, in the order of the renderer's codes, and their hypernyms."""
 
     name: str
     words: tuple[str, ...]
@@ -71,16 +71,16 @@ FAMILIES: tuple[Family, ...] = (
 SIZE, COLOUR, TEXTURE, SHAPE, BACKGROUND = range(5)
 
 WORDS: tuple[str, ...] = tuple(word for family in FAMILIES for word in family.words)
-"""All base words, family by family; the axes of the embedding."""
+"""All base words, family by family. They are the axes of the embedding."""
 
 FAMILY_SLICES: tuple[slice, ...] = tuple(
     slice(stop - len(family.words), stop)
     for family, stop in zip(FAMILIES, itertools.accumulate(len(f.words) for f in FAMILIES), strict=True)
 )
-"""Where each family's words lie in `WORDS`."""
+"""The slice of each family's words in `WORDS`."""
 
 CHANCE = np.concatenate([np.full(len(family.words), 1 / len(family.words), np.float32) for family in FAMILIES])
-"""(words,) each word's probability where a family says nothing."""
+"""(words,) the probability of each word if a concept leaves its family open."""
 
 VALUES: tuple[tuple[int, str], ...] = tuple(
     (number, word) for number, family in enumerate(FAMILIES) for word in (*family.words, *family.hypernyms)
@@ -89,7 +89,7 @@ VALUES: tuple[tuple[int, str], ...] = tuple(
 
 VALUE_FAMILY = np.array([family for family, _ in VALUES])
 MAX_NAMED = 3
-"""How many families a concept of the vocabulary names at most: a label is short."""
+"""The most families that a concept of the vocabulary names. Labels should be short."""
 OPEN = -1
 """The value of a family that a concept leaves open."""
 
@@ -104,7 +104,7 @@ def _members() -> BoolArray:
 
 
 MEMBERS: BoolArray = _members()
-"""(values, words): which base words a value allows."""
+"""(values, words) which base words a value allows."""
 
 Values = tuple[int, ...]
 """A concept as one value (or OPEN) for each family, in the order of FAMILIES."""
@@ -132,17 +132,17 @@ ANYTHING = text_of((OPEN,) * len(FAMILIES))
 
 
 WITHHELD = frozenset({"large", "red", "blue", "striped", "dotted", "circle", "star", "grass", "brick"})
-"""The words that the stack `shapes-withheld` does without; those above them it has."""
+"""The words that the stack `shapes-withheld` lacks. It keeps their hypernyms."""
 
 
 def sayable(withheld: frozenset[str]) -> BoolArray:
-    """(values,) which values a concept may name where some words are withheld."""
+    """(values,) which values a concept may name if some words are withheld."""
     return np.array([word not in withheld for _, word in VALUES])
 
 
 @cache
 def vocabulary(withheld: frozenset[str] = frozenset()) -> tuple[str, ...]:
-    """Every concept that names one to MAX_NAMED families, in a fixed order: 13,961 texts with all words."""
+    """List every concept that names one to MAX_NAMED families, in a fixed order: 13,961 texts with all words."""
     may = sayable(withheld)
     by_family = [[v for v, (family, _) in enumerate(VALUES) if family == f and may[v]] for f in range(len(FAMILIES))]
     texts = []
@@ -157,7 +157,7 @@ def vocabulary(withheld: frozenset[str] = frozenset()) -> tuple[str, ...]:
 
 
 def allowed_words(values: Values) -> BoolArray:
-    """(words,) which base words a concept's images may show; an open family allows all of its words."""
+    """(words,) which base words a concept's images may show. An open family allows all of its words."""
     allowed = np.ones(len(WORDS), bool)
     for family, value in enumerate(values):
         if value != OPEN:
@@ -166,14 +166,14 @@ def allowed_words(values: Values) -> BoolArray:
 
 
 def embed_words(probabilities: FloatArray) -> FloatArray:
-    """Unit embeddings of word probabilities.
+    """Embed word probabilities as unit vectors.
 
     Args:
-        probabilities: (n, words), each family's part summing to one.
+        probabilities: (n, words). The probabilities of each family sum to one.
 
     Returns:
-        (n, words + 1) float32 of length one. What a family says is its distance from "could be any word"; the last
-        axis is a constant, so that the concept that says nothing has a direction too.
+        (n, words + 1) float32 unit vectors. Each word has its difference from chance. The last axis is a constant, so
+        that a concept that leaves everything open has a direction too.
     """
     said = np.empty((len(probabilities), len(WORDS) + 1), np.float32)
     said[:, -1] = 0.5
@@ -183,17 +183,17 @@ def embed_words(probabilities: FloatArray) -> FloatArray:
 
 
 def word_probabilities(embeddings: FloatArray) -> FloatArray:
-    """The inverse of `embed_words`: (n, words + 1) unit embeddings to (n, words) probabilities."""
+    """Invert `embed_words`: turn unit embeddings (n, words + 1) into probabilities (n, words)."""
     probabilities: FloatArray = embeddings[:, :-1] * (0.5 / embeddings[:, -1:]) + CHANCE
     return probabilities
 
 
 def total_probabilities(weights: FloatArray, embeddings: FloatArray) -> FloatArray:
-    """Weighted sums of images' word probabilities, without forming them.
+    """Compute weighted sums of the images' word probabilities directly from their embeddings.
 
     Args:
-        weights: (b, sums, images), zero where there is no image.
-        embeddings: (b, images, words + 1), zero where there is no image.
+        weights: (b, sums, images), zero for padding.
+        embeddings: (b, images, words + 1), zero for padding.
 
     Returns:
         (b, sums, words).

@@ -1,15 +1,15 @@
-"""A search of the whole vocabulary: Thompson sampling on a Bayesian linear model of the attributes."""
+"""A mutator that searches the whole vocabulary, by Thompson sampling on a Bayesian linear model of the attributes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
-from dnr_env.describe.vocabulary import Vocabulary
-from dnr_env.models import MutationBatch, Suggestion
-from dnr_env.models.posterior import sample_weights
+from dnr_env.evidence.vocabulary import Vocabulary
+from dnr_env.interfaces import MutationBatch, Suggestion
+from dnr_env.propose.posterior import sample_weights
 from dnr_env.scores import excitement, promise
 from dnr_env.shapes.lexicon import CHANCE, FAMILIES, FAMILY_SLICES, MEMBERS, OPEN, VALUE_FAMILY, VALUES
 from dnr_env.shapes.parse import values_of
@@ -17,7 +17,7 @@ from dnr_env.types import FloatArray, IntArray
 
 
 def _means() -> FloatArray:
-    """(values, words): how much more often than chance each word is shown where a value is true."""
+    """(values, words) how much more often than by chance each word is shown if a value is true."""
     shown = MEMBERS / MEMBERS.sum(axis=1, keepdims=True)
     for value, family in enumerate(VALUE_FAMILY):
         shown[value, FAMILY_SLICES[family]] -= CHANCE[FAMILY_SLICES[family]]
@@ -28,56 +28,56 @@ _MEANS = _means()
 
 
 class LinearMutator:
-    """Takes the concept of the vocabulary that a sampled linear model of the neuron promises most of.
+    """Suggests the concept of the vocabulary with the highest promise under a sampled linear model of the neuron.
 
-    What the images excite (`scores.excitement`) is regressed on the words that they show, with a normal prior on the
-    words' weights, whose mean is 0, and an unknown variance of the noise. Weights are drawn from the joint posterior
-    (Thompson sampling), and a concept's promise is the score that goes with the mean of what they give its images, and,
-    where real images count in the score, with its simulation. The concept that is asked about does not matter, only
-    the images seen. Source: Agrawal and Goyal 2013, "Thompson Sampling for Contextual Bandits with Linear Payoffs".
+    The neuron's excitement (`scores.excitement`) on the images is regressed on the words that they show. The prior on
+    the words' weights is normal with mean 0, and the variance of the noise is unknown. Weights are drawn from the joint
+    posterior (Thompson sampling) and predict the mean excitement of a concept's images. The concept's promise follows
+    from this and, if the score counts real images, from its simulation. The request's own concept has no influence.
+    Source: Agrawal and Goyal 2013, "Thompson Sampling for Contextual Bandits with Linear Payoffs".
 
     Args:
-        words: gives the vocabulary, and with it the real images.
-        informed: whether the model begins with what the neuron does on them, which costs nothing. One of them counts
-            as much as one of the episode's.
+        vocabulary: the concepts, and the real images.
+        informed: whether the model is also fitted to the neuron's activations on the real images, which cost nothing. A
+            real image weighs as much as an image of the episode.
         prior: precision of the prior on a weight, in units of that of one image.
     """
 
     def __init__(
         self,
-        words: Callable[[], Vocabulary],
+        vocabulary: Vocabulary,
         informed: bool = False,
         prior: float = 2.0,
     ) -> None:
-        self.words = words
+        self.vocabulary = vocabulary
         self.informed = informed
         self.prior = prior
         self._simulations: dict[int, FloatArray] = {}
 
     @cached_property
     def _attributes(self) -> tuple[dict[str, int], IntArray]:
-        """The concepts' places, and (families, concepts) their values; an open family has the last, `len(VALUES)`."""
-        texts = self.words().concepts
+        """The index of each concept, and (families, concepts) values, with `len(VALUES)` for an open family."""
+        texts = self.vocabulary.concepts
         values = np.array([values_of(text) for text in texts]).T
         return {text: place for place, text in enumerate(texts)}, np.where(values == OPEN, len(VALUES), values)
 
     @cached_property
     def _excited(self) -> FloatArray:
-        """(neurons, images) what the real images excite."""
-        probe = self.words().probe
+        """(neurons, images) the excitement on the real images."""
+        probe = self.vocabulary.probe
         neurons = np.arange(probe.activations.shape[1])
         return excitement(probe.normalise(probe.real(neurons), neurons).astype(np.float64))
 
     @cached_property
     def _usual(self) -> FloatArray:
-        """(neurons,) its mean: what a picture excites that shows each word by chance."""
+        """(neurons,) the mean excitement: that of a picture that shows each word by chance."""
         usual: FloatArray = self._excited.mean(axis=1)
         return usual
 
     @cached_property
     def _known(self) -> tuple[FloatArray, FloatArray, FloatArray, int]:
-        """Of the real images: precision (words, words), targets (neurons, words), squares (neurons,), their number."""
-        embeddings = self.words().probe.embeddings.astype(np.float64)
+        """The real images' precision (words, words), targets (neurons, words), squares (neurons,), and number."""
+        embeddings = self.vocabulary.probe.embeddings.astype(np.float64)
         words = embeddings[:, :-1] * (0.5 / embeddings[:, -1:])
         words -= words.mean(axis=0)
         excited = self._excited - self._usual[:, None]
@@ -85,25 +85,24 @@ class LinearMutator:
 
     @cached_property
     def _effects(self) -> FloatArray:
-        """(neurons, values + 1) each value's effect by the real images alone, posterior means; 0 for an open family."""
+        """(neurons, values + 1) posterior mean effects given only the real images; 0 for an open family."""
         precision, targets, _, _ = self._known
         weights = np.linalg.solve(precision + self.prior * np.eye(len(precision)), targets.T).T
         return np.concatenate([weights @ _MEANS.T, np.zeros((len(weights), 1))], axis=1)
 
     def foretell(self, concepts: Sequence[str], neurons: IntArray, score: str) -> FloatArray:
-        """See `dnr_env.stacks.Stack.foretell`."""
+        """See `dnr_env.interfaces.Promises`."""
         values = np.array([values_of(concept) for concept in concepts])
         values = np.where(values == OPEN, len(VALUES), values)
         excited = self._usual[neurons] + self._effects[neurons[:, None], values].sum(axis=1)
-        words = self.words()
-        return promise(score, excited, lambda: words.probe.simulation(words.embedder.embed_texts(concepts), neurons))
+        return promise(score, excited, lambda: self.vocabulary.simulation(concepts, neurons))
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
-        """(b) concepts of the vocabulary, none of them tried."""
-        texts, (places, values) = self.words().concepts, self._attributes
+        """See `dnr_env.interfaces.Mutator`. The concept is one of the vocabulary."""
+        texts, (places, values) = self.vocabulary.concepts, self._attributes
         weights, intercept = self._weights(batch)
         effects = weights[:, None] @ _MEANS.T  # (b, 1, values)
-        # An open family shows all its words: its effect is that of no value in particular, 0.
+        # An open family shows all of its words, so its effect is 0.
         effect = np.concatenate([effects[:, 0], np.zeros((len(effects), 1))], axis=1).astype(np.float32)
         excited = effect[:, values[0]] + intercept[:, None].astype(np.float32)
         for family in range(1, len(FAMILIES)):
@@ -120,13 +119,13 @@ class LinearMutator:
     def _simulation(self, neuron: int) -> FloatArray:
         """(concepts,) float32."""
         if neuron not in self._simulations:
-            self._simulations[neuron] = self.words().simulations(neuron).astype(np.float32)
+            self._simulations[neuron] = self.vocabulary.simulations(neuron).astype(np.float32)
         return self._simulations[neuron]
 
     def _weights(self, batch: MutationBatch) -> tuple[FloatArray, FloatArray]:
-        """(b, words) a sample of each posterior, and (b,) what a drawing that shows each word by chance then comes to.
+        """(b, words) a sample from each posterior, and (b,) the predicted excitement of a drawing by chance.
 
-        All sums are over one request's images, one request at a time.
+        Every sum is over the images of one request.
         """
         seen = batch.seen.astype(np.float64)
         count = np.maximum(seen.sum(axis=1), 1)
@@ -135,7 +134,7 @@ class LinearMutator:
         words = batch.embeddings[..., :-1] * scale[..., None]  # (b, images, words), less chance
         shown = words.sum(axis=1) / count[:, None]
         words -= shown[:, None] * seen[..., None]
-        # What was not seen may be anything, NaN too.
+        # Padding may hold anything, including NaN.
         excited = excitement(np.where(batch.seen, batch.activations, 0.0).astype(np.float64))
         usual = excited.sum(axis=1) / count
         excited = (excited - usual[:, None]) * seen

@@ -1,4 +1,4 @@
-"""The network under study: a small residual network that names the attributes of a Shapes picture."""
+"""The network under study: a small residual network that classifies the attributes of a Shapes picture."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Block(nn.Module):
 
 
 class ShapesNet(nn.Module):
-    """Four layers of `width`, 2 `width`, 4 `width` and 8 `width` channels, and one linear head over all words."""
+    """Four layers of `width`, 2 `width`, 4 `width` and 8 `width` channels, with one linear head over all words."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class ShapesNet(nn.Module):
         self.head = nn.Linear(8 * width, sum(len(family.words) for family in FAMILIES))
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Pictures (n, 3, 64, 64) to the words' logits (n, words) and each layer's channel means [(n, channels)]."""
+        """Compute the words' logits (n, words) and each layer's channel means [(n, channels)] of (n, 3, 64, 64)."""
         x = self.stem(x)
         pooled = []
         for name in LAYERS:
@@ -54,5 +54,5 @@ class ShapesNet(nn.Module):
 
 
 def to_input(images: ImageArray) -> Tensor:
-    """(n, 64, 64, 3) uint8 to (n, 3, 64, 64) float32 between -1 and 1."""
+    """Convert pictures (n, 64, 64, 3) uint8 to (n, 3, 64, 64) float32 between -1 and 1."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)

@@ -12,7 +12,7 @@ from dnr_env.shapes import lexicon
 from dnr_env.shapes.lexicon import FAMILIES, OPEN, VALUES, Values
 
 MAX_TEXT = 500
-"""Characters of a phrase that are read; a longer text is no concept."""
+"""The most characters of a phrase. A longer text is not a concept."""
 
 _SILENT = frozenset(
     [
@@ -36,8 +36,8 @@ _NAMES = {word: value for value, (_, word) in enumerate(VALUES)}
 
 
 @dataclass(frozen=True)
-class Parsed:
-    """What a phrase says: its values, the words not in the lexicon, and the words that contradict earlier ones."""
+class ParsedPhrase:
+    """The values of a phrase, its words outside the lexicon, and its words that contradict earlier ones."""
 
     values: Values
     unknown: tuple[str, ...] = ()
@@ -53,15 +53,18 @@ def _value(word: str) -> int | None:
 
 
 @lru_cache(maxsize=65536)
-def parse(text: str) -> Parsed:
-    """Read a phrase such as "a small warm striped thing on black".
+def parse(text: str) -> ParsedPhrase:
+    """Parse a phrase such as "a small warm striped thing on black".
 
-    Words may come in any order and case, in the plural, and with synonyms ("disc", "violet"). "White" is a colour of
-    the object, but after "on" it is the snow-white background. The first word of a family wins; later ones are
-    reported in `ignored`.
+    Words may be in any order and case, in the plural, or synonyms ("disc", "violet"). "White" is a colour of the
+    object, but after "on" it is the snow-white background. The first word of a family counts; later ones are reported
+    in `ignored`.
+
+    Raises:
+        ConceptError: the text is too long.
     """
     if len(text) > MAX_TEXT:
-        raise ConceptError(f"concept: a text of {len(text)} characters is too long; {MAX_TEXT} at most will do")
+        raise ConceptError(f"`concept` must be a text of at most {MAX_TEXT} characters (got {len(text)})")
     values = [OPEN] * len(FAMILIES)
     unknown, ignored = [], []
     behind = False
@@ -79,30 +82,30 @@ def parse(text: str) -> Parsed:
             values[family] = value
         elif values[family] != value:
             ignored.append(word)
-    return Parsed(tuple(values), tuple(unknown), tuple(ignored))
+    return ParsedPhrase(tuple(values), tuple(unknown), tuple(ignored))
 
 
 def values_of(text: str) -> Values:
-    """The values of a concept's text.
+    """Parse a phrase into the values of a concept.
 
     Raises:
-        ConceptError: the text is empty, or not one of its words is known.
+        ConceptError: the text is too long, or none of its words is known.
     """
     parsed = parse(text)
     if all(value == OPEN for value in parsed.values) and text != lexicon.ANYTHING:
-        said = f"none of its words is known ({', '.join(parsed.unknown[:8])})" if parsed.unknown else "it says nothing"
         raise ConceptError(
-            f"concept: {text[:80]!r} cannot be drawn: {said}; words such as red, striped, star, on grass will do"
+            "`concept` must contain at least one word that can be drawn, such as red, striped, star or grass "
+            f"(got {text[:80]!r})"
         )
     return parsed.values
 
 
 def normalise(text: str) -> str:
-    """The canonical text of a phrase; raises ConceptError like `values_of`."""
+    """Turn a phrase into its canonical text. Raises ConceptError as `values_of` does."""
     return lexicon.text_of(values_of(text))
 
 
 def passed_over(text: str) -> tuple[str, ...]:
-    """The words of a phrase that `normalise` does not read: unknown ones and those that contradict earlier ones."""
+    """The words of a phrase that `normalise` ignores: unknown words, and words that contradict earlier ones."""
     parsed = parse(text)
     return (*parsed.unknown, *parsed.ignored)

@@ -37,7 +37,7 @@ _INDEX = {word: value for value, (_, word) in enumerate(VALUES)}
 
 @dataclass(frozen=True)
 class Formula:
-    """`first`, or `first operator second`, where the second may be negated."""
+    """A formula `first` or `first operator second`. The second value may be negated."""
 
     first: int
     second: int | None = None
@@ -46,7 +46,7 @@ class Formula:
 
     @classmethod
     def read(cls, text: str) -> Formula:
-        """From the notation of FORMULAS."""
+        """Parse the notation of FORMULAS."""
         first, *rest = text.split()
         if not rest:
             return cls(_INDEX[first])
@@ -54,7 +54,7 @@ class Formula:
         return cls(_INDEX[first], _INDEX[second.removeprefix("!")], operator, second.startswith("!"))
 
     def words(self) -> dict[int, BoolArray]:
-        """For each family that the formula speaks of, (words,) which base words it asks for."""
+        """(words,) which base words the formula accepts, for each family that it mentions."""
         asked = {VALUES[self.first][0]: MEMBERS[self.first].copy()}
         if self.second is not None:
             family = VALUES[self.second][0]
@@ -69,10 +69,11 @@ class Formula:
 
 
 def activations(probabilities: FloatArray, formulas: Sequence[Formula]) -> FloatArray:
-    """Word probabilities (n, words) to the activations of planted neurons (n, formulas), between 0 and 1.
+    """Compute activations (n, formulas) of planted neurons, between 0 and 1, from word probabilities (n, words).
 
-    The probability of the formula with its parts taken as independent: AND is a product, NOT one minus, a hypernym the
-    sum over its words. Two values of one family exclude each other: OR adds them, and AND NOT takes the words left.
+    An activation is the probability of the formula if its parts are independent: AND is a product, NOT is one minus the
+    probability, and a hypernym is the sum over its words. Two values of one family exclude each other: OR is their sum,
+    and AND NOT is the sum over the remaining words.
     """
     value = probabilities @ MEMBERS.T.astype(probabilities.dtype)
     out = np.empty((len(probabilities), len(formulas)), probabilities.dtype)
@@ -89,11 +90,11 @@ def activations(probabilities: FloatArray, formulas: Sequence[Formula]) -> Float
 
 
 def precision_recall(formula: str, label: str) -> tuple[float, float]:
-    """How well a label's attributes are those of a planted formula.
+    """Compare the attributes of a label with those of a planted formula.
 
-    Within a family, precision is the part of the words that the label allows which the formula asks for, and recall
-    the part of the words asked for which the label allows. Precision is the mean over the families that the label
-    names, recall the mean over the families that the formula speaks of; a family that only one of them names counts 0.
+    Within a family, precision is the share of the label's words that the formula accepts, and recall is the share of
+    the formula's words that the label allows. Precision is the mean over the families that the label names; recall is
+    the mean over the families that the formula mentions. A family that only one of the two names counts as 0.
 
     Returns:
         (precision, recall), each in [0, 1].

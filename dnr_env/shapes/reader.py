@@ -1,4 +1,4 @@
-"""The target of the `shapes` stacks, and what the embedder and the captioner read from the same forward pass."""
+"""The target of the `shapes` stacks, with the embeddings and captions that come from the same forward pass."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dnr_env.interfaces import Target
+from dnr_env.neurons import Neurons
 from dnr_env.shapes import planted
 from dnr_env.shapes.lexicon import FAMILY_SLICES, WORDS, embed_words, word_probabilities
 from dnr_env.shapes.planted import Formula
@@ -22,15 +24,15 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).parent / "data"
 _BATCH = 16
-"""Images of one forward pass, always: the last digits of a convolution depend on the batch's shape, and with one shape
-an image's activations are the same whoever its batch mates are."""
+"""Images of every forward pass. The rounding of a convolution depends on the shape of its batch; with one shape, an
+image's activations do not depend on the other images."""
 
 
 class ShapesReader:
-    """Activations of four convolutional layers and of the planted neurons; embeddings by the detector's words.
+    """Reads four convolutional layers and the planted neurons, and embeds images by the words that are detected.
 
     Args:
-        width: channels of the first layer, which names the weights: 16 or 12 are shipped.
+        width: channels of the first layer. Weights are shipped for 16 and 12.
     """
 
     dim = len(WORDS) + 1
@@ -44,17 +46,17 @@ class ShapesReader:
         channels = [f"layer{layer + 1}:{i}" for layer in range(4) for i in range(width << layer)]
         self._channels = len(channels)
         self._formulas = [Formula.read(text) for text in planted.FORMULAS]
-        self.neurons = (*channels, *(f"planted:{i}" for i in range(len(self._formulas))))
+        self.neurons = Neurons((*channels, *(f"planted:{i}" for i in range(len(self._formulas)))))
 
     @cached_property
     def _network(self) -> ShapesNet:
-        # torch is imported when the first image is measured: an environment on a warm store never needs it.
+        # torch is imported when the first image is measured, as an environment on a warm store does not need it.
         import torch
         from safetensors.torch import load_file
 
         from dnr_env.shapes.network import ShapesNet
 
-        # Weights are drawn only to be replaced. Whoever trains beside must not see that the store lacked an image.
+        # Initial weights are drawn and then replaced. They must not advance the random generator of a training run.
         with torch.random.fork_rng(devices=[]):
             network = ShapesNet(self.width)
         network.load_state_dict(load_file(self._weights))
@@ -63,11 +65,11 @@ class ShapesReader:
         return network.eval().to(memory_format=torch.channels_last)
 
     def read(self, images: Images) -> tuple[FloatArray, FloatArray]:
-        """(n, 64, 64, 3) uint8 to activations (n, neurons) and unit embeddings (n, words + 1)."""
+        """Measure (n, 64, 64, 3) uint8: activations (n, neurons) and unit embeddings (n, words + 1)."""
         return self.read_formulas(images, self._formulas)
 
     def read_formulas(self, images: Images, formulas: Sequence[Formula]) -> tuple[FloatArray, FloatArray]:
-        """As `read`, with neurons of other formulas planted: (n, channels + formulas) activations."""
+        """Do the same as `read` with other planted formulas: (n, channels + formulas) activations."""
         images = np.asarray(images)
         import torch
 
@@ -89,23 +91,44 @@ class ShapesReader:
         return activations, embed_words(probabilities)
 
     def caption(self, images: Images) -> list[str]:
-        """What a captioner notices: some of the five attributes, now and then wrongly, as in "a red star".
+        """Caption each image by some of its five attributes, as in "a red star".
 
         Each attribute is mentioned with the probability in `_NOTICED`, and one mention in ten is a random word of the
-        family. Both are functions of the image alone.
+        family. A caption depends only on its image.
         """
         probabilities = word_probabilities(self.read(images)[1])
         return [_caption(row, zlib.crc32(image.tobytes())) for row, image in zip(probabilities, images, strict=True)]
 
     def formula(self, neuron: str) -> str | None:
-        """The formula of a planted neuron; None for the network's own. For evaluation alone."""
+        """The formula of a planted neuron; None for the network's channels. Only evaluation may use it."""
         layer, index = neuron.split(":")
         return planted.FORMULAS[int(index)] if layer == "planted" else None
 
 
+class OtherTarget:
+    """Reads another network on the pictures of this world. The world's own detector embeds them.
+
+    Args:
+        base: embeds the pictures.
+        target: the network.
+    """
+
+    dim = ShapesReader.dim
+
+    def __init__(self, base: ShapesReader, target: Target) -> None:
+        self.base = base
+        self.target = target
+        self.neurons = target.neurons
+        self.fingerprint = f"{base.fingerprint} {target.fingerprint}"
+
+    def read(self, images: Images) -> tuple[FloatArray, FloatArray]:
+        """See `ShapesReader.read`. The activations are those of the other network."""
+        return self.target.read(images), self.base.read(images)[1]
+
+
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """So small a batch gains little from a second thread, and loses ten times as much where another process is busy."""
+    """Run torch on one thread. A small batch gains little from a second, and loses much if the machine is busy."""
     import torch
 
     threads = torch.get_num_threads()

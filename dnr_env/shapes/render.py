@@ -1,7 +1,7 @@
-"""The Shapes renderer: (concept, seed) to a 64 x 64 picture.
+"""The Shapes renderer. It draws a 64 x 64 picture of a concept and a seed.
 
-Everything that a concept leaves open, and all jitter, is a function of the seed alone, so images of two concepts with
-the same seed differ only in what the concepts name (common random numbers).
+Jitter, and everything that a concept leaves open, depend only on the seed. The images of two concepts with the same
+seed therefore differ only in what the concepts name (common random numbers).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from dnr_env.seeds import SeedBlock
+from dnr_env.seeds import Purpose
 from dnr_env.shapes import lexicon
 from dnr_env.shapes.lexicon import BACKGROUND, COLOUR, FAMILIES, FAMILY_SLICES, OPEN, SHAPE, SIZE, TEXTURE
 from dnr_env.shapes.parse import values_of
 from dnr_env.types import FloatArray, ImageArray, IntArray
 
 SIDE = 64
-_CHUNK = 32  # images drawn together: their planes stay in the processor's cache
+_CHUNK = 32  # images drawn together, so few that their planes fit into the processor's cache
 
 _RGB = {
     "red": (0.86, 0.10, 0.12), "orange": (0.96, 0.52, 0.07), "yellow": (0.95, 0.88, 0.14),
@@ -36,7 +36,7 @@ _X, _Y = np.broadcast_to(_axis, (SIDE, SIDE)), np.broadcast_to(_axis[:, None], (
 _NOISE = np.random.default_rng(0).random((4 * SIDE, 4 * SIDE), dtype=np.float32)
 
 _N_FAMILIES = len(FAMILIES)
-# Columns of a seed's uniforms after one for each family: what each is used for.
+# A seed's uniforms have one column for each family, followed by these.
 _SHIFT_X, _SHIFT_Y, _SCALE, _ANGLE, _HUE, _LIGHT, _PHASE, _NOISE_X, _NOISE_Y, _SLIP, _OTHER = (
     _N_FAMILIES + i for i in (0, 1, 2, 3, 4, 7, 8, 9, 10, 11, 11 + _N_FAMILIES)
 )
@@ -50,7 +50,7 @@ def _uniforms(seed: int) -> FloatArray:
 
 @cache
 def _choices(family: int, value: int, wrong: bool = False) -> IntArray:
-    """The renderer's codes that a value of a family allows, or those that it does not."""
+    """The renderer's codes that a value of a family allows; with `wrong`, those that it does not allow."""
     words = FAMILY_SLICES[family]
     if value == OPEN:
         return np.arange(words.stop - words.start)
@@ -61,8 +61,8 @@ class Renderer:
     """The generator of the `shapes` stack.
 
     Args:
-        infidelity: the probability, for each attribute that a concept names, that it is not drawn as asked.
-        paired: whether a seed gives every concept the same jitter and the same attributes where it leaves them open.
+        infidelity: the probability that another value is drawn of an attribute that the concept names.
+        paired: whether a seed gives every concept the same jitter, and the same attributes where they are left open.
     """
 
     keeps_images = False  # drawing a picture again is faster than reading it back
@@ -70,14 +70,15 @@ class Renderer:
     def __init__(self, infidelity: float = 0.0, paired: bool = True) -> None:
         self.infidelity = infidelity
         self.paired = paired
-        self.fingerprint = f"shapes-renderer-2 infidelity={infidelity:g}{'' if paired else ' unpaired'}"
+        written = repr(float(infidelity)).removesuffix(".0")  # every digit, as it changes the pictures
+        self.fingerprint = f"shapes-renderer-2 infidelity={written}{'' if paired else ' unpaired'}"
 
     def generate(self, concepts: Sequence[str], seeds: Sequence[int]) -> ImageArray:
         """Draw image `seeds[i]` of `concepts[i]`: (n, 64, 64, 3) uint8."""
         return draw(*self.resolve(concepts, seeds))
 
     def resolve(self, concepts: Sequence[str], seeds: Sequence[int]) -> tuple[IntArray, FloatArray]:
-        """The attributes that will be drawn, (n, families) codes, and the seeds' uniforms, (n, u)."""
+        """Choose the attributes to draw, as codes (n, families), and the seeds' uniforms (n, u)."""
         if not self.paired:
             seeds = [_own_seed(concept, int(seed)) for concept, seed in zip(concepts, seeds, strict=True)]
         uniforms = np.stack([_uniforms(int(seed)) for seed in seeds])
@@ -91,10 +92,10 @@ class Renderer:
 
 
 def _own_seed(concept: str, seed: int) -> int:
-    """Another seed of the same block for each concept."""
-    block = seed - seed % SeedBlock.REWARD
+    """Derive a seed of the same purpose that differs between concepts."""
+    block = seed - seed % Purpose.REWARD
     digest = hashlib.sha256(f"{concept} {seed}".encode()).digest()
-    return block + int.from_bytes(digest[:8], "big") % SeedBlock.REWARD
+    return block + int.from_bytes(digest[:8], "big") % Purpose.REWARD
 
 
 def draw(codes: IntArray, uniforms: FloatArray) -> ImageArray:
@@ -122,7 +123,7 @@ def _draw_chunk(codes: IntArray, u: FloatArray) -> ImageArray:
     inside = _by_code(_SHAPES, codes[:, SHAPE], x, y)
     inside *= _column(radius * (SIDE / 2))
     np.clip(inside + np.float32(0.5), 0, 1, out=inside)
-    # Texture is fixed to the object but not to its size: stripes of a huge object are not broader, only more.
+    # Texture moves with the object but does not scale with it: a huge object has more stripes, not broader ones.
     scale = _column(radius * 4.5)
     pattern = _by_code(_TEXTURES, codes[:, TEXTURE], x * scale, y * scale, u)
 
@@ -144,7 +145,7 @@ def _draw_chunk(codes: IntArray, u: FloatArray) -> ImageArray:
 def _by_code(
     functions: dict[str, Callable[..., FloatArray]], codes: IntArray, x: FloatArray, *rest: FloatArray
 ) -> FloatArray:
-    """Evaluate for each image the function of its code, images of one code together."""
+    """Evaluate the function of each image's code, for all images of a code together."""
     out = np.empty(x.shape, np.float32)
     for code, function in enumerate(functions.values()):
         rows = np.flatnonzero(codes == code)
@@ -181,7 +182,7 @@ def _star(x: FloatArray, y: FloatArray) -> FloatArray:
     return edge
 
 
-# Distance to the outline in units of the object's radius, positive inside.
+# The distance to the outline in units of the object's radius, positive inside.
 _SHAPES: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
     "circle": lambda x, y: _disc(x, y, 0.85),
     "oval": lambda x, y: _disc(x, y * np.float32(1.9), 1.0),
@@ -210,7 +211,7 @@ def _speckle(x: FloatArray, y: FloatArray, u: FloatArray) -> FloatArray:
 
 
 _PI = np.float32(np.pi)
-# How much of the second colour, 0 to 1; x and y in units of a fixed length.
+# The share of the second colour, from 0 to 1. x and y are in units of a fixed length.
 _TEXTURES: dict[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]] = {
     "solid": lambda x, y, u: np.zeros(x.shape, np.float32),
     "shaded": lambda x, y, u: np.clip(np.float32(0.5) + y * np.float32(0.35) / _column(u[:, _PHASE] + 0.7), 0, 1),
@@ -238,7 +239,7 @@ def _checks(x: FloatArray, y: FloatArray) -> FloatArray:
 
 
 def _noise(u: FloatArray) -> FloatArray:
-    """(n, 64, 64) windows of one noise plane, at each image's own place."""
+    """(n, 64, 64) windows of one noise plane, each at the place that its seed decides."""
     span = len(_NOISE) - SIDE
     left, top = (u[:, _NOISE_X] * span).astype(int), (u[:, _NOISE_Y] * span).astype(int)
     return np.stack([_NOISE[t : t + SIDE, s : s + SIDE] for s, t in zip(left, top, strict=True)])

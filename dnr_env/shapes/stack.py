@@ -1,68 +1,90 @@
-"""The stacks of the embedded world."""
+"""Builds the stacks of the embedded world."""
 
 from __future__ import annotations
 
-from dnr_env.describe.probe import Probe
-from dnr_env.lab import Lab
-from dnr_env.seeds import SeedBlock
+from functools import partial
+
+from dnr_env.evidence.lab import Lab
+from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.store import Store, cache_dir
+from dnr_env.evidence.vocabulary import Vocabulary
+from dnr_env.interfaces import Language, Reader, Target
+from dnr_env.propose.proposer import Proposer
+from dnr_env.seeds import Purpose
 from dnr_env.shapes import language, lexicon
+from dnr_env.shapes.config import ShapesConfig
 from dnr_env.shapes.directions import DirectionsReader
 from dnr_env.shapes.fresh import FreshReader
 from dnr_env.shapes.linear import LinearMutator
 from dnr_env.shapes.optimum import optimum
 from dnr_env.shapes.parse import normalise, passed_over
-from dnr_env.shapes.reader import ShapesReader
+from dnr_env.shapes.reader import OtherTarget, ShapesReader
 from dnr_env.shapes.render import Renderer
-from dnr_env.stacks import Stack
-from dnr_env.store import Store, cache_dir
+from dnr_env.stack import Knowledge, Stack
 
 _PROBE_IMAGES = 2000
 
 
-def shapes_stack(name: str) -> Stack:
-    """The stack of that name, one of `dnr_env.stacks.EMBEDDED`."""
-    target = ShapesReader(12 if name == "shapes-transfer" else 16)
-    reader: ShapesReader | DirectionsReader | FreshReader = target
-    if name == "shapes-directions":
-        reader = DirectionsReader(target)
-    elif name == "shapes-fresh":
-        reader = FreshReader(target)
-    faithful = Renderer()
-    drawing = Renderer(0.2 if name == "shapes-unfaithful" else 0.0, paired=name != "shapes-unpaired")
-    lab = Lab(drawing, reader, Store(cache_dir() / "store.sqlite"))
-    informed = LinearMutator(lambda: stack.words, informed=True)
-    withheld = lexicon.WITHHELD if name == "shapes-withheld" else frozenset()
+def shapes_stack(name: str, config: ShapesConfig, target: Target | None = None) -> Stack:
+    """Build the stack of a variant of the world.
 
-    def measure_probe(lab: Lab, corruption: str | None) -> Probe:
-        seeds = SeedBlock.PROBE.seeds(0, _PROBE_IMAGES)
-        evidence = Lab(faithful, reader, lab.store).measure([lexicon.ANYTHING], seeds[None])
-        fingerprint = f"{faithful.fingerprint} {reader.fingerprint} {_PROBE_IMAGES}"
-        return Probe(
-            fingerprint,
-            evidence.activations[0],
-            evidence.embeddings[0],
-            lambda indices: faithful.generate([lexicon.ANYTHING] * len(indices), seeds[indices].tolist()),
-        )
-
-    stack = Stack(
+    Args:
+        name: the stack's name in the registry.
+        config: the settings.
+        target: a network to study in place of the world's own. Nothing is known about its neurons.
+    """
+    own = ShapesReader(config.width)
+    reader, known = _reader(own, config, target)
+    faithful, drawing = Renderer(), Renderer(config.infidelity, config.paired)
+    store = Store(cache_dir() / "store.sqlite")
+    lab = Lab(drawing, reader, store)
+    withheld = lexicon.WITHHELD if config.withheld else frozenset()
+    embedder = language.LexiconEmbedder()
+    vocabulary = Vocabulary(
+        partial(lexicon.vocabulary, withheld), embedder, ProbeSource(lambda _: _probe(faithful, reader, store))
+    )
+    informed = LinearMutator(vocabulary, informed=True)
+    says = Language(normalise, passed_over)
+    return Stack(
         name=name,
         lab=lab,
         judge_lab=lab,
-        captioner=target,
-        writer=language.LexiconWriter(withheld),
-        embedder=language.LexiconEmbedder(),
+        probes=vocabulary.probes,
+        embedder=embedder,
+        language=says,
+        vocabulary=vocabulary,
+        proposer=Proposer(lab, vocabulary, says, own, language.LexiconWriter(withheld)),
+        promises=informed,
         mutators={
             "evidence": language.EvidenceMutator(withheld),
             "random": language.RandomMutator(withheld),
-            "linear": LinearMutator(lambda: stack.words),
+            "linear": LinearMutator(vocabulary),
             "informed": informed,
         },
-        normalise=normalise,
-        passed_over=passed_over,
-        vocabulary=lambda: lexicon.vocabulary(withheld),
-        measure_probe=measure_probe,
-        foretell=informed.foretell,
-        truth=reader.formula,
-        optimum=lambda score: optimum(name, score),
+        known=known,
     )
-    return stack
+
+
+def _reader(own: ShapesReader, config: ShapesConfig, target: Target | None) -> tuple[Reader, Knowledge]:
+    """The reader of a variant, and what is known about its neurons."""
+    if target is not None:
+        return OtherTarget(own, target), Knowledge()
+    reader: ShapesReader | DirectionsReader | FreshReader = own
+    if config.neurons == "directions":
+        reader = DirectionsReader(own)
+    elif config.neurons == "fresh":
+        reader = FreshReader(own)
+    return reader, Knowledge(reader.formula, partial(optimum, config))
+
+
+def _probe(faithful: Renderer, reader: Reader, store: Store) -> Probe:
+    """Measure the probe set: pictures with random attributes, drawn faithfully."""
+    seeds = Purpose.PROBE.seeds(0, _PROBE_IMAGES)
+    evidence = Lab(faithful, reader, store).measure(concepts=[lexicon.ANYTHING], seeds=seeds[None])
+    return Probe(
+        f"{faithful.fingerprint} {reader.fingerprint} {_PROBE_IMAGES}",
+        evidence.activations[0],
+        evidence.embeddings[0],
+        lambda indices: faithful.generate([lexicon.ANYTHING] * len(indices), seeds[indices].tolist()),
+        lambda index: f"#{index}",
+    )

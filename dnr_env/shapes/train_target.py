@@ -1,9 +1,9 @@
-"""Train a target of the `shapes` stacks from nothing; about six minutes on two cores.
+"""Train a target of the `shapes` stacks from scratch. It takes about six minutes on two cores.
 
     python -m dnr_env.shapes.train_target --width 16 --seed 0 --out target.safetensors
 
 The two targets that the package ships were made with `--width 16 --seed 0` (`shapes`) and `--width 12 --seed 1`
-(`shapes-transfer`). Prints the accuracy of each family on pictures that training never saw.
+(`shapes-transfer`). The command prints the accuracy of each family on pictures that training never saw.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dnr_env.shapes.network import ShapesNet, to_input
 from dnr_env.shapes.render import Renderer, draw
 from dnr_env.types import IntArray
 
-_FIRST_SEED = 1 << 40  # far from every seed that the environment uses
+_FIRST_SEED = 1 << 40  # beyond every seed that the environment uses
 
 
 def _batch(first: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,7 +30,7 @@ def _batch(first: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def accuracy(network: ShapesNet, images: torch.Tensor, codes: IntArray) -> dict[str, float]:
-    """The part of pictures whose word is named, for each family."""
+    """The accuracy of each family: the share of pictures whose word is predicted."""
     with torch.inference_mode():
         logits = network(images)[0].numpy()
     return {
@@ -64,7 +64,7 @@ def train(width: int, seed: int, steps: int, batch: int = 128) -> ShapesNet:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,0 +1,1 @@
+"""Learned policies: their features, their networks, and the agent that acts by one."""

@@ -1,0 +1,127 @@
+"""Behaviour cloning: before reinforcement learning, a policy learns the moves and the returns of a teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from dnr_env.agents.base import Agent, State
+from dnr_env.agents.learned.features import move_masks
+from dnr_env.agents.loops import SLOTS_ID
+from dnr_env.agents.registry import make_agent
+from dnr_env.agents.training.vec_env import FeatureVecEnv
+from dnr_env.env.rules import Action
+from dnr_env.env.vector_env import RefineVectorEnv
+from dnr_env.errors import DnRError
+from dnr_env.types import BoolArray, FloatArray, IntArray
+
+_LESSONS = 20_000
+_EPOCHS = 10
+_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Steps of a teacher, in the form in which a policy sees them."""
+
+    seen: FloatArray  # (n, features)
+    masks: BoolArray  # (n, moves)
+    moves: IntArray  # (n,)
+    returns: FloatArray  # (n,) discounted
+
+
+def teacher_of(spec: str) -> Agent:
+    """Make the agent that a policy can be cloned from.
+
+    Raises:
+        DnRError: There is no such agent, it plays no episodes, or its episodes differ from those of the policy.
+    """
+    teacher = make_agent(spec)
+    if not teacher.plays:
+        raise DnRError(f"`clone` must be an agent that plays episodes, such as patience:2 (got {spec!r})")
+    if type(teacher).prepare is not Agent.prepare or teacher.env_options.keys() - {"mutator"}:
+        raise DnRError(
+            f"`clone` must be an agent without initial concepts or environment options of its own, such as patience:2 "
+            f"(got {spec!r})"
+        )
+    return teacher
+
+
+def clone(model: BaseAlgorithm, spec: str, learning_rate: float) -> None:
+    """Train a MaskablePPO model on the steps of an agent in the model's environments.
+
+    Raises:
+        DnRError: Less than half of the agent's steps are moves of the policy.
+    """
+    lessons = watch(spec, model.env, model.gamma, model.seed)
+    if 2 * len(lessons.moves) < _LESSONS:
+        share = len(lessons.moves) / _LESSONS
+        raise DnRError(
+            f"`clone` must be an agent most of whose steps are moves of the policy (got {spec!r}, with {share:.0%})"
+        )
+    seen, moves, returns = map(torch.as_tensor, (lessons.seen, lessons.moves, lessons.returns))
+    optimizer = torch.optim.Adam(model.policy.parameters(), learning_rate)  # PPO's own optimizer starts afterwards
+    for _ in range(_EPOCHS):
+        for rows in torch.split(torch.randperm(len(moves)), _BATCH):
+            values, likelihood, _ = model.policy.evaluate_actions(seen[rows], moves[rows], lessons.masks[rows.numpy()])
+            loss = torch.nn.functional.mse_loss(values[:, 0], returns[rows]) - likelihood.mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+def watch(spec: str, envs: FeatureVecEnv, gamma: float, seed: int) -> Lessons:
+    """Record about twenty thousand steps of an agent.
+
+    Steps that are not moves of the policy are left out, and so are the steps of unfinished episodes.
+    """
+    steps = -(-_LESSONS // envs.num_envs)
+    parts = [_play(spec, group, envs, steps, gamma, (seed, i)) for i, group in enumerate(envs.groups)]
+    return Lessons(*(np.concatenate([getattr(part, name) for part in parts]) for name in Lessons.__annotations__))
+
+
+def _play(
+    spec: str, group: RefineVectorEnv, envs: FeatureVecEnv, steps: int, gamma: float, seed: tuple[int, int]
+) -> Lessons:
+    teacher, n = teacher_of(spec), group.num_envs
+    seeds = (np.random.SeedSequence(seed).generate_state(n) >> 1).tolist()
+    observation, infos = group.reset(seed=seeds)
+    state: State | None = teacher.start(seeds)
+    start = np.ones(n, bool)
+    seen, masks, moves, rewards, ends = [], [], [], [], []
+    for _ in range(steps):
+        teacher.watch(infos)
+        allowed = group.action_masks()
+        if teacher.env_id == SLOTS_ID:
+            actions, state = teacher.predict(observation, state, start, True, allowed)
+        else:
+            chosen, state = teacher.predict(observation, state, start, True, allowed[:, : len(Action)])
+            actions = np.column_stack([chosen, np.zeros(n, int)])
+        seen.append(envs.see(observation))
+        masks.append(move_masks(allowed, envs.moves.tolist()))
+        moves.append(_places(actions, envs.moves))
+        observation, reward, start, _, infos = group.step(actions)
+        rewards.append(reward)
+        ends.append(start)
+    returns = discounted(np.stack(rewards), np.stack(ends), gamma)
+    place, mask = np.stack(moves), np.stack(masks)
+    known = np.isfinite(returns) & (place >= 0) & np.take_along_axis(mask, place[..., None], axis=2)[..., 0]
+    return Lessons(np.stack(seen)[known], mask[known], place[known], returns[known].astype(np.float32))
+
+
+def _places(actions: IntArray, moves: IntArray) -> IntArray:
+    """Convert actions and slots (n, 2) to indices of moves (n,), or -1 if there is no such move."""
+    slots = np.where(actions[:, 0] == Action.ADD, 0, actions[:, 1])  # ADD ignores the slot
+    same = (moves == np.column_stack([actions[:, 0], slots])[:, None]).all(axis=2)
+    return np.where(same.any(axis=1), same.argmax(axis=1), -1)
+
+
+def discounted(rewards: FloatArray, ends: BoolArray, gamma: float) -> FloatArray:
+    """Compute the discounted returns (steps, n). They are NaN in episodes whose end was not seen."""
+    returns = np.full((len(rewards) + 1, rewards.shape[1]), np.nan)
+    for step in reversed(range(len(rewards))):
+        returns[step] = rewards[step] + np.where(ends[step], 0, gamma * returns[step + 1])
+    return returns[:-1]

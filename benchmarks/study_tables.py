@@ -1,0 +1,216 @@
+"""Tables of the study, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from bounds import least_images
+from study_comparisons import ORACLE, POLICY, PROMISE, SHIPPED, Found, with_member
+
+from dnr_env import Rules
+from dnr_env.evaluation.judge import IMAGES, judge
+from dnr_env.evaluation.results import Results, correction, markdown, shown
+from dnr_env.evaluation.statistics import mean_interval, probability_of_improvement
+from dnr_env.seeds import block_of
+from dnr_env.stack import Stack
+
+
+def everybody(results: Results) -> str:
+    """Tabulate net value, judge score, images, share of the optimum, simulation and attributes of all agents.
+
+    Every image of the search is billed, including the initial measurement. The images of rewards and judge belong to
+    the evaluation and are not billed.
+    """
+    rows = [
+        [
+            agent,
+            shown(mean_interval(results.table(agent, "net"))),
+            shown(mean_interval(results.table(agent, "value")), 3),
+            f"{results.mean(agent, 'images'):.1f}",
+            f"{results.mean(agent, 'reward_images') + results.mean(agent, 'judge_images'):.0f}",
+            shown(results.fraction(agent), 3),
+            f"{results.mean(agent, 'simulation'):.3f}",
+            shown(results.f1(agent), 3),
+        ]
+        for agent in results.ranked()
+    ]
+    headings = (
+        "agent",
+        "net value",
+        "judge score",
+        "images drawn",
+        "images of reward and judge",
+        "of optimum",
+        "simulation",
+        "F1",
+    )
+    return markdown(headings, rows)
+
+
+def apart(results: Results, agent: str, leave: Sequence[str] = ()) -> str:
+    """Tabulate the paired differences between an agent and all others, corrected for their number.
+
+    Args:
+        results: The comparison.
+        agent: The agent whose values come first.
+        leave: Agents that are left out.
+    """
+    others = [other for other in results.ranked() if other not in (agent, *leave)]
+    nets, values = results.differences(agent, others, "net"), results.differences(agent, others, "value")
+    rows = [
+        [
+            other,
+            shown(nets[other]),
+            f"{nets[other].adjusted:.4f}",
+            shown(values[other]),
+            f"{values[other].adjusted:.4f}",
+            f"{results.mean(agent, 'images') - results.mean(other, 'images'):.1f}",
+            shown(probability_of_improvement(results.table(agent, "net"), results.table(other, "net")), 2),
+        ]
+        for other in others
+    ]
+    said = f"Brackets are {correction(len(others))}; p-values are corrected likewise, each column on its own.\n\n"
+    headings = (
+        f"`{agent}` less",
+        "net value",
+        "adjusted p of net value",
+        "judge score",
+        "adjusted p of judge score",
+        "images",
+        f"P({agent} is better)",
+    )
+    return said + markdown(headings, rows)
+
+
+def bound(results: Results, rules: Rules, stack: Stack) -> str:
+    """Tabulate the images that best-arm identification draws, next to the lower bound."""
+    names = stack.neurons
+    found = stack.proposer.propose([names.index(neuron) for neuron in results.neurons], rules.n_slots)
+    least = []
+    for neuron, proposal in zip(results.neurons, found, strict=True):
+        verdicts = judge(
+            stack,
+            neurons=[neuron] * len(proposal.concepts),
+            labels=proposal.concepts,
+            rules=Rules(score=rules.score, images_per_measure=rules.images_per_measure),
+            blocks=[block_of(results.seeds[0])] * len(proposal.concepts),
+        )
+        values, errors = (np.array([getattr(v, name) for v in verdicts], float) for name in ("value", "error"))
+        least.append(least_images(values.tolist(), float(np.sqrt(IMAGES * np.mean(errors**2)))))
+    quarter, median, three_quarters = np.percentile(least, (25, 50, 75))
+    rows = []
+    for agent in results.agents:
+        if agent.split(":")[0] in ("stop", "halving", "lucb", "top-two", POLICY):
+            total, value = results.mean(agent, "images"), results.mean(agent, "value")
+            rows.append([agent, f"{total:.1f}", f"{value:.3f}"])
+    said = (
+        f"To name the best of the first candidates with 95% confidence takes at least {median:,.0f} images on the "
+        f"median test neuron (quartiles {quarter:,.0f} and {three_quarters:,.0f}), by the bound of Garivier and "
+        "Kaufmann.\n\n"
+    )
+    return said + markdown(("agent", "images drawn", "judge score"), rows)
+
+
+def transfer(found: Found, names: Sequence[str], policy: str, shipped: str) -> str:
+    """Tabulate, for each setting, a policy next to `promise` and to the best other agent.
+
+    Args:
+        found: The study's comparisons.
+        names: Names of the settings.
+        policy: `POLICY` or `SHIPPED`.
+        shipped: The member of `POLICY` that is shipped.
+    """
+    rows = []
+    for name in names:
+        results = with_member(found[f"transfer-{name}"][0], POLICY, shipped, SHIPPED)
+        others = [agent for agent in results.ranked() if agent not in (POLICY, SHIPPED, ORACLE, PROMISE)]
+        nothing, best = (results.difference(policy, other, "net") for other in (PROMISE, others[0]))
+        value = results.difference(policy, PROMISE, "value")
+        rows.append(
+            [
+                name,
+                shown(mean_interval(results.table(policy, "net"))),
+                f"{results.mean(policy, 'images'):.1f}",
+                shown(nothing),
+                shown(value),
+                f"{others[0]} ({results.mean(others[0], 'images'):.1f} images)",
+                shown(best),
+            ]
+        )
+    less = f"`{policy}` less"
+    headings = (
+        "setting",
+        f"net value of `{policy}`",
+        "images drawn",
+        f"{less} `{PROMISE}`",
+        "the same, judge score",
+        "best other in hindsight",
+        f"{less} it",
+    )
+    return markdown(headings, rows)
+
+
+def everywhere(found: Found, names: Sequence[str]) -> str:
+    """Tabulate the mean net value of every agent in every setting."""
+    settings = {name: found[name if name == "test" else f"transfer-{name}"][0] for name in ("test", *names)}
+    agents = settings["test"].ranked()
+    rows = [[agent, *(f"{results.mean(agent, 'net'):.4f}" for results in settings.values())] for agent in agents]
+    return markdown(("agent", *settings), rows)
+
+
+def attributes(results: Results) -> str:
+    """Tabulate the F1 of the attributes of planted neurons."""
+    f1 = {agent: found for agent in results.agents if (found := results.f1(agent))}
+    rows = [
+        [
+            agent,
+            shown(f1[agent], 3),
+            f"{results.mean(agent, 'images'):.1f}",
+            f"{results.planted(agent, 'precision'):.3f}",
+            f"{results.planted(agent, 'recall'):.3f}",
+            *("" if agent == ours else shown(results.f1_difference(ours, agent), 3) for ours in (POLICY, SHIPPED)),
+        ]
+        for agent in sorted(f1, key=lambda agent: -f1[agent].estimate)
+    ]
+    less = (f"`{ours}` less it" for ours in (POLICY, SHIPPED))
+    return markdown(("agent", "F1", "images drawn", "precision", "recall", *less), rows)
+
+
+def scores(found: Found) -> str:
+    """Tabulate how the score of the search affects the labels of planted neurons."""
+    rows = []
+    for name, (results, rules, _) in found.items():
+        if name.startswith("score-"):
+            for agent in results.agents:
+                auc, simulation = results.mean(agent, "auc"), results.mean(agent, "simulation")
+                rows.append([rules.score, agent, shown(results.f1(agent), 3), f"{auc:.3f}", f"{simulation:.3f}"])
+    rows.sort(key=lambda row: row[2], reverse=True)  # as text: from 0.000 to 1.000
+    return markdown(("score", "agent", "F1 of attributes", "AUC", "simulation"), rows)
+
+
+def variants(results: Results) -> str:
+    """Tabulate all agents next to the last one."""
+    last = results.reference
+    rows = [
+        [
+            agent,
+            str(len(results.members[agent])),
+            shown(mean_interval(results.table(agent, "net"))),
+            f"{results.mean(agent, 'value'):.4f}",
+            f"{results.mean(agent, 'images'):.1f}",
+            "" if agent == last else shown(results.difference(agent, last, "net")),
+            "" if agent == last else shown(results.difference(agent, last, "value")),
+        ]
+        for agent in results.ranked()
+    ]
+    headings = (
+        "agent",
+        "trainings",
+        "net value",
+        "judge score",
+        "images drawn",
+        f"net value less `{last}`",
+        f"judge score less `{last}`",
+    )
+    return markdown(headings, rows)

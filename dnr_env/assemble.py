@@ -1,0 +1,112 @@
+"""A stack around a model that is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dnr_env.errors import DnRError
+from dnr_env.registry import load, read_spec
+from dnr_env.shapes.config import ShapesConfig
+from dnr_env.stack import Stack
+
+if TYPE_CHECKING:
+    from dnr_env.models.config import StackConfig
+    from dnr_env.models.target import NetworkTarget
+
+
+def assemble(
+    model: Any,
+    layer: str | Sequence[str] | None,
+    images: Any,
+    stack: str | Path | Stack | None,
+    preprocess: Callable[[Any], Any] | None,
+    pooling: str | None,
+) -> Stack:
+    """Assemble the stack that the arguments of `dnr_env.label` describe. Nothing is loaded that is not needed yet.
+
+    Args:
+        model: takes the place of the stack's target; None keeps that.
+        layer: the layer of the model, or several.
+        images: take the place of the stack's images; None keeps those.
+        stack: the other parts. None means none of them, or "shapes" without images.
+        preprocess: the transform of a model in memory.
+        pooling: the pooling of the model's layer; None is "mean".
+
+    Raises:
+        DnRError: an argument cannot be used, or two do not go together.
+    """
+    if model is None and (preprocess is not None or pooling is not None):
+        raise DnRError("`preprocess` and `pooling` must be left out without a `model`: a stack has its own")
+    if isinstance(stack, Stack):
+        if model is not None or images is not None:
+            raise DnRError("`stack` must be a name where `model` or `images` are given (got a Stack)")
+        return stack
+    if model is not None and layer is None:
+        raise DnRError("`layer` must name a module of the model (got None)")
+    if stack is None and images is not None:
+        return _configured("images", _bare(), model, layer, images, preprocess, pooling)
+    spec, config = read_spec("shapes" if stack is None else stack)
+    if model is None and images is None:
+        return load(spec)
+    if isinstance(config, ShapesConfig):
+        if images is not None:
+            raise DnRError(f"`images` must be left out: stack {spec!r} has pictures of its own")
+        from dnr_env.shapes.stack import shapes_stack
+
+        target = _target(model, layer, preprocess, pooling, None)
+        return replace(shapes_stack(_named(spec, model), config, target), in_memory=True)
+    return _configured(spec, config, model, layer, images, preprocess, pooling)
+
+
+def _configured(
+    spec: str,
+    config: StackConfig,
+    model: Any,
+    layer: str | Sequence[str] | None,
+    images: Any,
+    preprocess: Callable[[Any], Any] | None,
+    pooling: str | None,
+) -> Stack:
+    from dnr_env.evidence.given import images_given
+    from dnr_env.evidence.store import Store, cache_dir
+    from dnr_env.models.stack import model_stack
+
+    target = None if model is None else _target(model, layer, preprocess, pooling, config)
+    limit, store = config.probe.limit, Store(cache_dir() / "store.sqlite")
+    given = None if images is None else images_given(images, limit, store)
+    return replace(model_stack(_named(spec, model), config, target, given), in_memory=True)
+
+
+def _named(spec: str, model: Any) -> str:
+    return spec if model is None else f"{spec} with {model if isinstance(model, str) else type(model).__name__}"
+
+
+def _bare() -> StackConfig:
+    """A target and images, and nothing else."""
+    from dnr_env.models.config import StackConfig
+
+    return StackConfig(captioner=None, writer=None, generator=None, judge=None, embedder=None)
+
+
+def _target(
+    model: Any,
+    layer: str | Sequence[str] | None,
+    preprocess: Callable[[Any], Any] | None,
+    pooling: str | None,
+    config: StackConfig | None,
+) -> NetworkTarget:
+    from dnr_env.models.memory import network_in_memory
+    from dnr_env.models.stack import make_target
+    from dnr_env.models.target import NetworkTarget
+
+    layers = (layer,) if isinstance(layer, str) else tuple(layer or ())
+    if not isinstance(model, str):
+        return NetworkTarget(network_in_memory(model, preprocess), layers, pooling=pooling or "mean")
+    if preprocess is not None:
+        raise DnRError(f"`preprocess` must be left out if `model` is a name, which brings its own (got {model!r})")
+    config = config or _bare()
+    changes: dict[str, Any] = {"network": model, "layers": layers, **({"pooling": pooling} if pooling else {})}
+    return make_target(config.model_copy(update={"target": config.target.model_copy(update=changes)}))

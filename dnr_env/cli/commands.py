@@ -1,0 +1,120 @@
+"""The commands. Each computes with the API, writes files, and prints where they are."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from dnr_env import api
+from dnr_env.agents.human.session import Session
+from dnr_env.agents.human.terminal import play as play_in_terminal
+from dnr_env.agents.registry import check_agents, make_agent
+from dnr_env.cli import options as given
+from dnr_env.env.users import user_source
+from dnr_env.evaluation.doctor import examine
+from dnr_env.evaluation.folder import rules_noted, settle, users_noted
+from dnr_env.evaluation.plan import plan as plan_labelling
+from dnr_env.evaluation.ranking import shown_ranking
+from dnr_env.registry import load
+from dnr_env.tables import Labels
+
+
+def label(options: given.Label) -> None:
+    """Label neurons, and write the tables and the report."""
+    labels = api.label(
+        neurons=options.neurons,
+        stack=options.stack,
+        agent=options.agent,
+        rules=options.rules,
+        seed=options.seed,
+        user_concepts=options.user_concepts,
+        out=options.out,
+    )
+    tally = labels.stack.tally()  # before the report draws its own pictures
+    report = labels.save(options.out)
+    print(f"{len(labels)} labels{_mean(labels)}; {tally}")
+    print(f"report: {report}")
+
+
+def _mean(labels: Labels) -> str:
+    values = [one.value for one in labels if one.value is not None]
+    return f", mean value {np.mean(values):.3f}" if values else ""
+
+
+def rank(options: given.Rank) -> None:
+    """Label a layer, and rank its neurons with every scoring method."""
+    ranking = api.rank(
+        neurons=load(options.stack).neurons.named(options.layer, "layer"),
+        stack=options.stack,
+        agent=options.agent,
+        rules=options.rules,
+        seed=options.seed,
+        out=options.out,
+    )
+    path = ranking.save(options.out)
+    print(shown_ranking(ranking.rows))
+    print(f"all {len(ranking)} neurons: {path}")
+
+
+def exemplars(options: given.Exemplars) -> None:
+    """Find exemplars, and write the table and the page."""
+    found = api.exemplars(neurons=options.neurons, stack=options.stack)
+    page = found.save(options.out)
+    print(f"{len(found)} exemplars of {len(found.neurons)} neurons: {options.out / 'exemplars.csv'}")
+    print(f"page: {page}")
+
+
+def judge(options: given.Judge) -> None:
+    """Judge labels, and write the table and the report."""
+    judged = api.judge(
+        labels=options.labels, stack=options.stack, rules=options.rules, seed=options.seed, out=options.out
+    )
+    tally = judged.stack.tally()  # before the report draws its own pictures
+    report = judged.save(options.out)
+    print(f"{len(judged)} labels judged{_mean(judged)}; {tally}")
+    print(f"report: {report}")
+
+
+def compare(options: given.Compare) -> None:
+    """Run the agents, judge their labels, and write the table, the plots and the report."""
+    # SciPy and Matplotlib are slow to import, and only this command needs them.
+    from dnr_env.evaluation.compare import contestants, optimal_values, play_all
+    from dnr_env.evaluation.outcome import write_outcome
+    from dnr_env.evaluation.results import Results
+
+    stack, rules, out = load(options.stack), options.rules, options.out.expanduser()
+    neurons, seeds = stack.neurons.named(options.neurons), api.usable_seeds("seeds", options.seeds)
+    players = contestants(options.agents)
+    check_agents(stack, [player.agent for player in players])
+    # The return compares a label with the first candidate, which is captioned and drawn.
+    stack.require("compare", ("embedder", "judge", "captioner", "generator"))
+    user_source(options.user_concepts, stack)  # raises before anything is written
+    settle(out, stack, {"user_concepts": users_noted(options.user_concepts), **rules_noted(rules)})
+    records = play_all(stack, players, neurons, seeds, out / "results.jsonl", rules, options.user_concepts)
+    results = Results(records, optimal_values(stack, neurons, seeds, rules))
+    print(write_outcome(results, stack, options.neurons, rules, out))
+    print(f"report: {out / 'report.html'}")
+
+
+def play(options: given.Play) -> None:
+    """Open or resume a session in the terminal."""
+    neurons = load(options.stack).neurons.named(options.neurons)
+    rules = {"score": options.score, "budget": options.budget, "image_cost": options.image_cost}
+    play_in_terminal(Session.open(options.out, neurons=neurons, stack=options.stack, seed=options.seed, **rules))
+
+
+def plan(options: given.Plan) -> None:
+    """Print what labelling would take. At most the target is loaded."""
+    agent = make_agent(options.agent)
+    print("\n".join(plan_labelling(options.stack, agent, options.neurons, options.rules).lines()))
+
+
+def doctor(options: given.Doctor) -> None:
+    """Print each finding as soon as it is made. The exit code is 1 if something is missing."""
+    fine = True
+    for finding in examine(options.stack, options.load):
+        print(finding, flush=True)
+        fine &= finding.fine
+    if not fine:
+        sys.exit(1)

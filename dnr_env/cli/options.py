@@ -1,0 +1,145 @@
+"""The options of each command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnr_env.env.rules import Rules
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Options of every command."""
+
+    stack: str = "shapes"
+    """The models: shapes or a variant, turbo, sd15, or a YAML file. Settings may follow, as in
+    "turbo probe.images=photos target.layers=layer3" or "shapes infidelity=0.2"."""
+
+
+@dataclass(frozen=True)
+class Scored(Stacked):
+    """Options of every command that plays episodes."""
+
+    score: str = "grounded_k"
+    """The score of a concept."""
+    budget: int = 100
+    """The number of images that may be drawn after the initial measurement."""
+    image_cost: float = 0.0005
+    """The cost of one image."""
+
+    @property
+    def rules(self) -> Rules:
+        """The environment's rules."""
+        return Rules(score=self.score, budget=self.budget, image_cost=self.image_cost)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(Scored):
+    """Agents x neurons x seeds: a table with intervals, paired differences, plots and a report."""
+
+    out: Path
+    """The folder of the results. Episodes that it already holds are not played again."""
+    agents: tuple[str, ...] = ("stop", "dnd", "dnr", "rounds:1@informed", "promise", "learned")
+    """learned, stop, random, dnd, dnr, annealed, patience:N, rounds:N, line:N, lookahead, until:SIGNAL:X:LEAST:MOST,
+    blend:N:WEIGHT, shortlist:N:WEIGHT, halving, lucb, top-two, promise, clip-dissect, linear, linear-joined, constant,
+    random-label, oracle, python:FILE.py:CLASS, or the folder of a run of dnr-train, which stands for the policies of
+    all its seeds. dnr@informed is the loop dnr with the mutator informed. The last agent is compared with each of the
+    others."""
+    neurons: str = "test"
+    """A split, a layer, or neurons such as layer4:0-9,planted:test."""
+    seeds: tuple[int, ...] = (1, 2)
+    """The seeds of the episodes. Each has its own block of image seeds."""
+    user_concepts: str | None = None
+    """A file of concepts, or simulated:QUALITY."""
+
+
+@dataclass(frozen=True)
+class Labelling(Scored):
+    """Options of the command that labels, and of its plan."""
+
+    agent: str = "promise"
+    """The agent that labels, as in compare. promise takes the word of the vocabulary that fits the real images best,
+    and draws nothing. dnr draws images, and asks the captioner and the language model."""
+    neurons: str = "test"
+    """A split, a layer, or neurons such as layer4:0-9,planted:test."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label(Labelling):
+    """Label neurons: labels.jsonl, labels.csv, exemplars.csv and report.html."""
+
+    out: Path
+    """The folder of the results. Neurons that it already holds are not labelled again."""
+    seed: int = 0
+    """The seed of the episodes."""
+    user_concepts: str | None = None
+    """A file of concepts, or simulated:QUALITY."""
+
+
+@dataclass(frozen=True)
+class Plan(Labelling):
+    """Print what `label` would take at most: captions, calls, images, GPU time, dollars."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank(Scored):
+    """Score and rank the label of every neuron in a layer with six methods (Table 1 of the DnR report)."""
+
+    out: Path
+    """The folder of the results."""
+    layer: str = "layer4"
+    """The layer."""
+    agent: str = "promise"
+    """The agent that labels."""
+    seed: int = 0
+    """The seed of the episodes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exemplars(Stacked):
+    """Find the real images that excite each neuron most: exemplars.csv and a page. No generator is needed."""
+
+    out: Path
+    """The folder of the results."""
+    neurons: str = "all"
+    """A split, a layer, or neurons such as layer4:0-9,planted:test."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge(Stacked):
+    """Score labels from any source: judged.csv and report.html."""
+
+    labels: Path
+    """A CSV file with the columns neuron and label. Other columns are ignored."""
+    out: Path
+    """The folder of the results."""
+    score: str = "grounded_k"
+    """The score of a label."""
+    seed: int = 0
+    """The seed of the images that the labels are judged on."""
+
+    @property
+    def rules(self) -> Rules:
+        """The rules that name the score."""
+        return Rules(score=self.score)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play(Scored):
+    """Label neurons yourself, in the terminal."""
+
+    out: Path
+    """The file of the session."""
+    neurons: str = "layer4:test"
+    """The neurons to label, one after the other."""
+    seed: int = 0
+    """The seed of the episodes."""
+
+
+@dataclass(frozen=True)
+class Doctor(Stacked):
+    """Check that a stack has everything it needs. The exit code is 1 if something is missing."""
+
+    load: bool = False
+    """Also load every model, which downloads missing ones."""

@@ -1,0 +1,191 @@
+"""Is everything there that a stack needs? Packages, devices, keys, folders, weights; a hint for each that is not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from dnr_env.errors import DnRError
+from dnr_env.evidence.store import cache_dir
+from dnr_env.registry import read_spec
+from dnr_env.shapes.config import ShapesConfig
+
+if TYPE_CHECKING:
+    from dnr_env.models.config import GeneratorConfig, StackConfig
+
+_PACKAGES = {
+    "train": ("stable-baselines3", "sb3-contrib", "tensorboard"),
+    "models": ("torchvision", "transformers", "diffusers", "open_clip_torch", "timm", "openai", "pydantic", "pyyaml"),
+}
+_VARIABLES = ("DNR_CACHE_DIR", "HF_HOME", "HF_HUB_OFFLINE", "OPENAI_BASE_URL")
+_SECRETS = ("OPENAI_API_KEY", "HF_TOKEN")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    fine: bool
+    text: str
+    """What was found, or what is missing."""
+
+    def __str__(self) -> str:
+        return f"{'ok  ' if self.fine else 'MISS'}  {self.name:<12} {self.text}"
+
+
+def examine(spec: str, load: bool) -> Iterator[Finding]:
+    """What a stack needs, one finding after the other.
+
+    Args:
+        spec: the stack, as `dnr_env.load_stack` takes it.
+        load: whether models are loaded, which downloads what is not there; otherwise only their presence is checked.
+    """
+    yield _check("folder", _cache)
+    yield Finding("settings", True, _environment())
+    yield Finding("[train]", True, _or_absent("train"))
+    try:
+        _, config = read_spec(spec)
+    except DnRError as error:
+        yield Finding("stack", False, str(error))
+        return
+    if not isinstance(config, ShapesConfig):
+        yield _check("[models]", lambda: _versions("models"))
+    yield _check("device", _device)
+    if isinstance(config, ShapesConfig):
+        yield Finding("stack", True, f"{spec}: its weights come with the package")
+        return
+    for name, check in _parts(config, load):
+        yield _check(name, check)
+
+
+def _check(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, look())
+    except DnRError as error:
+        return Finding(name, False, str(error))
+
+
+def _cache() -> str:
+    folder = cache_dir()
+    above = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if not os.access(above, os.W_OK):
+        raise DnRError(f"{folder} cannot be written; set DNR_CACHE_DIR to a folder that can")
+    store = folder / "store.sqlite"
+    size = f"{store.stat().st_size / 1e6:,.0f} MB" if store.exists() else "empty"
+    return f"measurements are kept in {folder} ({size})"
+
+
+def _environment() -> str:
+    shown = [f"{name}={_address(os.environ[name])}" for name in _VARIABLES if os.environ.get(name)]
+    return ", ".join(shown + [f"{name} is {'set' if os.environ.get(name) else 'not set'}" for name in _SECRETS])
+
+
+def _address(text: str) -> str:
+    """An address without password and parameters; any other text as it is."""
+    parts = urlsplit(text)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else text
+
+
+def _versions(extra: str) -> str:
+    found = []
+    for package in _PACKAGES[extra]:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            raise DnRError(f"{package} is not installed: pip install 'dnr-env[{extra}]'") from None
+    return ", ".join(found)
+
+
+def _or_absent(extra: str) -> str:
+    """The versions of an extra that only training needs, or how to get it."""
+    try:
+        return _versions(extra)
+    except DnRError as error:
+        return f"not needed unless policies are trained: {error}"
+
+
+def _device() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"cpu, {torch.get_num_threads()} threads, torch {torch.__version__}; no GPU"
+    names = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    cards = ", ".join(f"cuda:{i} {card.name} {card.total_memory / 2**30:.0f} GiB" for i, card in enumerate(names))
+    return f"{cards}, torch {torch.__version__}"
+
+
+def _parts(config: StackConfig, load: bool) -> Iterator[tuple[str, Callable[[], str]]]:
+    from dnr_env.models import stack as parts
+    from dnr_env.models.captioner import HubCaptioner
+    from dnr_env.models.hub import find
+    from dnr_env.models.words import read_words
+
+    def probe() -> str:
+        return f"{len(parts.probe_images(config, None)):,} files in {config.probe.images}"
+
+    def target() -> str:
+        if not load and config.target.weights == "DEFAULT":
+            return f"{config.target.network}: not loaded; --load tries it"
+        made = parts.make_target(config)
+        return f"{config.target.network}: {len(made.neurons):,} neurons of {config.target.layers}"
+
+    def source(option: str, model: str, revision: str | None) -> str:
+        found = find(option, model, revision)
+        return f"{found.id}, {f'commit {found.commit[:12]}' if found.commit else 'a folder'}"
+
+    def captioner() -> str:
+        settings = config.captioner
+        if not settings:
+            return "null: agents that begin with captions cannot be used"
+        where = source("captioner.model", settings.model, settings.revision)
+        if load:
+            import numpy as np
+
+            made = HubCaptioner(**settings.model_dump(), device=config.device)
+            where += f"; it says {made.caption([np.full((64, 64, 3), 127, np.uint8)])[0]!r} of a grey square"
+        return where
+
+    def writer() -> str:
+        if not config.writer:
+            return "null: concepts are captions"
+        return parts.make_chat(config.writer, None, config.device).check()
+
+    def generator(option: str, settings: GeneratorConfig) -> str:
+        where = source(f"{option}.model", settings.model, settings.revision)
+        if settings.tiny_vae:
+            where += f"; {source(f'{option}.tiny_vae', settings.tiny_vae, settings.tiny_vae_revision)}"
+        if load:
+            parts.make_generator(settings, config.device).generate(["dog"], [0])
+            where += "; it draws"
+        return where
+
+    def vocabulary() -> str:
+        return f"{len(read_words(config.vocabulary)):,} words"
+
+    def embedder() -> str:
+        if not config.embedder:
+            return "null: only exemplars can be found"
+        made = parts.make_embedder(config)
+        if load:
+            made.embed_texts(["dog"])
+        return f"{config.embedder.model} {config.embedder.pretrained or ''}: {made.dim} numbers an image"
+
+    yield "probe", probe
+    yield "target", target
+    yield "captioner", captioner
+    yield "writer", writer
+    if search := config.generator:
+        yield "generator", lambda: generator("generator", search)
+    else:
+        yield "generator", lambda: "null: nothing is drawn in a search"
+    if config.judge and (judge := config.judge.generator):
+        yield "judge", lambda: generator("judge.generator", judge)
+    elif not config.judge or not config.generator:
+        yield "judge", lambda: "null: labels are not judged on drawings"
+    yield "embedder", embedder
+    yield "vocabulary", vocabulary

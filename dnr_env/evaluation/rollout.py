@@ -1,0 +1,211 @@
+"""The evaluation loop: it plays parallel episodes of any agent on chosen neurons."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from dnr_env.agents.base import Agent
+from dnr_env.env.episodes import Episodes
+from dnr_env.env.rules import Action, Rules
+from dnr_env.env.users import Users
+from dnr_env.seeds import block_of
+from dnr_env.stack import Stack
+
+_CHOICES = 3  # labels per episode, as in Describe-and-Dissect
+
+Job = tuple[str, int]
+"""Neuron and seed of an episode."""
+
+
+@dataclass
+class Episode:
+    """The outcome of one episode."""
+
+    neuron: str
+    seed: int
+    """Seed of the random numbers of mutator, user and agent. It also selects the block of image seeds."""
+    label: str
+    first_label: str
+    """The incumbent at the start."""
+    score: float
+    """The label's score on the agent's own images."""
+    images: int
+    """Images drawn for the agent, including the initial measurement."""
+    added_images: int
+    """Images drawn after the initial measurement, for which the rewards charge."""
+    reward_images: int
+    """Held-out images of the rewards, which the agent never sees."""
+    total_reward: float
+    steps: int
+    ran_out: bool
+    """Whether the limit on steps or images ended it instead of the agent."""
+    curve: list[tuple[int, float, float]] = field(default_factory=list)
+    """At the start and after each step: added images, value gained so far (rewards without the price of images), and
+    the incumbent's score on the agent's own images."""
+    concepts: list[tuple[str, float]] = field(default_factory=list)
+    """The master list, as texts with scores in the order of measurement."""
+    labels: list[str] = field(default_factory=list)
+    """The label, and the second and third choice of the agent."""
+    calls: int = 0
+    """Language-model calls of the episode."""
+    input_tokens: int = 0
+    """Input tokens of these calls."""
+    output_tokens: int = 0
+    """Output tokens of these calls."""
+
+
+def rollout(
+    agent: Agent,
+    jobs: Sequence[Job],
+    *,
+    stack: str | Stack = "shapes",
+    rules: Rules | None = None,
+    mutator: str | None = None,
+    user_concepts: Users = None,
+    batch: int = 64,
+) -> Iterator[Episode]:
+    """Play one episode per job.
+
+    An episode depends on its job only, not on the batch in which it is played.
+
+    Args:
+        agent: The agent. Its `env_options` override the arguments here.
+        jobs: Neurons and seeds of the episodes.
+        stack: The stack, or its name.
+        rules: The rules of the environment.
+        mutator: The mutator, which proposes new concepts. None is the first one of the stack.
+        user_concepts: The source of user concepts.
+        batch: The number of parallel episodes.
+
+    Yields:
+        The episodes, in the order of the jobs.
+    """
+    options = dict(agent.env_options)
+    env = {"stack": stack, "mutator": options.pop("mutator", mutator), "user_concepts": user_concepts}
+    env["rules"] = Rules.of(rules, options)
+    for start in range(0, len(jobs), batch):
+        yield from _block(agent, jobs[start : start + batch], env)
+
+
+def _unplayed(episodes: Episodes, jobs: Sequence[Job], named: Sequence[list[str]]) -> list[Episode]:
+    """Make the episodes of an agent that labels without playing. Held-out rewards give their gain."""
+    labels, rows = [choices[0] for choices in named], np.arange(len(jobs))
+    first, gains, drawn = labels, np.zeros(len(jobs)), episodes.reward_images
+    if episodes.rules.reward == "held_out":  # relative to the first incumbent of an agent that plays
+        episodes.begin(rows.tolist(), [np.random.default_rng(0)] * len(jobs), _options(jobs))
+        first = episodes.labels
+        gains = episodes.value(rows, labels) - episodes.value(rows, first)
+    return [
+        Episode(
+            *job,
+            label=one,
+            first_label=other,
+            score=0.0,
+            images=0,
+            added_images=0,
+            reward_images=drawn * len({one, other}),
+            total_reward=gain,
+            steps=0,
+            ran_out=False,
+            curve=[(0, gain, 0.0)],
+            concepts=[(one, 0.0)],
+            labels=choices[:_CHOICES],
+        )
+        for job, one, other, gain, choices in zip(jobs, labels, first, gains.tolist(), named, strict=True)
+    ]
+
+
+def _seed(neuron: str, seed: int) -> int:
+    """Derive the seed of an episode from the neuron's name, so that it does not depend on the order of neurons."""
+    return int.from_bytes(hashlib.sha256(f"{neuron} {seed}".encode()).digest()[:6], "big")
+
+
+def _options(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Make the reset options. The seed of an evaluation also selects the block of image seeds."""
+    return [{"neuron": neuron, "block": block_of(seed)} for neuron, seed in jobs]
+
+
+def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episode]:
+    n = len(jobs)
+    envs: Any = gym.make_vec(
+        f"dnr_env:{agent.env_id}",
+        num_envs=n,
+        autoreset_mode="Disabled",
+        neurons="all",
+        **env,
+    )
+    playing: Episodes = envs.unwrapped.episodes
+    rules = playing.rules
+    named = agent.labels(playing.stack, [neuron for neuron, _ in jobs], rules.score)
+    if named is not None:
+        return _unplayed(playing, jobs, named)
+    asked = agent.prepare(playing.stack, [neuron for neuron, _ in jobs], rules.score)
+    observation, infos = envs.reset(
+        seed=[_seed(neuron, seed) for neuron, seed in jobs],
+        options={"each": [{**options, **more} for options, more in zip(_options(jobs), asked, strict=True)]},
+    )
+    episodes = [
+        Episode(
+            *job,
+            label=label,
+            first_label=label,
+            score=0.0,
+            images=int(images),
+            added_images=0,
+            reward_images=0,
+            total_reward=0.0,
+            steps=0,
+            ran_out=False,
+            curve=[(0, 0.0, score)],
+        )
+        for job, label, images, score in zip(jobs, infos["label"], infos["images"], _incumbent(infos), strict=True)
+    ]
+    first_images = infos["images"]
+    valued = [{label} for label in infos["label"]]
+    state: Any = agent.start([seed for _, seed in jobs])
+    start, running = np.ones(n, bool), np.ones(n, bool)
+    while running.any():
+        agent.watch(infos)
+        actions, state = agent.predict(observation, state, start, True, envs.unwrapped.action_masks())
+        for row, suggestion in agent.suggestions().items():
+            playing.suggest(row, suggestion.concept)
+            playing.usage[row] = playing.usage[row].plus(suggestion.usage)
+        stopped = np.asarray(actions).reshape(n, -1)[:, 0] == Action.STOP
+        observation, rewards, ended, _, infos = envs.step(actions)
+        start = np.zeros(n, bool)
+        scores = _incumbent(infos)
+        for row in np.flatnonzero(running).tolist():
+            episode = episodes[row]
+            episode.total_reward += float(rewards[row])
+            episode.steps += 1
+            episode.ran_out = bool(ended[row] and not stopped[row])
+            episode.added_images = int(infos["images"][row] - first_images[row])
+            episode.images = int(infos["images"][row])
+            valued[row].add(infos["label"][row])
+            gained = episode.total_reward + rules.image_cost * episode.added_images
+            episode.curve.append((episode.added_images, gained, scores[row]))
+        running &= ~ended
+    for row, episode in enumerate(episodes):
+        episode.label = infos["label"][row]
+        episode.reward_images = playing.reward_images * len(valued[row])
+        scored = zip(infos["master"][row], infos["master_scores"][row].tolist(), strict=True)
+        episode.concepts = [(text, score) for text, score in scored if text]
+        episode.score = dict(episode.concepts)[episode.label]
+        episode.labels = agent.ranking(row, episode.concepts, episode.label)[:_CHOICES]
+        episode.calls, episode.input_tokens, episode.output_tokens = infos["usage"][row].tolist()
+    envs.close()
+    return episodes
+
+
+def _incumbent(infos: dict[str, Any]) -> list[float]:
+    """Find the best score (n,) of each master list."""
+    return [
+        float(scores[: sum(map(bool, texts))].max())
+        for scores, texts in zip(infos["master_scores"], infos["master"], strict=True)
+    ]

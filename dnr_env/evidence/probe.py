@@ -1,0 +1,191 @@
+"""The probe set, measured once: exemplars, the control set, and the scale that makes neurons comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from dnr_env.types import BoolArray, FloatArray, Images, IntArray
+
+EXEMPLARS = 10
+CONTROLS = 500
+CLIP = 10.0
+"""Normalised activations are clipped to the range from -CLIP to CLIP."""
+_BLOCK_BYTES = 1 << 28  # bytes of float64 activations in memory at a time
+_BLOCK_IMAGES = 8192  # images whose embeddings are converted to float64 at a time
+
+
+class Probe:
+    """The measured probe set.
+
+    Args:
+        fingerprint: identifies the images and the reader.
+        activations: (images, neurons) raw activations. A memory-mapped file is read block by block.
+        embeddings: (images, dim) unit embeddings.
+        images: returns the images with some indices.
+        describe: returns the name of an image, for instance its file; "" if it has no name.
+    """
+
+    def __init__(
+        self,
+        fingerprint: str,
+        activations: FloatArray,
+        embeddings: FloatArray,
+        images: Callable[[IntArray], Images],
+        describe: Callable[[int], str] = lambda index: "",
+    ) -> None:
+        self.fingerprint = fingerprint
+        self.activations = activations
+        self.embeddings = embeddings
+        self.images = images
+        self.describe = describe
+        self._towards: dict[int, FloatArray] = {}
+
+    def real(self, neurons: IntArray) -> FloatArray:
+        """(b, images) float64 activations of some neurons on the real images.
+
+        The activations of a neuron are all 0 if any of them is not finite.
+        """
+        rows = np.ascontiguousarray(self.activations[:, neurons].T, np.float64)
+        return np.where(np.isfinite(rows).all(axis=1, keepdims=True), rows, 0.0)
+
+    def blocks(self) -> Iterator[IntArray]:
+        """Yield the neurons in blocks whose activations fit into memory."""
+        images, neurons = self.activations.shape
+        size = max(1, _BLOCK_BYTES // (8 * images))
+        for start in range(0, neurons, size):
+            yield np.arange(start, min(start + size, neurons))
+
+    @cached_property
+    def _statistics(self) -> tuple[IntArray, FloatArray, FloatArray]:
+        """The exemplars (neurons, EXEMPLARS), offset (neurons,) and unit (neurons,) of each neuron."""
+        parts = []
+        for neurons in self.blocks():
+            real = self.real(neurons)
+            exemplars = np.argsort(-real, axis=1, kind="stable")[:, :EXEMPLARS]
+            offset = np.median(real[:, self.control], axis=1)
+            strongest = np.take_along_axis(real, exemplars, axis=1).mean(axis=1)
+            unit = strongest - offset
+            rounding = 1e-6 * np.maximum(np.abs(offset), np.abs(strongest))
+            parts.append((exemplars, offset, np.where(unit > rounding, unit, np.inf)))
+        exemplars, offsets, units = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return exemplars, offsets, units
+
+    @property
+    def exemplars(self) -> IntArray:
+        """(neurons, EXEMPLARS) indices of the images that excite each neuron most, strongest first."""
+        return self._statistics[0]
+
+    @cached_property
+    def control(self) -> IntArray:
+        """(CONTROLS,) indices of the control set: a fixed random subset of the images, or all if there are fewer."""
+        chosen: IntArray = np.sort(np.random.default_rng(0).permutation(len(self.activations))[:CONTROLS])
+        return chosen
+
+    @cached_property
+    def alive(self) -> BoolArray:
+        """(neurons,) False for neurons that are constant or not finite; their normalised activations are all 0."""
+        return np.isfinite(self._statistics[2])
+
+    def normalise(self, activations: FloatArray, neurons: IntArray) -> FloatArray:
+        """Normalise to (a - median of the control set) / (mean of the exemplars - that median), float32.
+
+        Args:
+            activations: (b, ...) raw activations of neuron `neurons[i]`.
+            neurons: (b,) indices.
+        """
+        shape = (-1,) + (1,) * (activations.ndim - 1)
+        offset, unit = (part[neurons].reshape(shape) for part in self._statistics[1:])
+        with np.errstate(
+            invalid="ignore", over="ignore"
+        ):  # activations may be infinite, and so are dead neurons' units
+            scaled = np.nan_to_num((activations - offset) / unit, nan=0.0)
+        return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
+
+    @cached_property
+    def controls(self) -> FloatArray:
+        """(neurons, CONTROLS) normalised activations of the control set, sorted."""
+        parts = [self.normalise(self.activations[np.ix_(self.control, part)].T, part) for part in self.blocks()]
+        return np.sort(np.concatenate(parts), axis=1)
+
+    def simulation(self, texts: FloatArray, neurons: IntArray) -> FloatArray:
+        """Correlation over the images between the similarity of text i with an image and the activation of neuron i.
+
+        It measures how well the text predicts which real images excite the neuron. A concept that is too narrow misses
+        some of these images; a concept that is too broad includes others.
+
+        Args:
+            texts: (b, dim) embeddings.
+            neurons: (b,) indices.
+
+        Returns:
+            (b,) between -1 and 1; 0 if a text is equally similar to all images, or a neuron is constant.
+        """
+        result: FloatArray = (texts * self.towards(neurons)).sum(axis=1) / self.spread(texts)
+        return result
+
+    def spread(self, texts: FloatArray) -> FloatArray:
+        """(b,) standard deviation of the similarities of texts (b, dim) with the images; infinite in place of 0."""
+        centre, covariance = self._moments
+        rows = texts.astype(np.float64)
+        # Rows are multiplied one by one, so that the rounding of a result does not depend on the other rows.
+        variance = (np.matmul(rows[:, None], covariance)[:, 0] * rows).sum(axis=1)
+        rounding = 1e-10 * (1 + np.square((rows * centre).sum(axis=1)))
+        return np.sqrt(np.where(variance > rounding, variance, np.inf))
+
+    def towards(self, neurons: IntArray) -> FloatArray:
+        """(b, dim) covariance of the embeddings with the standardised activations of some neurons; 0 if constant.
+
+        The simulation of a text is the product of its embedding with this, divided by the text's `spread`.
+        """
+        for neuron in sorted(set(neurons.tolist()) - self._towards.keys()):
+            real = self.real(np.array([neuron]))[0]
+            spread = real.std() if np.ptp(real) > 0 else np.inf
+            weights = (real - real.mean()) / spread / len(real)  # they sum to 0, so the embeddings need no centring
+            parts = [slice(start, start + _BLOCK_IMAGES) for start in range(0, len(real), _BLOCK_IMAGES)]
+            self._towards[neuron] = np.sum([weights[part] @ self.embeddings[part] for part in parts], axis=0)
+        known = [self._towards[neuron] for neuron in neurons.tolist()]
+        return np.reshape(known, (len(known), self.embeddings.shape[1]))
+
+    @cached_property
+    def _moments(self) -> tuple[FloatArray, FloatArray]:
+        """(dim,) mean and (dim, dim) covariance of the embeddings."""
+        centre = self.embeddings.mean(axis=0, dtype=np.float64)
+        centred = self.embeddings - centre
+        return centre, centred.T @ centred / len(centred)
+
+    @cached_property
+    def exemplar_embeddings(self) -> FloatArray:
+        """(neurons, dim) float32, the mean embedding of each neuron's exemplars.
+
+        The product of a row with an image's embedding is the image's mean cosine with the exemplars.
+        """
+        parts = [self.embeddings[self.exemplars[part]].mean(axis=1).astype(np.float32) for part in self.blocks()]
+        return np.concatenate(parts)
+
+
+class ProbeSource:
+    """The probe set of a stack, with and without corruptions. Each version is measured when it is first used.
+
+    Args:
+        measure: measures the probe set under a corruption; None is no corruption.
+        corruptions: the names of the corruptions that the judge uses.
+    """
+
+    def __init__(self, measure: Callable[[str | None], Probe], corruptions: Sequence[str] = ()) -> None:
+        self._measure = measure
+        self.corruptions = tuple(corruptions)
+        self._corrupted: dict[str, Probe] = {}
+
+    @cached_property
+    def clean(self) -> Probe:
+        """The probe set without a corruption."""
+        return self._measure(None)
+
+    def corrupted(self, corruption: str) -> Probe:
+        """The probe set under a corruption."""
+        if corruption not in self._corrupted:
+            self._corrupted[corruption] = self._measure(corruption)
+        return self._corrupted[corruption]

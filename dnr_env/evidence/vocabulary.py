@@ -1,0 +1,62 @@
+"""The vocabulary: the concepts to choose from, with their embeddings and simulations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.interfaces import Embedder
+from dnr_env.types import FloatArray, IntArray
+
+
+class Vocabulary:
+    """Concepts, their embeddings, and how well they predict neurons on the probe set. Each is computed when needed.
+
+    Args:
+        read: returns the concepts, as `Language.normalise` returns them.
+        embedder: embeds the concepts in the space of the image embeddings.
+        probes: the real images.
+    """
+
+    def __init__(self, read: Callable[[], Sequence[str]], embedder: Embedder, probes: ProbeSource) -> None:
+        self._read = read
+        self.embedder = embedder
+        self.probes = probes
+        self._best: dict[int, float] = {}
+
+    @cached_property
+    def concepts(self) -> Sequence[str]:
+        """The texts of the concepts."""
+        return self._read()
+
+    @property
+    def probe(self) -> Probe:
+        """The real images."""
+        return self.probes.clean
+
+    @cached_property
+    def embeddings(self) -> FloatArray:
+        """(concepts, dim) float64."""
+        return self.embedder.embed_texts(self.concepts).astype(np.float64)
+
+    @cached_property
+    def _spread(self) -> FloatArray:
+        return self.probe.spread(self.embeddings)
+
+    def simulation(self, texts: Sequence[str], neurons: IntArray) -> FloatArray:
+        """(b,) how well text i predicts neuron i on the real images. See `Probe.simulation`."""
+        return self.probe.simulation(self.embedder.embed_texts(texts), neurons)
+
+    def simulations(self, neuron: int) -> FloatArray:
+        """(concepts,) `Probe.simulation` of every concept for one neuron."""
+        result: FloatArray = self.embeddings @ self.probe.towards(np.array([neuron]))[0] / self._spread
+        return result
+
+    def best_simulation(self, neurons: IntArray) -> FloatArray:
+        """(b,) the highest simulation of any concept, for each neuron."""
+        for neuron in set(neurons.tolist()) - self._best.keys():
+            self._best[neuron] = float(self.simulations(neuron).max())
+        return np.array([self._best[neuron] for neuron in neurons.tolist()])

@@ -1,0 +1,177 @@
+"""The parts of a stack as protocols, and the types that pass between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from dnr_env.neurons import Neurons
+from dnr_env.types import BoolArray, FloatArray, ImageArray, Images, IntArray
+
+
+class Generator(Protocol):
+    """Text to image. An image depends only on its concept, its seed, and what the fingerprint identifies."""
+
+    fingerprint: str
+    keeps_images: bool
+    """Whether the store keeps the images: True if drawing an image again costs more than reading it."""
+
+    def generate(self, concepts: Sequence[str], seeds: Sequence[int]) -> ImageArray:
+        """Draw image `seeds[i]` of `concepts[i]`: (n, height, width, 3) uint8."""
+
+
+class Reader(Protocol):
+    """The target and the image embedder. A reader measures drawn and real images alike."""
+
+    fingerprint: str
+    neurons: Neurons
+    dim: int
+    """Length of an image embedding."""
+
+    def read(self, images: Images) -> tuple[FloatArray, FloatArray]:
+        """Measure n images, each (height, width, 3) uint8.
+
+        Returns:
+            Activations (n, neurons) and unit embeddings (n, dim), float32. A row does not depend on the other images.
+        """
+
+
+class Target(Protocol):
+    """The network under study."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies everything that the activations depend on."""
+
+    @property
+    def neurons(self) -> Neurons:
+        """The names of the network's neurons."""
+
+    def read(self, images: Images) -> FloatArray:
+        """Measure n images, each (height, width, 3) uint8: activations (n, neurons) float32."""
+
+
+class Embedder(Protocol):
+    """Embeds texts in the space of the image embeddings."""
+
+    def embed_texts(self, texts: Sequence[str]) -> FloatArray:
+        """(n, dim) float32 unit vectors. A row does not depend on the other texts."""
+
+
+@dataclass(frozen=True)
+class Language:
+    """How a generator understands phrases."""
+
+    normalise: Callable[[str], str]
+    """Turns a phrase into the text that is measured. Raises ConceptError if the phrase cannot be drawn."""
+    passed_over: Callable[[str], tuple[str, ...]] = lambda text: ()
+    """Returns the words of a phrase that `normalise` ignores: unknown words, and words that contradict earlier ones."""
+
+
+class Captioner(Protocol):
+    """Image to text."""
+
+    fingerprint: str
+
+    def caption(self, images: Images) -> list[str]:
+        """Describe each image in one text."""
+
+
+class Usage(NamedTuple):
+    """The calls and tokens that an answer of a language model took, whether it is new or from the store."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def plus(self, other: Usage) -> Usage:
+        """Add two usages."""
+        return Usage(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Summary(NamedTuple):
+    """The concepts that a writer finds in the captions of one neuron."""
+
+    concepts: list[str]
+    usage: Usage = Usage()
+
+
+class Suggestion(NamedTuple):
+    """The answer of a mutator to one request."""
+
+    concept: str
+    usage: Usage = Usage()
+
+
+class Writer(Protocol):
+    """Captions to concepts."""
+
+    fingerprint: str
+
+    def summarise(
+        self, captions: Sequence[Sequence[str]], count: int, rngs: Sequence[np.random.Generator]
+    ) -> list[Summary]:
+        """Find up to `count` distinct concepts that the captions of a neuron share, for each of b neurons.
+
+        An answer does not depend on the other neurons.
+        """
+
+
+class Trial(NamedTuple):
+    """A concept of a master list, with the measurements of its images."""
+
+    concept: str
+    score: float
+    error: float
+    activations: FloatArray
+    """(images,) the normalised activations."""
+    seeds: IntArray
+    """(images,) the seeds of the images."""
+
+
+@dataclass(frozen=True)
+class MutationBatch:
+    """The b requests that the episodes of one step make to a mutator, each with the images of its episode so far."""
+
+    concepts: list[str]
+    """(b) the concept to change."""
+    tried: list[list[str]]
+    """(b) every concept of the episode's master list."""
+    embeddings: FloatArray
+    """(b, images, dim) embeddings of the images seen, padded."""
+    activations: FloatArray
+    """(b, images) normalised activations of the images seen, padded."""
+    seen: BoolArray
+    """(b, images) which entries are images and not padding."""
+    rngs: list[np.random.Generator]
+    """(b) the episodes' random generators."""
+    neurons: IntArray
+    """(b) the episodes' neurons."""
+    history: Callable[[int], list[Trial]]
+    """Returns the trials of a request's episode, in the order of measurement."""
+    score: str
+    """The score that the new concepts should raise."""
+
+
+class Mutator(Protocol):
+    """Turns a concept and its evidence into a new concept."""
+
+    def mutate(self, batch: MutationBatch) -> list[Suggestion]:
+        """Suggest a concept that the episode has not tried, for each of b requests.
+
+        An answer does not depend on the other requests. If every concept has been tried, the answer is the request's
+        own concept.
+        """
+
+
+class Promises(Protocol):
+    """Predicts scores of concepts from a model of the real images, before anything is drawn."""
+
+    def foretell(self, concepts: Sequence[str], neurons: IntArray, score: str) -> FloatArray:
+        """(b,) promise of concept i for neuron i: the score that the model expects.
+
+        Promises are deterministic. Only promises for the same neuron can be compared.
+        """

@@ -1,0 +1,292 @@
+"""The configuration of a stack of real models, read from a YAML file or from one that comes with the package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from dnr_env.errors import DnRError, unknown
+from dnr_env.extras import needed
+
+with needed():
+    import yaml
+    from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, (str, int)) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+"""One or several names. A single name needs no brackets."""
+
+
+class Section(BaseModel):
+    """A part of the configuration. An unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+class TargetConfig(Section):
+    """The network under study."""
+
+    network: str = "torchvision:resnet50"
+    """`torchvision:NAME`, `timm:NAME`, `open_clip:NAME/TAG`, `hf:ID`, or a factory of the user's own,
+    `python:MODULE:FACTORY` or `python:FILE.py:FACTORY`."""
+    layers: Names = ("layer4",)
+    """The modules to read, by their paths in `named_modules()`."""
+    weights: str = "DEFAULT"
+    """`DEFAULT`, `none` (random weights), or a file: safetensors, or a state_dict saved by `torch.save`."""
+    pooling: Literal["mean", "max", "cls", "tokens-max"] = "mean"
+    """How a map is reduced to one number, over space or over tokens."""
+    neurons: str = "all"
+    """The neurons of each layer: `all`, `0-511`, `3,7,10-20`."""
+    sae: str | None = None
+    """A safetensors file of a sparse autoencoder on the layer. Its features become the neurons."""
+    dtype: str = "float32"
+    """The number format of the forward pass."""
+    batch: int = Field(default=32, ge=1)
+    """Images per forward pass."""
+
+
+class ProbeConfig(Section):
+    """The real images."""
+
+    images: str | None = None
+    """A folder of images, searched recursively, or a data set on disk such as `torchvision:CIFAR10:ROOT`."""
+    limit: int | None = Field(default=None, ge=1)
+    """The maximum number of images. If there are more, a fixed random subset is used."""
+    crops: bool = True
+    """Whether attention crops are captioned in addition to the exemplars."""
+    corruptions: Names = ()
+    """Corruptions under which the judge repeats the simulation: blur, jpeg, greyscale, …"""
+
+
+class CaptionerConfig(Section):
+    """The captioner: a model of the hub."""
+
+    model: str = "Salesforce/blip-image-captioning-large"
+    """A hub id or a folder."""
+    revision: str | None = None
+    """A commit, tag or branch."""
+    prompt: str | None = None
+    """The question to a chat model."""
+    max_new_tokens: int = Field(default=32, ge=1)
+    """The longest caption, in tokens."""
+    dtype: str = "auto"
+    """The number format; `auto` is bfloat16 on a GPU and float32 otherwise."""
+    batch: int = Field(default=16, ge=1)
+    """Images per forward pass."""
+
+
+class WriterConfig(Section):
+    """The language model that summarises captions and mutates concepts."""
+
+    model: str = "gpt-4o-mini"
+    """A model of the server, or `hf:ID` for a model that runs on this machine."""
+    revision: str | None = None
+    """A commit, tag or branch of an `hf:` model."""
+    base_url: str | None = None
+    """An OpenAI-compatible server. The default is OPENAI_BASE_URL or, if that is not set, OpenAI itself."""
+    temperature: float = Field(default=0.3, ge=0, le=2)
+    """The sampling temperature."""
+    max_tokens: int = Field(default=200, ge=8)
+    """The longest answer, in tokens."""
+    timeout_s: float = Field(default=60, gt=0)
+    """Seconds after which a request fails."""
+    retries: int = Field(default=2, ge=0)
+    """Further attempts after a temporary failure."""
+    concurrency: int = Field(default=8, ge=1)
+    """The maximum number of simultaneous requests."""
+    candidates: int = Field(default=8, ge=1)
+    """The maximum number of concepts that a neuron starts with."""
+    input_price: float = Field(default=0.0, ge=0)
+    """US dollars per million input tokens."""
+    output_price: float = Field(default=0.0, ge=0)
+    """US dollars per million output tokens."""
+
+
+class GeneratorConfig(Section):
+    """The generator: a pipeline of diffusers."""
+
+    model: str = "stabilityai/sd-turbo"
+    """A hub id or a folder."""
+    revision: str | None = None
+    """A commit, tag or branch."""
+    template: str = "a photo of {}"
+    """The prompt, with {} in place of the concept."""
+    negative_prompt: str = ""
+    """The negative prompt of the guidance."""
+    steps: int = Field(default=1, ge=1)
+    """Denoising steps."""
+    guidance: float = Field(default=0.0, ge=0)
+    """The scale of classifier-free guidance. Values up to 1 turn it off."""
+    size: int = Field(default=512, ge=8)
+    """Width and height in pixels."""
+    scheduler: str | None = None
+    """A scheduler class of diffusers. The default is the pipeline's own."""
+    dtype: str = "auto"
+    """The number format; `auto` is bfloat16 on a GPU and float32 otherwise."""
+    batch: int = Field(default=8, ge=1)
+    """Images per forward pass."""
+    compile: bool = False
+    """Whether to use torch.compile, which takes minutes once and is faster afterwards."""
+    tiny_vae: str | None = None
+    """A small decoder such as madebyollin/taesd, which is faster and draws slightly different pixels."""
+    tiny_vae_revision: str | None = None
+    """A commit, tag or branch of the small decoder."""
+
+
+class JudgeConfig(Section):
+    """What the judge draws with, so that a label does not rest on the habits of one prompt or generator."""
+
+    template: str | None = "{}, seen in everyday life"
+    """The judge's prompt. null takes the generator's own template."""
+    generator: GeneratorConfig | None = None
+    """The judge's generator, with all its settings. null takes the generator of the search."""
+
+
+class EmbedderConfig(Section):
+    """The embedder of images and texts: a model of open_clip."""
+
+    model: str = "ViT-B-16"
+    """A model of open_clip, `hf-hub:ID`, or a folder."""
+    pretrained: str | None = "openai"
+    """The tag of the weights, or a file with weights."""
+    dtype: str = "float32"
+    """The number format of the forward pass."""
+    batch: int = Field(default=64, ge=1)
+    """Images per forward pass."""
+
+
+class StackConfig(Section):
+    """A stack of real models."""
+
+    target: TargetConfig = TargetConfig()
+    probe: ProbeConfig = ProbeConfig()
+    captioner: CaptionerConfig | None = CaptionerConfig()
+    """null: there is none. Agents that start from captions cannot be used."""
+    writer: WriterConfig | None = WriterConfig()
+    """null: there is no language model. Captions are the concepts, and mutations come from the vocabulary."""
+    generator: GeneratorConfig | None = GeneratorConfig()
+    """null: the search draws nothing."""
+    judge: JudgeConfig | None = JudgeConfig()
+    """null: labels are not judged on generated images."""
+    embedder: EmbedderConfig | None = EmbedderConfig()
+    """null: there is none, which is enough to find exemplars."""
+    vocabulary: str = "imagenet"
+    """A file with one word per line, or `imagenet`, which stands for its 1,000 class names."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, …"""
+
+
+_PATHS = {
+    ("target", "network"), ("target", "weights"), ("target", "sae"), ("probe", "images"), ("captioner", "model"),
+    ("writer", "model"), ("generator", "model"), ("generator", "tiny_vae"), ("embedder", "model"),
+    ("embedder", "pretrained"), ("vocabulary",), ("judge", "generator", "model"), ("judge", "generator", "tiny_vae"),
+}  # fmt: skip
+"""Settings that may hold a path, which is relative to the configuration file."""
+_BEFORE_PATH = re.compile(r"(python|open_clip|hf|torchvision:\w+):")
+
+
+def read_config(name: str, settings: Sequence[str] = ()) -> StackConfig:
+    """Read the configuration of a name or a file, and apply settings such as `probe.images=photos`.
+
+    Raises:
+        DnRError: the file cannot be read, or a setting is unknown or invalid.
+    """
+    shipped = {path.stem: path for path in (Path(__file__).parent / "configs").glob("*.yaml")}
+    path = shipped.get(name, Path(name).expanduser())
+    if not path.is_file():
+        raise unknown("stack", name, [*shipped, "a file such as stack.yaml"])
+    values = _read_file(path)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise DnRError(
+                f"a setting of `stack` must be written as key=value, such as probe.images=photos (got {setting!r})"
+            )
+        _set(values, key, text)
+    for place in _PATHS:
+        _anchor(values, place, Path.cwd())
+    try:
+        return StackConfig.model_validate(values)
+    except ValidationError as error:
+        raise _readable(error) from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise DnRError(f"`stack` must be a readable YAML file (got {path}: {reason})") from None
+    except yaml.YAMLError as error:
+        raise DnRError(f"`stack` must be plain YAML (got {path}: {' '.join(str(error).split())[:200]})") from None
+    if not isinstance(values, dict):
+        raise DnRError(f"`stack` must contain sections such as 'target:' and 'probe:' (got {path})")
+    for place in _PATHS:
+        _anchor(values, place, path.parent.resolve())
+    return values
+
+
+def _anchor(values: dict[str, Any], place: tuple[str, ...], folder: Path) -> None:
+    """Make a path that is relative to a folder absolute, if it exists."""
+    *above, key = place
+    for part in above:
+        values = values.get(part) or {}
+        if not isinstance(values, dict):
+            return
+    text = values.get(key)
+    if not isinstance(text, str):
+        return
+    found = _BEFORE_PATH.match(text)
+    kind = found.group() if found else ""
+    path, colon, end = text.removeprefix(kind), "", ""
+    if kind.startswith(("python", "torchvision")):  # a function or a split may follow
+        path, colon, end = path.partition(":")
+    found_at = folder / Path(path).expanduser()
+    if found_at.is_file() or (found_at.is_dir() and place != ("vocabulary",)):
+        values[key] = f"{kind}{found_at}{colon}{end}"
+
+
+def _set(values: dict[str, Any], key: str, text: str) -> None:
+    *above, last = key.split(".")
+    for part in above:
+        inner = values.get(part)
+        values[part] = dict(inner) if isinstance(inner, dict) else {}
+        values = values[part]
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise DnRError(f"`{key}` must be a value that YAML can read (got {text!r})") from None
+
+
+def _readable(error: ValidationError) -> DnRError:
+    """Describe the first fault in one sentence."""
+    fault = error.errors(include_url=False)[0]
+    place = [str(part) for part in fault["loc"]]
+    if fault["type"] == "extra_forbidden":
+        kind: type[Section] = StackConfig
+        for part in place[:-1]:
+            kind = _section(kind.model_fields[part].annotation)
+        return unknown(
+            "a setting of the stack", ".".join(place), [".".join([*place[:-1], name]) for name in kind.model_fields]
+        )
+    value = fault["input"]
+    if fault["type"] == "model_type":
+        inside = next(iter(_section(StackConfig.model_fields[place[0]].annotation).model_fields))
+        null = " or null" if type(None) in get_args(StackConfig.model_fields[place[0]].annotation) else ""
+        return DnRError(
+            f"`{'.'.join(place)}` must be a section with settings such as {place[0]}.{inside}{null} (got {value!r})"
+        )
+    return DnRError(f"`{'.'.join(place)}` is invalid: {fault['msg'][:1].lower()}{fault['msg'][1:]} (got {value!r})")
+
+
+def _section(annotation: Any) -> type[Section]:
+    """Find the section type in an annotation that may also allow null."""
+    return next(
+        kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, Section)
+    )

@@ -1,0 +1,96 @@
+"""A mutator that models the neuron linearly on image embeddings, beginning with the real images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, partial
+
+import numpy as np
+
+from dnr_env.evidence.vocabulary import Vocabulary
+from dnr_env.interfaces import MutationBatch, Suggestion
+from dnr_env.propose.posterior import sample_weights
+from dnr_env.scores import excitement, promise
+from dnr_env.types import FloatArray, IntArray
+
+
+class InformedMutator:
+    """Suggests the word of a vocabulary with the highest promise under a sampled linear model of the neuron.
+
+    The neuron's excitement (`scores.excitement`) on the probe images and on the episode's drawings is regressed on the
+    images' embeddings, with a normal prior on the weights. Weights are drawn from the posterior (Thompson sampling).
+    The product of the weights with a word's text embedding predicts its excitement. The word's promise follows from
+    this and, if the score counts real images, from its simulation. Texts and images lie apart in the space of a CLIP:
+    images are centred on their mean, while an offset common to all texts does not change their order. No language model
+    is involved.
+    Sources: Agrawal and Goyal 2013, "Thompson Sampling for Contextual Bandits with Linear Payoffs"; Oikarinen and Weng
+    2024, "Linear Explanations for Individual Neurons".
+
+    Args:
+        vocabulary: the words, and the real images.
+        prior: precision of the prior on a weight, in units of the noise.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, prior: float = 1.0) -> None:
+        self.vocabulary = vocabulary
+        self.prior = prior
+        self._targets: dict[int, tuple[FloatArray, float, float]] = {}
+        self._means: dict[int, FloatArray] = {}
+
+    @cached_property
+    def _images(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(dim,) mean of the probe embeddings, (images, dim) centred embeddings, and (dim, dim) posterior precision."""
+        embeddings = self.vocabulary.probe.embeddings.astype(np.float64)
+        mean = embeddings.mean(axis=0)
+        centred = embeddings - mean
+        return mean, centred, centred.T @ centred + self.prior * np.eye(len(mean))
+
+    def foretell(self, concepts: Sequence[str], neurons: IntArray, score: str) -> FloatArray:
+        """See `dnr_env.interfaces.Promises`. The excitements of one neuron are predicted up to a constant."""
+        texts = self.vocabulary.embedder.embed_texts(concepts)
+        excited = (texts.astype(np.float64) * np.stack([self._mean_weights(int(n)) for n in neurons])).sum(axis=1)
+        return promise(score, excited, lambda: self.vocabulary.probe.simulation(texts, neurons))
+
+    def _mean_weights(self, neuron: int) -> FloatArray:
+        """(dim,) the posterior mean given only the probe images."""
+        if neuron not in self._means:
+            self._means[neuron] = np.linalg.solve(self._images[2], self._target(neuron)[0])
+        return self._means[neuron]
+
+    def mutate(self, batch: MutationBatch) -> list[Suggestion]:
+        """See `dnr_env.interfaces.Mutator`."""
+        words = self.vocabulary.concepts
+        answers = []
+        for row, (concept, tried) in enumerate(zip(batch.concepts, batch.tried, strict=True)):
+            neuron = int(batch.neurons[row])
+            excited = self.vocabulary.embeddings @ self._weights(batch, row)
+            promised = promise(batch.score, excited, partial(self.vocabulary.simulations, neuron))
+            known = {concept, *tried}
+            best = next((words[i] for i in np.argsort(-promised, kind="stable") if words[i] not in known), concept)
+            answers.append(Suggestion(best))
+        return answers
+
+    def _weights(self, batch: MutationBatch, row: int) -> FloatArray:
+        """(dim,) a sample from a request's posterior."""
+        mean, real, precision = self._images
+        target, squares, usual = self._target(int(batch.neurons[row]))
+        drawn = batch.embeddings[row, batch.seen[row]].astype(np.float64) - mean
+        excited = excitement(batch.activations[row, batch.seen[row]].astype(np.float64)) - usual
+        weights: FloatArray = sample_weights(
+            (precision + drawn.T @ drawn)[None],
+            (target + drawn.T @ excited)[None],
+            np.array([squares + float(excited @ excited)]),
+            np.array([len(real) + len(drawn)]),
+            batch.rngs[row].standard_normal((1, len(mean))),
+        )[0]
+        return weights
+
+    def _target(self, neuron: int) -> tuple[FloatArray, float, float]:
+        """(dim,) sum of a neuron's embeddings times centred excitements, their sum of squares, and the mean removed."""
+        if neuron not in self._targets:
+            which, probe = np.array([neuron]), self.vocabulary.probe
+            real = excitement(probe.normalise(probe.real(which), which)[0].astype(np.float64))
+            usual = float(real.mean())
+            real -= usual
+            self._targets[neuron] = self._images[1].T @ real, float(real @ real), usual
+        return self._targets[neuron]

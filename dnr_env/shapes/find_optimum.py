@@ -1,0 +1,108 @@
+"""Find the best concept of every neuron, by brute force over the vocabulary.
+
+    python -m dnr_env.shapes.find_optimum --stack shapes
+
+Writes the table that the package ships, for the scores in `SCORES`. A stack takes about three minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+from tqdm import tqdm
+
+from dnr_env.evidence.lab import Lab
+from dnr_env.scores import promise, score
+from dnr_env.seeds import Purpose
+from dnr_env.shapes.config import PRESETS
+from dnr_env.shapes.lexicon import ANYTHING, FAMILY_SLICES, WORDS, allowed_words
+from dnr_env.shapes.optimum import SCORES
+from dnr_env.shapes.parse import values_of
+from dnr_env.shapes.reader import DATA
+from dnr_env.shapes.render import Renderer
+from dnr_env.shapes.stack import shapes_stack
+from dnr_env.stack import Stack
+from dnr_env.types import BoolArray, FloatArray, IntArray
+
+_POOL = 48_000
+_MATCHES = 60  # images of the pool that represent one concept
+_FINALISTS = 12
+_FINAL_IMAGES = 60
+
+
+def _shown(codes: IntArray) -> BoolArray:
+    shown = np.zeros((len(codes), len(WORDS)), bool)
+    for family, part in enumerate(FAMILY_SLICES):
+        shown[np.arange(len(codes)), part.start + codes[:, family]] = True
+    return shown
+
+
+def _log_k(stack: Stack, activations: FloatArray, images_per_measure: int) -> FloatArray:
+    """(neurons,) scores of one concept, from its raw activations (images, neurons)."""
+    neurons = np.arange(activations.shape[1])
+    scaled = stack.probe.normalise(activations.T, neurons)
+    return score("log_k", activations=scaled, counts=np.full(len(scaled), scaled.shape[1]), m=images_per_measure)[0]
+
+
+def search(stack: Stack, images_per_measure: int = 5) -> dict[str, dict[str, str]]:
+    """Find the best concept of every neuron, for each of `SCORES`.
+
+    One pool of pictures with random attributes serves every concept: the pictures that match a concept are what a
+    faithful generator would have drawn. New images are then drawn of the finalists, and the best of them wins.
+    """
+    lab = Lab(stack.lab.generator, stack.lab.reader)
+    seeds = Purpose.ORACLE.seeds(0, _POOL)
+    pool = lab.measure(concepts=[ANYTHING], seeds=seeds[None]).activations[0]
+    codes, _ = Renderer().resolve([ANYTHING] * _POOL, seeds.tolist())
+    shown = _shown(codes)
+    vocabulary = stack.vocabulary.concepts
+    values = np.empty((len(vocabulary), pool.shape[1]), np.float32)
+    for row, text in enumerate(tqdm(vocabulary, unit="concept", desc="pool")):
+        impossible = ~allowed_words(values_of(text))
+        matches = np.flatnonzero(~(shown[:, impossible]).any(axis=1))[:_MATCHES]
+        values[row] = _log_k(stack, pool[matches], images_per_measure)
+    texts, neurons = stack.embedder.embed_texts(vocabulary), np.arange(pool.shape[1])
+    simulation = texts @ stack.probe.towards(neurons).T / stack.probe.spread(texts)[:, None]  # (concepts, neurons)
+
+    def weighed(goal: str, values: FloatArray, simulation: FloatArray) -> FloatArray:
+        return promise(goal, values, lambda: simulation)
+
+    finalists = np.stack(
+        [np.argsort(-weighed(s, values, simulation), axis=0, kind="stable")[:_FINALISTS] for s in SCORES]
+    )
+    again = {c: n for n, c in enumerate(np.unique(finalists).tolist())}
+    redrawn = np.empty((len(again), pool.shape[1]), np.float32)
+    final_seeds = Purpose.ORACLE.seeds(_POOL, _FINAL_IMAGES)
+    for concept, row in tqdm(again.items(), unit="concept", desc="finalists"):
+        redrawn[row] = _log_k(
+            stack,
+            lab.measure(concepts=[vocabulary[concept]], seeds=final_seeds[None]).activations[0],
+            images_per_measure,
+        )
+    best: dict[str, dict[str, str]] = {goal: {} for goal in SCORES}
+    for goal, chosen in zip(SCORES, finalists, strict=True):
+        for neuron, name in enumerate(stack.neurons):
+            candidates = chosen[:, neuron]
+            drawn = redrawn[[again[c] for c in candidates.tolist()], neuron]
+            winner = candidates[weighed(goal, drawn, simulation[candidates, neuron]).argmax()]
+            best[goal][name] = vocabulary[winner]
+    return best
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--stack",
+        choices=[name for name, config in PRESETS.items() if config.paired and config.neurons != "directions"],
+        default="shapes",
+    )
+    stack = parser.parse_args().stack
+    table = json.dumps(search(shapes_stack(stack, PRESETS[stack])), indent=0)
+    (DATA / f"optimum-{stack}.json").write_text(table + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

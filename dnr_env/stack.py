@@ -1,0 +1,109 @@
+"""The stack: everything that an episode needs, as typed fields."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from dnr_env.errors import DnRError
+from dnr_env.evidence.lab import Lab
+from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.vocabulary import Vocabulary
+from dnr_env.interfaces import Embedder, Language, Mutator, Promises, Usage
+from dnr_env.neurons import Neurons
+from dnr_env.propose.proposer import Proposer
+
+
+@dataclass(frozen=True)
+class Bill:
+    """The prices of a language model, and how much it has been used."""
+
+    prices: tuple[float, float] = (0.0, 0.0)
+    """US dollars for a million input tokens, and for a million output tokens."""
+    asked: Callable[[], str] = lambda: ""
+    """Returns a summary of the requests made so far, for people to read; empty without a language model."""
+
+    def cost(self, usage: Usage) -> float:
+        """The cost of some usage in US dollars."""
+        return (usage.input_tokens * self.prices[0] + usage.output_tokens * self.prices[1]) / 1e6
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What an embedded world knows about its neurons. Only evaluation may use it."""
+
+    truth: Callable[[str], str | None] = lambda neuron: None
+    """Returns the formula of the planted neuron with a name; None for a neuron that was not planted."""
+    optimum: Callable[[str], Mapping[str, str]] = lambda score: {}
+    """Returns each neuron's best concept under a score, as found by brute force; empty where it is not known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """A named set of models. Load one with `dnr_env.load_stack`."""
+
+    name: str
+    """The name that `load_stack` accepts."""
+    lab: Lab
+    """Draws and measures images for the search and the reward."""
+    judge_lab: Lab
+    """Draws and measures images for the judge: with the same reader, and with another template or generator if set."""
+    probes: ProbeSource
+    """The real images."""
+    embedder: Embedder
+    language: Language
+    vocabulary: Vocabulary
+    """The concepts to choose from."""
+    proposer: Proposer
+    promises: Promises
+    mutators: Mapping[str, Mutator]
+    """The mutators by name. The first is the default."""
+    bill: Bill = Bill()
+    known: Knowledge = Knowledge()
+    in_memory: bool = False
+    """Whether a part is an object of the caller's, which no other process can load."""
+    missing: frozenset[str] = frozenset()
+    """The parts that were left out, any of `generator`, `captioner`, `writer`, `embedder` and `judge`."""
+
+    @property
+    def neurons(self) -> Neurons:
+        """The neurons of the target."""
+        return self.lab.reader.neurons
+
+    @property
+    def probe(self) -> Probe:
+        """The probe set. It is measured when it is first used."""
+        return self.probes.clean
+
+    def require(self, who: str, parts: Collection[str]) -> None:
+        """Raise DnRError, before anything is loaded, unless the stack has the parts that somebody needs."""
+        for part in parts:
+            if part in self.missing:
+                article = "an" if part[0] in "aeiou" else "a"
+                raise DnRError(
+                    f"{who} needs {article} {part}, and this stack has none: set `{part}` in its configuration"
+                )
+
+    def fingerprints(self) -> dict[str, str]:
+        """Identify everything that results depend on, part by part."""
+        proposer = self.proposer
+        return {
+            "generator": self.lab.generator.fingerprint,
+            "judge": self.judge_lab.generator.fingerprint,
+            "reader": self.lab.reader.fingerprint,
+            "captioner": proposer.captioner.fingerprint,
+            "writer": proposer.writer.fingerprint,
+            "probe": self.probe.fingerprint,
+            "candidates": f"{proposer.most or 'all'}, {'with' if proposer.heat else 'without'} crops",
+            "corruptions": ", ".join(self.probes.corruptions) or "none",
+            "prices": f"${self.bill.prices[0]:g} and ${self.bill.prices[1]:g} a million tokens",
+            "vocabulary": hashlib.sha256("\n".join(self.vocabulary.concepts).encode()).hexdigest()[:32],
+        }
+
+    def tally(self) -> str:
+        """Summarise what has been drawn, measured and requested so far, for people to read."""
+        labs = [str(self.lab.counters)]
+        if self.judge_lab is not self.lab:
+            labs = [f"search: {self.lab.counters}", f"judge: {self.judge_lab.counters}"]
+        return "; ".join(filter(None, [*labs, self.bill.asked()]))

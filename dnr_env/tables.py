@@ -1,0 +1,294 @@
+"""What the Python API returns: sequences that show themselves as tables and save themselves as files."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from dnr_env.agents.base import Agent
+from dnr_env.env.rules import Rules
+from dnr_env.errors import DnRError
+from dnr_env.evaluation import verdicts
+from dnr_env.evaluation.exemplars import Exemplar, exemplar_images, exemplars_of, write_exemplars
+from dnr_env.evaluation.folder import Settings, settle
+from dnr_env.evaluation.labelling import COLUMNS, Record, write_table
+from dnr_env.evaluation.pictures import thumbnail
+from dnr_env.evaluation.ranking import Row, shown_ranking, write_ranking
+from dnr_env.evaluation.report import drawn, write_exemplar_report, write_label_report
+from dnr_env.files import append_lines, make_folder, read_lines
+from dnr_env.stack import Stack
+from dnr_env.types import ImageArray
+
+Item = TypeVar("Item")
+_SHOWN = 3
+"""Exemplars of a row in a notebook."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a label rests on."""
+
+    exemplars: list[Exemplar]
+    """The real images that excite the neuron most."""
+    exemplar_images: list[ImageArray]
+    """The same as (height, width, 3) uint8."""
+    drawings: list[ImageArray]
+    """The first of the judge's images of the label; none where it draws nothing."""
+    concepts: list[tuple[str, float]]
+    """What was measured in the search, with scores."""
+    choices: list[str]
+    """The label and the next best ones."""
+    bill: Mapping[str, float]
+    """Images that the search drew, answers of a language model, and US dollars for these."""
+
+
+@dataclass(frozen=True, eq=False)
+class Label:
+    """A neuron's label and its verdict; what needs drawings is None where the judge draws nothing."""
+
+    neuron: str
+    text: str
+    value: float | None
+    """The score on the judge's images."""
+    error: float | None
+    """Its standard error."""
+    auc: float | None
+    mad: float | None
+    simulation: float
+    record: Record
+    """Everything that is known of it, as in labels.jsonl."""
+    stack: Stack
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What it rests on; images are fetched now."""
+        record = self.record
+        return Evidence(
+            exemplars_of(self.stack, [self.neuron]),
+            exemplar_images(self.stack, self.neuron),
+            drawn(self.stack, self.text, record["block"]),
+            [(text, score) for text, score in record.get("concepts", ())],
+            list(record.get("labels", [self.text])),
+            {name: record.get(name, 0) for name in ("images", "calls", "cost")},
+        )
+
+    def __repr__(self) -> str:
+        return f"Label({self.neuron!r}, {self.text!r}, auc={_number(self.auc)}, simulation={self.simulation:.2f})"
+
+
+class Rows(Sequence[Item]):
+    """Rows of a table.
+
+    Args:
+        rows: the rows in their order.
+    """
+
+    def __init__(self, rows: Sequence[Item]) -> None:
+        self.rows = list(rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Item]: ...
+
+    def __getitem__(self, place: int | slice) -> Item | list[Item]:
+        """The row at a place, or a list of those of a slice."""
+        return self.rows[place]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Labels(Rows[Label]):
+    """Labels of neurons: in the order of the target, or in the order in which they were given.
+
+    Args:
+        records: rows of labels.jsonl or of judged.jsonl.
+        stack: what measured them.
+        agent: who labelled; None for labels that were given.
+        rules: the rules that the values were computed under.
+        settings: what `save` notes and compares.
+    """
+
+    def __init__(
+        self, records: Sequence[Record], stack: Stack, agent: Agent | None, rules: Rules, settings: Settings
+    ) -> None:
+        self.stack = stack
+        self.agent = agent
+        self.rules = rules
+        self.settings = settings
+        self.records = list(records)
+        super().__init__(
+            [
+                Label(r["neuron"], r["label"], **{name: r[name] for name in _VERDICT}, record=r, stack=stack)
+                for r in records
+            ]
+        )
+
+    def of(self, neuron: str) -> Label:
+        """The first label of a neuron.
+
+        Raises:
+            DnRError: it has none here.
+        """
+        found = next((label for label in self if label.neuron == neuron), None)
+        if found is None:
+            raise DnRError(f"`neuron` must be one that was labelled (got {neuron!r})")
+        return found
+
+    def to_pandas(self) -> Any:
+        """A `pandas.DataFrame` with one row per label."""
+        columns = COLUMNS if self.agent else verdicts.COLUMNS
+        return _frame([{name: record[name] for name in columns} for record in self.records])
+
+    def save(self, folder: str | Path) -> Path:
+        """Write labels.jsonl, labels.csv, exemplars.csv and report.html (judged.* for labels that were given).
+
+        Returns:
+            The path of the report.
+
+        Raises:
+            DnRError: the folder holds results of other settings.
+        """
+        folder = Path(folder).expanduser()
+        settle(folder, self.stack, self.settings)
+        lines = folder / ("labels.jsonl" if self.agent else "judged.jsonl")
+        known = {(row["neuron"], row["label"]) for row in read_lines(lines, ("neuron", "label"))}
+        append_lines(lines, [row for row in self.records if (row["neuron"], row["label"]) not in known])
+        neurons = list(dict.fromkeys(label.neuron for label in self))
+        write_exemplars(exemplars_of(self.stack, neurons), folder / "exemplars.csv")
+        slots, name = None, None
+        if self.agent:
+            write_table(self.records, folder / "labels.csv")
+            slots = self.agent.env_options.get("n_slots", self.rules.n_slots) if self.agent.starts is None else None
+            name = self.agent.name
+        else:
+            verdicts.write_judged(self.records, folder / "judged.csv")
+        write_label_report(self.stack, name, self.records, self.rules.score, slots, folder / "report.html")
+        return folder / "report.html"
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{label.neuron:<14} {label.text:<40} {_number(label.auc):>6} {label.simulation:6.2f}" for label in self
+        ]
+        return "\n".join([f"{'neuron':<14} {'label':<40} {'AUC':>6} {'sim.':>6}", *lines])
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                label.neuron,
+                label.text,
+                _number(label.auc),
+                f"{label.simulation:.2f}",
+                _thumbnails(self.stack, label.neuron),
+            )
+            for label in self
+        ]
+        return _table(("neuron", "label", "AUC", "simulation", "exemplars"), rows)
+
+
+_VERDICT = ("value", "error", "auc", "mad", "simulation")
+
+
+class ExemplarTable(Rows[Exemplar]):
+    """The exemplars of neurons, strongest first.
+
+    Args:
+        rows: the ten strongest per neuron.
+        stack: where the images come from.
+    """
+
+    def __init__(self, rows: Sequence[Exemplar], stack: Stack) -> None:
+        super().__init__(rows)
+        self.stack = stack
+
+    @property
+    def neurons(self) -> list[str]:
+        """Their names."""
+        return list(dict.fromkeys(row.neuron for row in self.rows))
+
+    def images(self, neuron: str) -> list[ImageArray]:
+        """The images (height, width, 3) uint8 of one neuron's exemplars."""
+        return exemplar_images(self.stack, neuron)
+
+    def to_pandas(self) -> Any:
+        """A `pandas.DataFrame` with one row per exemplar."""
+        return _frame([asdict(row) for row in self.rows])
+
+    def save(self, folder: str | Path) -> Path:
+        """Write exemplars.csv, exemplars.html and the pictures; returns the page."""
+        folder = Path(folder).expanduser()
+        make_folder(folder)
+        write_exemplars(self.rows, folder / "exemplars.csv")
+        write_exemplar_report(self.stack, self.neurons, folder / "exemplars.html")
+        return folder / "exemplars.html"
+
+    def __repr__(self) -> str:
+        lines = [f"{r.neuron:<14} {r.rank:>3} {r.activation:10.4g}  {r.image}" for r in self.rows]
+        return "\n".join([f"{'neuron':<14} {'':>3} {'activation':>10}  image", *lines])
+
+    def _repr_html_(self) -> str:
+        return _table(
+            ("neuron", "exemplars"), [(neuron, _thumbnails(self.stack, neuron, 10)) for neuron in self.neurons]
+        )
+
+
+class Ranking(Rows[Row]):
+    """Neurons under the six scoring methods, in the order of their combined rank.
+
+    Args:
+        rows: of `rank_neurons`.
+    """
+
+    def to_pandas(self) -> Any:
+        """A `pandas.DataFrame` with one row per neuron."""
+        return _frame(self.rows)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write rank.csv; returns its path."""
+        folder = Path(folder).expanduser()
+        make_folder(folder)
+        write_ranking(self.rows, folder / "rank.csv")
+        return folder / "rank.csv"
+
+    def __repr__(self) -> str:
+        return shown_ranking(self.rows, len(self.rows))
+
+    def _repr_html_(self) -> str:
+        columns = list(self.rows[0])
+        return _table(columns, [[str(row[name]) for name in columns] for row in self.rows])
+
+
+class _Markup(str):
+    """A cell that is HTML already."""
+
+
+def _thumbnails(stack: Stack, neuron: str, count: int = _SHOWN) -> _Markup:
+    images = exemplar_images(stack, neuron)[:count]
+    return _Markup("".join(f'<img height="60" alt="exemplar" src="{thumbnail(image)}"> ' for image in images))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def cell(text: str) -> str:
+        return text if isinstance(text, _Markup) else html.escape(text)
+
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{cell(text)}</td>' for text in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+    try:
+        import pandas
+    except ModuleNotFoundError:
+        raise DnRError("to_pandas needs the package pandas: pip install 'dnr-env[pandas]'") from None
+    return pandas.DataFrame(list(rows))

@@ -1,0 +1,737 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from PIL import Image
+
+from dnr_env import Action, ConceptError, DnRError, Rules
+from dnr_env.agents.human.log import EVENTS, StaleStepError
+from dnr_env.agents.human.session import NotPossibleError, Session
+from dnr_env.agents.human.terminal import plain, play, read_line, write_line
+from dnr_env.env import viewer
+from dnr_env.evaluation.judge import judge
+from dnr_env.evidence.lab import Lab
+from dnr_env.stack import Stack
+
+NEURONS = ["layer4:3", "planted:5"]
+RULES: dict[str, Any] = {"n_slots": 3, "budget": 20, "max_steps": 5}
+SCRIPT = [
+    ("keep", None), ("mutate", None), ("add", "A blue RING"), ("undo", None), ("mutate", None), ("stop", None),
+    ("undo", None), ("undo", None), ("add", "red things"), ("stop", None), ("mutate", None), ("undo", None),
+    ("undo", None), ("stop", None), ("keep", None), ("mutate", None), ("add", "dotted"), ("keep", None), ("stop", None),
+    ("undo", None), ("undo", None), ("stop", None),
+]  # fmt: skip
+"""Undoes measurements and both stops, once several in a row; runs out of images; ends with everything labelled."""
+
+
+def begin(path: Path, neurons: list[str] = NEURONS, **changes: Any) -> Session:
+    return Session.open(path, neurons, **{"seed": 3, **RULES, **changes})
+
+
+def seen(session: Session) -> tuple[object, ...]:
+    """All that a person can see of a session."""
+    return (
+        session.step,
+        session.neuron,
+        session.finished,
+        session.masks,
+        session.labels(),
+        viewer.text(session.view),
+        session.info["master"],
+        session.info["master_scores"].tolist(),
+        session.info["images"],
+    )
+
+
+def events(path: Path) -> list[tuple[int, str, str | None]]:
+    records = [json.loads(line) for line in path.read_bytes().splitlines()[1:]]
+    return [(record["step"], record["event"], record["text"]) for record in records]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "session.jsonl"
+
+
+@pytest.fixture
+def session(path: Path) -> Session:
+    return begin(path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[tuple[object, ...]]]:
+    """The log of the whole script, and what was seen before each of its events and after the last."""
+    path = tmp_path_factory.mktemp("whole") / "session.jsonl"
+    session = begin(path)
+    sights = [seen(session)]
+    for event, text in SCRIPT:
+        session.apply(event, text)
+        sights.append(seen(session))
+    return path.read_bytes(), sights
+
+
+# --- replay ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_holds_a_header_and_every_event(whole: tuple[bytes, Any]) -> None:
+    header, *lines = map(json.loads, whole[0].splitlines())
+    assert header == {"format": 1, "stack": "shapes", "neurons": NEURONS, "seed": 3, "options": RULES}
+    assert [(line["step"], line["event"], line["text"]) for line in lines] == [
+        (step, event, text) for step, (event, text) in enumerate(SCRIPT)
+    ]
+    assert all(line["time"].endswith("+00:00") for line in lines)
+
+
+@pytest.mark.parametrize("step", range(len(SCRIPT) + 1))
+def test_a_session_resumed_after_any_event_is_the_same(path: Path, whole: tuple[bytes, Any], step: int) -> None:
+    log, sights = whole
+    path.write_bytes(b"".join(log.splitlines(keepends=True)[: step + 1]))
+    session = begin(path)
+    assert seen(session) == sights[step]
+    for event, text in SCRIPT[step:]:
+        session.apply(event, text)
+    assert seen(session) == sights[-1]
+    assert events(path) == [(number, *event) for number, event in enumerate(SCRIPT)]
+
+
+def test_a_session_is_the_environments_own_episode(session: Session) -> None:
+    env = gym.make("dnr_env:DnR/Refine-v0", neurons=NEURONS[0], reward="none", user_concepts=["red disc"], **RULES)
+    env.reset(seed=3)
+    for action in (Action.MUTATE, Action.KEEP, Action.ADD):
+        info = env.step(action)[-1]
+        session.apply(action.name.lower(), "Red discs" if action == Action.ADD else None)
+        assert session.info["master"] == info["master"]
+        np.testing.assert_array_equal(session.info["master_scores"], info["master_scores"])
+
+
+def test_labels_are_the_incumbents_with_their_evidence(session: Session) -> None:
+    assert session.labels() == []
+    for neuron in NEURONS:
+        session.apply("mutate")
+        best, images = session.view.candidates[0], session.info["images"]
+        session.apply("stop")
+        label = session.labels()[-1]
+        assert (label["neuron"], label["label"], label["images"]) == (neuron, best.text, images)
+        assert (label["score"], label["error"]) == pytest.approx((best.score, best.error))
+    assert session.finished
+    assert [label["neuron"] for label in session.labels()] == NEURONS
+
+
+def test_a_label_does_not_depend_on_the_neurons_before_it(tmp_path: Path) -> None:
+    labels = []
+    for number, neurons in enumerate((NEURONS, NEURONS[::-1])):
+        session = begin(tmp_path / f"{number}.jsonl", neurons, mutator="random")
+        while not session.finished:
+            for event in ("mutate", "mutate", "mutate", "stop"):
+                session.apply(event)
+        labels.append(session.labels())
+    assert labels[0] == labels[1][::-1]
+
+
+# --- undo ------------------------------------------------------------------------------------------------------------
+
+
+def test_undo_goes_back_one_event_at_a_time_even_over_stops(session: Session) -> None:
+    sights = [seen(session)[1:]]
+    for event, text in (("keep", None), ("stop", None), ("mutate", None), ("add", "dotted"), ("stop", None)):
+        session.apply(event, text)
+        sights.append(seen(session)[1:])
+    for sight in reversed(sights[:-1]):
+        session.apply("undo")
+        assert seen(session)[1:] == sight
+    assert session.step == 10
+    with pytest.raises(NotPossibleError, match=r"`event` must be one of keep, mutate, add, stop now \(got 'undo'\)"):
+        session.apply("undo")
+
+
+def test_undo_draws_no_new_image(session: Session, stack: Stack) -> None:
+    for event in ("mutate", "stop", "mutate"):
+        session.apply(event)
+    drawn = stack.lab.counters.drawn
+    for _ in range(3):
+        session.apply("undo")
+    assert stack.lab.counters.drawn == drawn
+
+
+# --- events that are refused -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "text", "step", "error", "message"),
+    [
+        ("keep", None, 1, StaleStepError, r"`step` must be 2, the present step \(got 1\)"),
+        ("keep", None, 3, StaleStepError, r"`step` must be 2, the present step \(got 3\)"),
+        ("add", "blorp", 2, ConceptError, "must contain at least one word that can be drawn"),
+        ("add", "  ", 2, ConceptError, "must contain at least one word"),
+        ("add", None, 2, ConceptError, "must contain at least one word"),
+        ("add", "red " * 1000, 2, ConceptError, "at most 500 characters"),
+        ("kep", None, 2, DnRError, r"`event` must be one of keep.* \(got 'kep'\)"),
+    ],
+)
+def test_a_refused_event_changes_nothing(
+    session: Session, event: str, text: str | None, step: int, error: type[DnRError], message: str
+) -> None:
+    session.apply("mutate", step=0)
+    session.apply("keep", step=1)
+    before, log = seen(session), session.path.read_bytes()
+    with pytest.raises(error, match=message):
+        session.apply(event, text, step)
+    assert (seen(session), session.path.read_bytes()) == (before, log)
+    session.apply("keep", step=2)
+
+
+def test_out_of_images_only_stop_and_undo_are_possible(session: Session) -> None:
+    for _ in range(4):
+        session.apply("mutate")
+    assert [event for event in EVENTS if session.masks[event]] == ["stop", "undo"]
+    before, log = seen(session), session.path.read_bytes()
+    for event in ("keep", "mutate", "add"):
+        with pytest.raises(NotPossibleError, match=rf"`event` must be one of stop, undo now \(got '{event}'\)"):
+            session.apply(event, "red")
+    assert (seen(session), session.path.read_bytes()) == (before, log)
+    best = session.view.candidates[0].text
+    session.apply("stop")
+    assert session.labels()[0]["label"] == best
+    assert session.neuron == NEURONS[1]
+
+
+def test_a_budget_of_nothing_leaves_stop(path: Path) -> None:
+    session = begin(path, budget=0)
+    assert [event for event in EVENTS if session.masks[event]] == ["stop"]
+    session.apply("stop")
+    assert session.neuron == NEURONS[1]
+
+
+def test_after_the_last_label_only_undo_is_possible(session: Session) -> None:
+    session.apply("stop")
+    session.apply("stop")
+    assert [event for event in EVENTS if session.masks[event]] == ["undo"]
+    with pytest.raises(NotPossibleError):
+        session.apply("stop")
+    session.apply("undo")
+    assert not session.finished
+
+
+def test_of_two_processes_on_one_log_the_second_is_refused(session: Session, path: Path) -> None:
+    other = begin(path)
+    session.apply("keep")
+    before = seen(other)
+    with pytest.raises(StaleStepError, match="changed by another process"):
+        other.apply("mutate")
+    assert seen(other) == before
+    assert seen(begin(path)) == seen(session)
+
+
+# --- failures in the middle ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event", ["keep", "mutate", "add", "stop", "undo"])
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_full_disk_loses_nothing(
+    session: Session, monkeypatch: pytest.MonkeyPatch, event: str, finished: bool
+) -> None:
+    session.apply("mutate")
+    if finished:
+        session.apply("stop")
+        session.apply("keep")
+        session.apply("stop")
+    if not session.masks[event]:
+        event = "undo"
+    before, log = seen(session), session.path.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(
+            DnRError,
+            match=r"`path` must be a file that can be written \(got .*session\.jsonl: No space left on device\)",
+        ):
+            session.apply(event, "dotted")
+    assert (seen(session), session.path.read_bytes()) == (before, log)
+    session.apply(event, "dotted")
+    assert seen(begin(session.path)) == seen(session)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failing_measurement_can_be_tried_again(
+    session: Session, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    before, log = seen(session), session.path.read_bytes()
+    failures = [error()]
+    measure = Lab.measure
+
+    def fail_once(lab: Lab, **arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return measure(lab, **arguments)
+
+    monkeypatch.setattr(Lab, "measure", fail_once)
+    with pytest.raises(error):
+        session.apply("add", "blue hexagon on sand")
+    assert (seen(session), session.path.read_bytes()) == (before, log)
+    session.apply("add", "blue hexagon on sand")
+    assert [text for text in session.info["master"] if text][-1] == "blue hexagon on sand"
+
+
+def test_a_session_killed_after_an_event_has_it(path: Path) -> None:
+    code = f"""
+import os, signal
+from dnr_env.agents.human.session import Session
+session = Session.open({str(path)!r}, {NEURONS}, seed=3, **{RULES})
+session.apply("mutate")
+session.apply("stop")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == -signal.SIGKILL
+    session = begin(path)
+    assert (session.step, session.neuron) == (2, NEURONS[1])
+
+
+# --- damaged and foreign logs ----------------------------------------------------------------------------------------
+
+
+def test_a_torn_last_line_is_cut_off(path: Path, whole: tuple[bytes, Any]) -> None:
+    log, sights = whole
+    lines = log.splitlines(keepends=True)[:4]
+    kept = b"".join(lines[:3])
+    for length in range(1, len(lines[3])):
+        path.write_bytes(kept + lines[3][:length])
+        session = begin(path)
+        assert path.read_bytes() == kept
+        assert session.step == 2
+    assert seen(session) == sights[2]
+    session.apply("keep")
+    assert [step for step, *_ in events(path)] == [0, 1, 2]
+
+
+def test_a_torn_header_is_written_again(path: Path, whole: tuple[bytes, Any]) -> None:
+    header = whole[0].splitlines(keepends=True)[0]
+    for length in range(len(header)):
+        path.write_bytes(header[:length])
+        begin(path)
+        assert path.read_bytes() == header
+
+
+@pytest.mark.parametrize("content", [b"my thesis", b"my thesis\n", b'{"format": 1}\n', b"[1]\n", b"\xff\n", b"\n"])
+def test_another_file_is_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(DnRError, match=r"`path` must be the log of a session \(got .*session\.jsonl\)"):
+        begin(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 4}, r"`seed` must be 3, with which .*session\.jsonl was begun \(got 4\)"),
+        (
+            {"stack": "shapes-transfer", "neurons": ["layer4:3", "layer4:5"]},
+            r"`stack` must be 'shapes', with which .* \(got 'shapes-transfer'\)",
+        ),
+        (
+            {"neurons": NEURONS[::-1]},
+            r"`neurons` must be \['layer4:3', 'planted:5'\], .* \(got \['planted:5', 'layer4:3'\]\)",
+        ),
+        ({"budget": 25}, r"`budget` must be 20, with which .* \(got 25\)"),
+        ({"mutator": "random"}, r"`mutator` must be None, with which .* \(got 'random'\)"),
+    ],
+)
+def test_a_log_begun_with_other_arguments_is_refused(
+    path: Path, whole: tuple[bytes, Any], changes: dict[str, Any], message: str
+) -> None:
+    path.write_bytes(whole[0] + b"torn")
+    with pytest.raises(DnRError, match=message):
+        begin(path, **changes)
+    assert path.read_bytes() == whole[0] + b"torn"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "nonsense",
+        "[]",
+        '{"step": 5, "event": "keep", "text": null}',
+        '{"step": 1, "event": "destroy", "text": null}',
+        '{"step": 1, "event": ["keep"], "text": null}',
+        '{"step": 1, "event": "add", "text": null}',
+        '{"step": 1, "event": "keep", "text": "red"}',
+        '{"step": 1, "event": "add", "text": "blorp"}',
+    ],
+)
+def test_a_damaged_line_is_named(path: Path, whole: tuple[bytes, Any], line: str) -> None:
+    lines = whole[0].splitlines(keepends=True)[:5]
+    lines[2] = line.encode() + b"\n"
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(DnRError, match=r"`path` must be .* \(got .*session\.jsonl line 3[,:] "):
+        begin(path)
+    assert path.read_bytes() == b"".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("moves", "message"),
+    [
+        (["undo"], "line 2, which undoes nothing"),
+        (["keep"] * 5, r"line 6: `event` must be one of stop, undo now \(got 'keep'\)"),
+        (["stop", "stop", "keep"], r"line 4: `event` must be one of undo now \(got 'keep'\)"),
+    ],
+)
+def test_an_impossible_log_is_refused(path: Path, whole: tuple[bytes, Any], moves: list[str], message: str) -> None:
+    lines = [json.dumps({"step": step, "event": move, "text": None}) for step, move in enumerate(moves)]
+    path.write_bytes(whole[0].splitlines(keepends=True)[0] + "".join(line + "\n" for line in lines).encode())
+    with pytest.raises(DnRError, match=message):
+        begin(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"neurons": []}, r"`neurons` must be a list of at least one name \(got \[\]\)"),
+        ({"neurons": "layer4:3"}, r"`neurons` must be a list of at least one name \(got 'layer4:3'\)"),
+        ({"neurons": ["layer4:0-3"]}, r"`neurons` must be one of .* \(got 'layer4:0-3'\)"),
+        ({"seed": -1}, r"`seed` must be a whole number of at least 0 \(got -1\)"),
+        ({"seed": True}, r"`seed` must be a whole number of at least 0 \(got True\)"),
+        ({"stack": "shape"}, r"`stack` must be one of shapes.* \(got 'shape'\)"),
+        ({"budgets": 1}, r"unexpected keyword argument 'budgets'; it must be one of budget"),
+        ({"budget": -1}, r"`budget` must be a whole number .* \(got -1\)"),
+        ({"user_concepts": lambda neuron, rng: ["star"]}, r"`user_concepts` must be a value that JSON can hold"),
+    ],
+)
+def test_an_argument_that_cannot_be_used_begins_no_log(path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DnRError, match=message):
+        begin(path, **changes)
+    assert not path.exists()
+
+
+def test_a_path_that_cannot_be_a_log_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DnRError, match="Is a directory"):
+        begin(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(DnRError, match=r"`path` must be a file that can be written \(got .*file/log\.jsonl: "):
+        begin(tmp_path / "file" / "log.jsonl")
+
+
+def test_a_session_takes_paths_and_numpy_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for path in ("~/folder/a.jsonl", Path("~/folder/b.jsonl")):
+        numbers: dict[str, Any] = {"seed": np.int64(3), "budget": np.int32(20)}
+        session = begin(path, stack=Path("shapes"), **numbers)  # type: ignore[arg-type]
+        session.apply("keep")
+        assert session.path == tmp_path / "folder" / Path(path).name
+        assert seen(begin(session.path)) == seen(session)  # the same arguments in their plain types
+
+
+# --- any sequence ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("machine")
+
+
+def test_any_sequence_of_events_is_the_moves_that_stand(folder: Path) -> None:
+    class Machine(RuleBasedStateMachine):
+        """A session, against a list of moves that undo shortens."""
+
+        runs = 0
+
+        @initialize()
+        def open(self) -> None:
+            Machine.runs += 1
+            self.path = folder / f"{Machine.runs}.jsonl"
+            self.session = begin(self.path)
+            self.moves: list[tuple[str, str | None]] = []
+
+        @rule(event=st.sampled_from(EVENTS), text=st.sampled_from(["red", "dotted ring", "blorp"]))
+        def act(self, event: str, text: str) -> None:
+            if not self.session.masks[event] or (event, text) == ("add", "blorp"):
+                before = seen(self.session)
+                with pytest.raises((NotPossibleError, ConceptError)):
+                    self.session.apply(event, text, self.session.step)
+                assert seen(self.session) == before
+                return
+            self.session.apply(event, text, self.session.step)
+            if event == "undo":
+                self.moves.pop()
+            else:
+                self.moves.append((event, text if event == "add" else None))
+
+        @precondition(lambda self: self.session.step > 0)
+        @rule()
+        def reopen(self) -> None:
+            before = seen(self.session)
+            self.session = begin(self.path)
+            assert seen(self.session) == before
+
+        @invariant()
+        def is_the_replay_of_the_moves_that_stand(self) -> None:
+            fresh = begin(folder / f"{Machine.runs} fresh.jsonl")
+            for move in self.moves:
+                fresh.apply(*move)
+            assert seen(fresh)[1:] == seen(self.session)[1:]
+            fresh.path.unlink()
+
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=12,
+            stateful_step_count=15,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+# --- the terminal ----------------------------------------------------------------------------------------------------
+
+
+class Person:
+    """Types the given lines, then leaves; `shown` is what the terminal showed, prompts included."""
+
+    def __init__(self, *lines: str | type[BaseException]) -> None:
+        self._lines = iter(lines)
+        self.shown: list[str] = []
+
+    def read(self, prompt: str) -> str:
+        self.shown.append(prompt)
+        line = next(self._lines, EOFError)
+        if isinstance(line, str):
+            return line
+        raise line
+
+    def play(self, session: Session) -> bool:
+        return play(session, self.read, self.shown.append)
+
+    @property
+    def screen(self) -> str:
+        return "\n".join(self.shown)
+
+
+def test_keys_are_events(session: Session, path: Path, whole: tuple[bytes, Any]) -> None:
+    lines: list[str] = []
+    for event, text in SCRIPT:
+        lines += [event[0], *([text] if text else [])]
+    person = Person(*lines, "q")
+    assert person.play(session)
+    assert seen(session) == whole[1][-1]
+    assert events(path) == [(step, *event) for step, event in enumerate(SCRIPT)]
+    for label in session.labels():
+        assert f"{label['neuron']}  {label['score']:.3f} ± {label['error']:.3f}  {label['label']}" in person.shown
+    assert person.shown[-1].startswith(f"Finished: 2 of 2 neurons labelled, saved in {path}.")
+
+
+@pytest.mark.parametrize("leave", [EOFError, KeyboardInterrupt, "q"])
+@pytest.mark.parametrize("before", [(), ("k",), ("s", "a")])
+def test_who_leaves_can_come_back(session: Session, leave: Any, before: tuple[str, ...]) -> None:
+    person = Person(*before, leave)
+    assert not person.play(session)
+    assert f"Paused: {before.count('s')} of 2 neurons labelled, saved in {session.path}" in person.shown[-1]
+    assert "The same command" in person.shown[-1]
+    again = begin(session.path)
+    assert seen(again) == seen(session)
+    assert again.step == len(before) - before.count("a")
+
+
+@pytest.mark.parametrize("said", [("keep", "stop"), ("K", "S"), (" Keep ", "STOP"), ("KEEP", "s")])
+def test_words_are_keys(session: Session, said: tuple[str, str]) -> None:
+    person = Person(*said, "Help", "QUIT", "k")
+    assert not person.play(session)
+    assert [event for _, event, _ in events(session.path)] == ["keep", "stop"]
+    assert "take back the last event" in person.screen
+    assert "Paused" in person.shown[-1]
+
+
+def test_captions_are_shown_where_a_neuron_begins(session: Session) -> None:
+    captions = session.captions
+    assert len(captions) == len(set(captions)) > 3
+    person = Person("k", "m", "s", "u")
+    person.play(session)
+    shown = [line for line in person.shown if line.startswith("captions of its exemplars: ")]
+    assert len(shown) == 3  # the first neuron, the second, and the first again after the undo
+    assert shown[0] == shown[2] == f"captions of its exemplars: {'; '.join(captions)}"
+    assert shown[1] != shown[0]
+
+
+def test_each_neuron_ends_with_the_judged_label(session: Session, stack: Stack) -> None:
+    person = Person("m", "s", "s")
+    assert person.play(session)
+    for label in session.labels():
+        (verdict,) = judge(stack, neurons=[label["neuron"]], labels=[label["label"]], rules=Rules())
+        said = f"  {label['neuron']} is {label['label']}   AUC {verdict.auc:.3f}   simulation {verdict.simulation:.3f}"
+        assert person.shown.count(said) == 1
+
+
+def test_a_judge_that_fails_does_not_stop_the_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise DnRError("the generator is gone")
+
+    monkeypatch.setattr("dnr_env.agents.human.session.judge", fail)
+    person = Person("s")
+    person.play(session)
+    assert "  ! the generator is gone" in person.shown
+    assert f"2 of 2: neuron {NEURONS[1]}" in person.screen
+
+
+def test_what_is_shown_agrees_with_what_is_offered(session: Session) -> None:
+    person = Person("k")
+    person.play(session)
+    assert "[a] add" in person.screen
+    assert "user concepts left" not in person.screen
+
+
+def test_equal_scores_are_ordered_by_the_simulation_shown() -> None:
+    env = gym.make("DnR/Refine-v0", score="auc", render_mode="ansi", n_slots=8).unwrapped
+    ties = 0
+    for seed in range(12):
+        env.reset(seed=seed)
+        text = env.render()
+        assert isinstance(text, str)
+        rows = re.findall(r"(-?[\d.]+) ± .* images  simulation +(-?[\d.]+)  ", text)
+        assert len(rows) == len(text.splitlines()) - 1
+        scores = viewer.view(env.episodes, 0).candidates  # type: ignore[attr-defined]
+        for (_, above), (_, below), better, worse in zip(rows, rows[1:], scores, scores[1:], strict=False):
+            if better.score == worse.score:
+                ties += 1
+                assert float(above) >= float(below)
+    assert ties > 0
+
+
+def test_ctrl_c_in_the_middle_of_a_measurement_pauses(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = seen(session)
+    measure = Lab.measure
+    interrupts = [KeyboardInterrupt()]
+
+    def interrupted(lab: Lab, **arguments: Any) -> Any:
+        if interrupts:
+            raise interrupts.pop()
+        return measure(lab, **arguments)
+
+    monkeypatch.setattr(Lab, "measure", interrupted)
+    person = Person("m")
+    assert not person.play(session)
+    assert "Paused" in person.shown[-1]
+    assert seen(begin(session.path)) == before
+
+
+def test_only_possible_keys_are_offered(session: Session) -> None:
+    person = Person("k", "m", "m", "m", "m", "a", "s", "s", "k")
+    person.play(session)
+    prompts = [line for line in person.shown if line.endswith(" > ")]
+    assert "[k] keep" in prompts[0]
+    assert "[u]" not in prompts[0]
+    assert "[u] undo" in prompts[1]
+    out_of_images = prompts[4]
+    assert "[s] stop  [u] undo" in out_of_images
+    assert "[k]" not in out_of_images
+    assert "concept: " not in person.shown  # ADD was not possible
+    assert "[s]" not in prompts[-1]
+    assert "`event` must be one of undo now (got 'keep')" in person.screen
+
+
+def test_wrong_keys_and_concepts_are_explained(session: Session) -> None:
+    person = Person("x\x1b[2J", "", "?", "a", "\x1b[31mblorp\x07")
+    person.play(session)
+    assert r"the key must be one of k, m, a, s, u, p, ?, q (got 'x\x1b[2J')" in person.screen
+    assert "take back the last event" in person.screen
+    assert "must contain at least one word that can be drawn" in person.screen
+    assert session.step == 0
+    assert all(c.isprintable() or c == "\n" for c in person.screen)
+
+
+def test_a_concept_that_is_not_among_the_best_is_shown_too(session: Session) -> None:
+    person = Person("a", "green ring on water")
+    person.play(session)
+    assert "green ring on water" not in session.info["concepts"]
+    score = session.info["master_scores"][session.info["master"].index("green ring on water")]
+    assert f"{score:6.3f}  the newest concept, green ring on water, is not among the best" in person.screen
+
+
+EVIL = "\x1b]0;owned\x07red\x1b[2J\r\n\u202e\u200b\ud800end"
+
+
+def test_no_text_can_command_the_terminal(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = viewer.view
+
+    def evil(*arguments: Any) -> viewer.View:
+        view = original(*arguments)
+        candidates = [dataclasses.replace(candidate, text=EVIL) for candidate in view.candidates]
+        return dataclasses.replace(view, neuron=EVIL, message=EVIL, candidates=candidates)
+
+    monkeypatch.setattr(viewer, "view", evil)
+    session.info["master"] = (EVIL, "")
+    person = Person("?", "p")
+    person.play(session)
+    assert all(c.isprintable() or c == "\n" for c in person.screen)
+    assert person.screen.count(plain(EVIL)) == 1 + 3 + 1 + 1
+    assert plain(EVIL) == r"\x1b]0;owned\x07red\x1b[2J\r\n\u202e\u200b\ud800end"
+
+
+def test_ordinary_text_is_shown_as_it_is() -> None:
+    assert plain("Größe ▶ 丸い ± 0.1 'x' \\") == "Größe ▶ 丸い ± 0.1 'x' \\"
+
+
+def test_the_picture_is_written_next_to_the_log(session: Session, path: Path) -> None:
+    person = Person("m", "p")
+    person.play(session)
+    picture = path.with_name("session.jsonl.png")
+    assert f"  {picture}" in person.shown
+    np.testing.assert_array_equal(np.asarray(Image.open(picture)), viewer.picture(session.view))
+
+
+def test_a_picture_that_cannot_be_written_stops_nothing(session: Session, path: Path) -> None:
+    path.with_name("session.jsonl.png").mkdir()
+    person = Person("p", "k")
+    person.play(session)
+    assert "session.jsonl.png cannot be written (Is a directory)" in person.screen
+    assert session.step == 1
+
+
+@pytest.mark.parametrize("stdin", [io.StringIO(""), None])
+def test_without_a_keyboard_the_session_is_paused(
+    session: Session, stdin: io.StringIO | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert not play(session)
+    assert "Paused: 0 of 2" in capsys.readouterr().out
+
+
+def test_a_line_that_is_no_text_is_an_unknown_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n"), "utf-8"))
+    assert read_line("") == "�"
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", "? ? 1"), ("utf-8", "▶ ± 1")])
+def test_a_terminal_without_the_characters_shows_others(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, shown: str
+) -> None:
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding))
+    write_line("▶ ± 1")
+    assert out.getvalue().decode(encoding) == shown + os.linesep

@@ -1,0 +1,307 @@
+"""The study: its commands are valid, finished steps are skipped, and its tables agree with the records."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sceptic
+import study
+import study_comparisons
+import study_report
+import study_steps
+import tyro
+
+from dnr_env import DnRError, load_stack
+from dnr_env.agents.learned.policy import LearnedAgent
+from dnr_env.agents.training import options as options_module
+from dnr_env.agents.training import train
+from dnr_env.agents.training.set_policy import acting_network
+from dnr_env.cli import commands
+from dnr_env.cli.options import Compare
+from dnr_env.evaluation.compare import contestants
+from dnr_env.files import append_lines
+
+ROOT = Path(__file__).parents[2]
+
+OPTIONS = study_steps.Options(out=Path("out"), seeds=2, variant_seeds=1, episodes=4)
+CHOSEN = [agents[0] for agents in study_steps.TUNED.values()]
+RULES = ["until:lower:0.5:1:5@informed", "until:score:0.5:1:5@informed"]
+
+
+def test_every_training_is_one_that_train_would_take() -> None:
+    steps = study_steps.trainings(OPTIONS)
+    assert len(steps) == 2 + len(study_steps.VARIANTS)
+    assert len({step.name for step in steps}) == len(steps)
+    for step in steps:
+        options = tyro.cli(options_module.Options, args=step.arguments)
+        options_module.check(options)
+        assert options.mutator == "informed"
+        assert len(options.seeds) == 1
+        assert options.steps == (OPTIONS.steps if "policy" in step.name else OPTIONS.variant_steps)
+
+
+def test_every_comparison_is_one_that_evaluate_would_take() -> None:
+    for step in study_steps.evaluations(OPTIONS, CHOSEN, RULES):
+        command, *arguments = step.arguments
+        assert command == "compare"
+        options = tyro.cli(Compare, args=arguments)
+        assert load_stack(options.stack).neurons.named(options.neurons)
+        loops = [agent for agent in options.agents if "runs" not in agent]
+        assert len(contestants(loops)) == len(loops) if loops else True
+        assert options.rules.score == options.score
+        first = OPTIONS.episodes + 1  # tuning has seen the drawings of those before
+        assert options.seeds == tuple(range(first, first + len(options.seeds)))
+
+
+def test_the_rules_of_the_sceptic_are_tuned_on_the_neurons_that_loops_are(tmp_path: Path) -> None:
+    step = study_steps.simple_rules(replace(OPTIONS, out=tmp_path))
+    options = tyro.cli(sceptic.Options, args=step.arguments)
+    assert options.validation == study_steps.split("validation")
+    assert (options.seeds, options.against) == (OPTIONS.episodes, ())
+    options.out.mkdir()
+    (options.out / "rules.json").write_text(json.dumps([{"agent": rule, "gain": 0.5} for rule in RULES]))
+    assert study_steps.read_rules(tmp_path) == RULES
+    everybody = study_steps.evaluations(OPTIONS, CHOSEN, RULES)[0].arguments
+    assert set(RULES) <= set(everybody)
+
+
+def test_a_step_runs_once_and_again_when_it_changes(tmp_path: Path) -> None:
+    options = replace(OPTIONS, out=tmp_path)
+    for folder in ("done", "logs"):
+        (tmp_path / folder).mkdir()
+    mark = tmp_path / "mark"
+    script = tmp_path / "script.py"
+    script.write_text(f"import sys\nopen({str(mark)!r}, 'a').write(sys.argv[1])\nsys.exit(sys.argv[1] == 'bad')")
+    lock = study.take_lock(tmp_path)
+    for argument in ("a", "a", "b", "a"):
+        study.run(options, study_steps.Step("one", str(script), (argument,)), lock)
+    assert mark.read_text() == "aba"
+    (tmp_path / "seed-0").mkdir()
+    training = study_steps.Step("two", str(script), ("c",), anew=tmp_path / "seed-0")
+    study.run(options, training, lock)
+    assert not (tmp_path / "seed-0").exists()  # what a training that was cut off has left
+    (tmp_path / "seed-0").mkdir()
+    study.run(options, training, lock)
+    assert (tmp_path / "seed-0").exists()  # what one that is done has left
+    assert mark.read_text() == "abac"
+    policies(tmp_path, (0.1,))  # not what was there when it was done
+    study.run(options, training, lock)
+    assert mark.read_text() == "abacc"
+    with pytest.raises(DnRError, match=r"the step bad failed \(see .*bad\.log\)"):
+        study.run_all(options, [study_steps.Step("bad", str(script), ("bad",))], "trying", lock)
+    assert not (tmp_path / "done" / "bad").exists()
+
+
+def test_a_comparison_runs_again_when_a_policy_is_another(tmp_path: Path) -> None:
+    options = replace(OPTIONS, out=tmp_path)
+    for folder in ("done", "logs", "one"):
+        (tmp_path / folder).mkdir()
+    mark, script, run = tmp_path / "mark", tmp_path / "script.py", str(tmp_path / "run")
+    script.write_text(f"open({str(mark)!r}, 'a').write('x')")
+    step = study_steps.Step("one", str(script), (), study_comparisons.Comparison(tmp_path / "one", ("stop", run), (1,)))
+    lock = study.take_lock(tmp_path)
+    policies(tmp_path / "run", (0.1, 0.2))
+    for _ in range(2):
+        study.run(options, step, lock)
+    assert mark.read_text() == "x"
+    fingerprint = LearnedAgent.load(tmp_path / "run" / "seed-1").fingerprint
+    old = {"agent": "run", "member": "seed-1", "policy": fingerprint, "neuron": "layer4:1", "seed": 1, "net": 0.5}
+    append_lines(tmp_path / "one" / "results.jsonl", [old])
+    assert step.comparison
+    assert len(step.comparison.records()) == 1
+    weights = tmp_path / "run" / "seed-1" / "policy.safetensors"
+    weights.write_bytes((tmp_path / "run" / "seed-0" / "policy.safetensors").read_bytes())
+    study.run(options, step, lock)
+    assert mark.read_text() == "xx"
+    assert step.comparison.records() == []  # of the policy that was there before
+
+
+def test_a_study_of_other_options_needs_another_folder(tmp_path: Path) -> None:
+    options = replace(OPTIONS, out=tmp_path)
+    study.settle(options)
+    study.settle(replace(options, workers=7))
+    with pytest.raises(DnRError, match="`out` must be a new folder or the folder of a study"):
+        study.settle(replace(options, seeds=1))
+    for name in ("workers", "episodes", "steps"):
+        with pytest.raises(DnRError, match=rf"`{name}` must be at least 1 \(got 0\)"):
+            study.check(replace(options, **dict[str, Any]({name: 0})))
+    (tmp_path / "options.json").write_text("{")
+    with pytest.raises(DnRError, match=r"whose options\.json differs"):
+        study.settle(options)
+
+
+def test_nobody_begins_while_a_step_of_a_killed_study_runs(tmp_path: Path) -> None:
+    """The step's process holds the lock after the study has exited."""
+    (tmp_path / "done").mkdir()
+    (tmp_path / "logs").mkdir()
+    sleeper = tmp_path / "sleeper.py"
+    sleeper.write_text("print('here', flush=True)\ninput()")
+    script = f"""
+import subprocess, sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "benchmarks")!r}]
+from pathlib import Path
+import study
+lock = study.take_lock(Path({str(tmp_path)!r}))
+step = subprocess.Popen([sys.executable, {str(sleeper)!r}], stdin=0, pass_fds=[lock])
+"""
+    begun = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with begun:
+        assert begun.stdin
+        assert begun.stdout
+        assert begun.stdout.readline() == "here\n"
+        begun.wait(60)  # the study has gone, the step is still there
+        with pytest.raises(
+            DnRError,
+            match="`out` must be a folder in which no other study is running",
+        ):
+            study.take_lock(tmp_path)
+        begun.stdin.write("\n")
+        begun.stdin.flush()
+        begun.stdout.read()  # until the step has gone too
+    study.take_lock(tmp_path)
+
+
+def test_loops_are_chosen_by_their_mean_net_value(tmp_path: Path) -> None:
+    best = {family: agents[-1] for family, agents in study_steps.TUNED.items()}
+    records = [
+        {"agent": agent, "net": 1.0 if agent == best[family] else 0.1 * i}
+        for family, agents in study_steps.TUNED.items()
+        for agent in agents
+        for i in range(3)
+    ]
+    rest = {"member": "", "policy": "", "neuron": "layer4:1", "seed": 1}
+    other = [{"agent": "rounds:1@informed", **rest, "seed": 2, "net": 9.0}]  # of a seed that is not asked for
+    append_lines(tmp_path / "results.jsonl", [*({**rest, **record} for record in records), *other])
+    every = tuple(agent for agents in study_steps.TUNED.values() for agent in agents)
+    assert study.choose(study_comparisons.Comparison(tmp_path, every, (1,))) == list(best.values())
+
+
+def policies(folder: Path, returns: tuple[float, ...]) -> None:
+    """Save untrained policies with the given validation returns."""
+    options = options_module.Options(
+        out=folder, mutator="informed", stack=("shapes",), score=("log_k",), user_concepts=("none",),
+        image_cost=(0.0005,), budget=(100,), envs=2,
+    )  # fmt: skip
+    for seed, value in enumerate(returns):
+        network = acting_network(train.make_model(options, seed))
+        card = {**options_module.options_json(options), "validation_return": value}
+        LearnedAgent("policy", network, options_module.MOVE_SETS["slots"], card).save(folder / f"seed-{seed}")
+
+
+def test_the_policy_that_is_best_by_validation_is_shipped(tmp_path: Path) -> None:
+    policies(tmp_path / "runs" / "policy", (0.1, 0.3, 0.2))
+    assert study.ship(tmp_path, tmp_path / "learned") == "seed-1"
+    shipped = LearnedAgent.load(tmp_path / "learned")
+    assert shipped.fingerprint == LearnedAgent.load(tmp_path / "runs" / "policy" / "seed-1").fingerprint
+    assert shipped.card["validation_return"] == 0.3
+    study.sign(tmp_path / "learned" / "policy.json", ("python", "a b"), {"test": {"return": [0.1, 0.0, 0.2]}})
+    signed = LearnedAgent.load(tmp_path / "learned")
+    assert signed.card["command"] == "python 'a b'"
+    assert signed.card["evaluation"]["test"]["return"] == [0.1, 0.0, 0.2]
+    assert signed.fingerprint == shipped.fingerprint
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run a study of a few neurons, and return its folder."""
+    out = tmp_path_factory.mktemp("study")
+    policies(out / "runs" / "policy", (0.1, 0.2))
+    policy = str(out / "runs" / "policy")
+    small = "planted:3,planted:7,layer4:5"
+
+    found = {}
+
+    def compare(name: str, agents: tuple[str, ...], **options: Any) -> None:
+        commands.compare(
+            Compare(out=out / name, agents=agents, seeds=(1, 2), **{"neurons": small, "budget": 15, **options})
+        )
+        found[name] = study_comparisons.Comparison(out / name, agents, (1, 2)).read()
+
+    agents = ("stop", "halving:10", "rounds:1@informed", "clip-dissect", "promise", "oracle", policy)
+    compare("test", agents)
+    compare("sceptic", ("promise", *RULES, policy))
+    compare("transfer-planted", agents, neurons="planted:3,planted:7")
+    compare("score-auc", ("rounds:1@informed",), score="auc")
+    for name in ("variants", "with-user"):
+        compare(name, ("stop", policy))
+    study_report.write_report(found, out / "report", ("planted",), ["rounds:1@informed"], "seed-1")
+    (out / "grades.json").write_text(json.dumps(study_report.graded(found, "seed-1")))
+    return out
+
+
+def rows(path: Path) -> dict[str, dict[str, str]]:
+    """Read a Markdown table, keyed by its first column."""
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in path.read_text().splitlines() if "|" in line
+    ]
+    return {line[0]: dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
+
+
+def test_tables_say_what_the_records_say(outcome: Path) -> None:
+    records = [json.loads(line) for line in (outcome / "test" / "results.jsonl").read_text().splitlines()]
+    table = rows(outcome / "report" / "test.md")
+    assert table.keys() == {r["agent"] for r in records} | {"learned"}
+
+    def mean(key: str, agent: str) -> float:
+        values = [r[key] for r in records if r["agent"] == agent]
+        return float(sum(values) / len(values))
+
+    for agent in table.keys() - {"learned"}:
+        assert table[agent]["net value"].startswith(f"{mean('net', agent):.4f} [")
+        assert table[agent]["images drawn"] == f"{mean('images', agent):.1f}"
+        bill = mean("value", agent) - 0.0005 * mean("images", agent)
+        assert mean("net", agent) == pytest.approx(bill)  # every image of the search, the first ones too
+        evaluation = mean("reward_images", agent) + 50
+        assert table[agent]["images of reward and judge"] == f"{evaluation:.0f}"
+    assert table["promise"]["images drawn"] == "0.0"
+    assert float(table["stop"]["images drawn"]) > 0
+    shipped = [r["net"] for r in records if r["member"] == "seed-1"]
+    assert table["learned"]["net value"].startswith(f"{sum(shipped) / len(shipped):.4f} [")
+    apart = rows(outcome / "report" / "differences.md")
+    assert apart.keys() == table.keys() - {"policy", "learned"}
+    for agent, row in apart.items():
+        assert row["net value"].startswith(f"{mean('net', 'policy') - mean('net', agent):.4f} [")
+    assert f"Holm-corrected for {len(apart)} comparisons" in (outcome / "report" / "differences.md").read_text()
+    assert rows(outcome / "report" / "differences-promise.md").keys() == table.keys() - {"promise", "learned"}
+    assert rows(outcome / "report" / "sceptic.md").keys() == {"promise", *RULES}
+    first = mean("images", "stop")
+    assert float(rows(outcome / "report" / "bound.md")["halving:10"]["images drawn"]) == pytest.approx(first + 10)
+    other = rows(outcome / "report" / "variants.md")["stop"]
+    variants = [json.loads(line) for line in (outcome / "variants" / "results.jsonl").read_text().splitlines()]
+    nets = {a: [r["net"] for r in variants if r["agent"] == a] for a in ("stop", "policy")}
+    difference = sum(nets["stop"]) / len(nets["stop"]) - sum(nets["policy"]) / len(nets["policy"])
+    assert float(other["net value less `policy`"].split()[0]) == pytest.approx(difference, abs=1e-4)
+    named = rows(outcome / "report" / "attributes.md")
+    assert named["policy"]["`policy` less it"] == "" == named["learned"]["`learned` less it"]
+    assert named["promise"]["images drawn"] == "0.0"
+    assert rows(outcome / "report" / "scores.md").keys() == {"auc"}
+
+
+def test_transfer_names_the_best_other_in_hindsight(outcome: Path) -> None:
+    nets = {agent: float(row["planted"]) for agent, row in rows(outcome / "report" / "everywhere.md").items()}
+    row = rows(outcome / "report" / "transfer.md")["planted"]
+    others = {agent: net for agent, net in nets.items() if agent not in ("policy", "oracle", "promise")}
+    best = max(others.values())
+    assert others[row["best other in hindsight"].split()[0]] == best
+    for less, rival in (("`policy` less it", best), ("`policy` less `promise`", nets["promise"])):
+        assert float(row[less].split()[0]) == pytest.approx(nets["policy"] - rival, abs=2e-4)
+    assert rows(outcome / "report" / "transfer-shipped.md").keys() == {"planted"}
+
+
+def test_the_card_says_what_the_tables_say(outcome: Path) -> None:
+    grades = json.loads((outcome / "grades.json").read_text())
+    shown = rows(outcome / "report" / "test.md")["learned"]["net value"]
+    assert shown == "{:.4f} [{:.4f}, {:.4f}]".format(*grades["test neurons"]["net value"])
+    f1 = rows(outcome / "report" / "attributes.md")["learned"]["F1"]
+    assert f1.startswith(f"{grades['planted neurons']['F1'][0]:.3f} [")
+
+
+def test_the_report_has_its_plots(outcome: Path) -> None:
+    for name in ("differences", "profiles", "quality"):
+        assert (outcome / "report" / f"{name}.png").read_bytes().startswith(b"\x89PNG")

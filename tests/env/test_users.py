@@ -1,0 +1,112 @@
+"""Where a user's concepts come from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dnr_env.env.refine_env import RefineEnv
+from dnr_env.env.users import SimulatedUser, user_source
+from dnr_env.errors import DnRError
+from dnr_env.scores import correlation
+from dnr_env.stack import Stack
+
+
+def test_a_list_of_concepts_is_normalised(stack: Stack) -> None:
+    source = user_source(["a RED disc", "stripes"], stack)
+    assert source
+    assert [stack.language.normalise(text) for text in source(0, np.random.default_rng())] == [
+        "red circle",
+        "striped thing",
+    ]
+    assert user_source(None, stack) is None
+    assert user_source(source, stack) is source
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_file_has_one_concept_a_line(tmp_path: Path, stack: Stack, as_text: bool, encoding: str) -> None:
+    path = tmp_path / "my concepts.txt"
+    path.write_text("# warm ones\n\n  a red disc \r\nstripes\n# star\non  black", encoding=encoding)
+    source = user_source(str(path) if as_text else path, stack)
+    assert source
+    texts = [stack.language.normalise(text) for text in source(3, np.random.default_rng())]
+    assert texts == ["red circle", "striped thing", "thing on black"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "can be read"),
+        (b"", "holds none"),
+        (b"\n # red\n\n", "holds none"),
+        (b"\xff\xfe\x00red", "in UTF-8"),
+        (b"red\n" * 2_500_000, "at most 1,048,576 bytes"),
+        (b"red thing\nfluffy dog\n", r"`concept` must contain at least one word .* \(got 'fluffy dog'\)"),
+        (b"red " * 200, "at most 500 characters"),
+        (b"\0\0\0\n", "at least one word that can be drawn"),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path: Path, stack: Stack, content: bytes | None, says: str) -> None:
+    path = tmp_path / "concepts.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DnRError, match=f"^`user_concepts`.*{says}") as error:
+        user_source(path, stack)
+    assert len(str(error.value)) < 400 + len(str(path))
+
+
+def test_a_folder_and_a_concept_are_no_files(tmp_path: Path, stack: Stack) -> None:
+    for wanted in (str(tmp_path), "a red star", "x" * 5000):
+        with pytest.raises(DnRError, match="`user_concepts` must be a text file"):
+            user_source(wanted, stack)
+
+
+def test_a_list_with_a_concept_that_cannot_be_drawn(stack: Stack) -> None:
+    with pytest.raises(DnRError, match=r"^`user_concepts`: .*'fluffy dog'"):
+        user_source(["red", "fluffy dog"], stack)
+
+
+@pytest.mark.parametrize(("wanted", "quality"), [("simulated", 0.5), ("simulated:0", 0), ("simulated:1", 1)])
+def test_a_simulated_user_has_a_quality(stack: Stack, wanted: str, quality: float) -> None:
+    user = user_source(wanted, stack)
+    assert isinstance(user, SimulatedUser)
+    assert user.quality == quality
+    concepts = user(200, np.random.default_rng(5))
+    assert len(concepts) == user.count
+    assert concepts == user(200, np.random.default_rng(5)) != user(200, np.random.default_rng(6))
+    assert [stack.language.normalise(concept) for concept in concepts] == concepts
+
+
+@pytest.mark.parametrize("wanted", [f"simulated:{text}" for text in ("2", "-0.1", "nan", "good", "1:2")])
+def test_a_quality_is_from_zero_to_one(stack: Stack, wanted: str) -> None:
+    with pytest.raises(DnRError, match=f"^`user_concepts` must be simulated:QUALITY .*{re.escape(repr(wanted))}"):
+        user_source(wanted, stack)
+
+
+def test_good_users_know_more_than_bad_ones(stack: Stack) -> None:
+    neurons = [i for i, name in enumerate(stack.neurons) if name.startswith("planted")][::6]
+
+    def simulation(quality: float) -> list[float]:
+        user = SimulatedUser(stack, quality)
+        found = []
+        for neuron in neurons:
+            texts = [text for episode in range(3) for text in user(neuron, np.random.default_rng(episode))]
+            similarity = stack.embedder.embed_texts(texts) @ stack.probe.embeddings.T
+            activations = np.broadcast_to(stack.probe.activations[:, neuron], similarity.shape)
+            found.append(float(correlation(similarity, activations).mean()))
+        return found
+
+    good, bad, between = (np.array(simulation(quality)) for quality in (1.0, 0.0, 0.5))
+    assert (good > bad).all()
+    assert good.mean() > bad.mean() + 0.2
+    assert bad.mean() < between.mean() < good.mean()
+
+
+def test_a_callable_that_returns_one_text_is_refused() -> None:
+    env = RefineEnv(user_concepts=lambda neuron, rng: "red star")
+    with pytest.raises(DnRError, match=r"^`user_concepts` must return a list of texts \(got the text 'red star'\)$"):
+        env.reset(seed=0)

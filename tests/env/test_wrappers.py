@@ -1,0 +1,153 @@
+"""The package's wrappers: flat observations, one-number actions and their masks, for one and for many episodes."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils.env_checker import check_env, data_equivalence
+from sb3_contrib.common.maskable.utils import get_action_masks
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_checker import check_env as check_env_sb3
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.monitor import Monitor
+
+from dnr_env import Action, DnRError
+from dnr_env.env.wrappers import FlatEnv, FlatVectorEnv, PairAction, VectorPairAction
+
+ONE, SLOTS = IDS = ("DnR/Refine-v0", "DnR/RefineSlots-v0")
+SMALL: dict[str, Any] = {"n_slots": 3, "budget": 25, "max_steps": 6, "neurons": "planted:0-5"}
+CONCEPTS = {"concepts": ["red thing", "star"]}  # of three slots, one is empty
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_both_checkers_pass(env_id: str) -> None:
+    env = FlatEnv(gym.make(env_id, **SMALL).unwrapped)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is different from the unwrapped version.*")
+        check_env(env, skip_render_check=True)
+    check_env_sb3(env)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_specification_round_trip(env_id: str) -> None:
+    env = FlatEnv(gym.make(env_id, **SMALL))
+    assert env.spec is not None
+    again = gym.make(EnvSpec.from_json(env.spec.to_json()))
+    assert isinstance(again, FlatEnv)
+    assert again.action_space == env.action_space
+    assert data_equivalence(env.reset(seed=1), again.reset(seed=1), exact=True)
+
+
+def test_a_number_stands_for_an_action_and_a_slot() -> None:
+    for number in range(12):
+        flat, plain = PairAction(gym.make(SLOTS, **SMALL)), gym.make(SLOTS, **SMALL)
+        assert flat.action_space == spaces.Discrete(12)
+        flat.reset(seed=0, options=CONCEPTS)
+        plain.reset(seed=0, options=CONCEPTS)
+        ours, theirs = flat.step(np.int64(number)), plain.step(np.array(divmod(number, 3)))
+        for info in (ours[4], theirs[4]):
+            info.pop("action_mask")
+        assert data_equivalence(ours, theirs, exact=True)
+
+
+def test_the_flat_observation_is_gymnasiums() -> None:
+    flat, plain = FlatEnv(gym.make(ONE, **SMALL)), gym.make(ONE, **SMALL)
+    a, _ = flat.reset(seed=0)
+    b, _ = plain.reset(seed=0)
+    assert isinstance(flat.observation_space, spaces.Box)
+    assert (a == spaces.flatten(plain.observation_space, b)).all()
+    assert flat.action_space == plain.action_space
+
+
+@pytest.mark.parametrize("wrapper", [PairAction, FlatEnv])
+def test_masks_have_the_form_of_the_action_space(wrapper: Any) -> None:
+    env = wrapper(gym.make(SLOTS, **SMALL, user_concepts=["blue ring"]))
+    _, info = env.reset(seed=0, options=CONCEPTS)
+    filled = [1, 1, 0]
+    assert info["action_mask"].tolist() == filled * 4
+    env.action_space.seed(0)
+    ended = False
+    while not ended:
+        assert info["action_mask"].dtype == np.int8
+        assert (env.action_masks() == info["action_mask"]).all()
+        assert (get_action_masks(env) == info["action_mask"]).all()  # as MaskablePPO finds them
+        action = env.action_space.sample(mask=info["action_mask"])
+        images = info["images"]
+        _, _, ended, _, info = env.step(action)
+        assert not info["message"]
+        assert (info["images"] > images) == (action < Action.STOP * 3)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_vector_form_equals_single_ones(env_id: str) -> None:
+    envs = FlatVectorEnv(gym.make_vec(env_id, num_envs=3, **SMALL))
+    singles = [FlatEnv(gym.make(env_id, **SMALL)) for _ in range(3)]
+    assert envs.single_observation_space == singles[0].observation_space
+    assert envs.single_action_space == singles[0].action_space
+    observation, infos = envs.reset(seed=4)
+    starts = [single.reset(seed=4 + i) for i, single in enumerate(singles)]
+    assert (observation == np.stack([start for start, _ in starts])).all()
+    envs.action_space.seed(0)
+    for _ in range(3):
+        assert (envs.action_masks() == infos["action_mask"]).all()
+        actions = envs.action_space.sample(mask=tuple(infos["action_mask"]))
+        observation, rewards, terminated, _, infos = envs.step(actions)
+        for i, single in enumerate(singles):
+            a, reward, ended, _, info = single.step(actions[i])
+            assert (a == observation[i]).all()
+            assert (reward, ended) == (rewards[i], terminated[i])
+            assert (info["action_mask"] == infos["action_mask"][i]).all()
+        if terminated.any():
+            break
+
+
+def test_masks_of_ended_episodes_are_of_pairs_too() -> None:
+    envs = VectorPairAction(gym.make_vec(SLOTS, num_envs=2, autoreset_mode="SameStep", **SMALL))
+    envs.reset(seed=0)
+    *_, infos = envs.step(np.array([Action.STOP * 3, 0]))
+    assert infos["final_info"]["action_mask"].shape == infos["action_mask"].shape == (2, 12)
+    assert (envs.action_masks() == infos["action_mask"]).all()
+
+
+@pytest.mark.parametrize("action", [12, -1, 1.0, True, "keep", [1, 2, 3.5]])
+def test_a_number_out_of_range_changes_nothing(action: Any) -> None:
+    env, twin = PairAction(gym.make(SLOTS, **SMALL).unwrapped), PairAction(gym.make(SLOTS, **SMALL).unwrapped)
+    env.reset(seed=0)
+    twin.reset(seed=0)
+    with pytest.raises(DnRError, match="an action must be an integer from 0 to 11"):
+        env.step(action)
+    assert data_equivalence(env.step(1), twin.step(1), exact=True)
+
+
+def test_an_action_that_is_one_number_already_is_refused() -> None:
+    for made in (lambda: PairAction(gym.make(ONE)), lambda: VectorPairAction(gym.make_vec(ONE, num_envs=2))):
+        with pytest.raises(DnRError, match=r"`env` must have the action space of DnR/RefineSlots-v0 \(got .*4"):
+            made()
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_stable_baselines_sees_a_terminal_state_as_terminal(env_id: str) -> None:
+    """Running out of steps ends an episode, so that PPO adds no value of what cannot follow to the reward."""
+    earned: list[float] = []
+    ends: list[bool] = []
+
+    class Recorder(gym.Wrapper[Any, Any, Any, Any]):
+        def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+            observation, reward, terminated, truncated, info = super().step(action)
+            earned.append(float(reward))
+            ends.append(terminated)
+            return observation, reward, terminated, truncated, info
+
+    envs = make_vec_env(lambda: Recorder(FlatEnv(gym.make(env_id, **{**SMALL, "max_steps": 2}))), n_envs=1, seed=0)
+    assert envs.env_is_wrapped(Monitor) == [True]
+    model = PPO("MlpPolicy", envs, n_steps=32, batch_size=32, n_epochs=1, seed=0, device="cpu")
+    model.learn(32)
+    assert sum(ends) >= 16
+    assert model.rollout_buffer.rewards[:, 0].tolist() == pytest.approx(earned)
+    assert model.rollout_buffer.episode_starts[1:, 0].tolist() == ends[:-1]

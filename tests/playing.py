@@ -1,0 +1,87 @@
+"""Agents, jobs and observations that several tests of agents share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from dnr_env import Rules
+from dnr_env.agents.base import Agent
+from dnr_env.agents.learned.features import COUNT, INCUMBENT_MOVES, MOVES
+from dnr_env.agents.learned.network import network_of
+from dnr_env.agents.learned.policy import LearnedAgent
+from dnr_env.agents.registry import make_agent
+from dnr_env.env.state import PROGRESS, SCORE_COLUMNS
+from dnr_env.env.users import Users
+from dnr_env.evaluation.rollout import Episode, Job, rollout
+from dnr_env.types import BoolArray
+
+NEURONS = ["layer4:3", "layer2:9", "planted:20", "layer1:4", "layer3:17"]
+LAYER4 = [f"layer4:{i}" for i in range(12)]
+JOBS: list[Job] = [(neuron, seed) for seed in (1, 2) for neuron in ("layer4:3", "layer2:9", "planted:20", "planted:41")]
+JOBS.append(("layer4:3", 7))
+
+
+def random_policy(seed: int = 0, moves: Any = MOVES, activation: str = "tanh") -> LearnedAgent:
+    """A policy whose network has two hidden layers with random weights."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise((COUNT, 16, 16, len(moves)))):
+        tensors[f"{2 * layer}.weight"] = torch.from_numpy(rng.normal(size=(outputs, inputs)).astype(np.float32) / 3)
+        tensors[f"{2 * layer}.bias"] = torch.from_numpy(rng.normal(size=outputs).astype(np.float32) / 3)
+    return LearnedAgent("policy", network_of("flat", activation, tensors), moves, {})
+
+
+AGENTS: dict[str, Callable[[], Agent]] = {
+    **{
+        name: partial(make_agent, name)
+        for name in (
+            "stop", "random", "dnd", "dnr", "annealed", "patience:1", "patience:4", "halving", "lucb:1", "top-two",
+            "lookahead", "patience:2@linear",
+        )
+    },
+    "learned": random_policy,
+    "learned, incumbent": lambda: random_policy(1, INCUMBENT_MOVES, "relu"),
+}  # fmt: skip
+
+
+def played(agent: Agent, job: Job, user_concepts: Users = None, **rules: Any) -> tuple[Episode, list[list[int]]]:
+    """Play an episode, and return it with its actions and slots."""
+    actions: list[list[int]] = []
+    predict = agent.predict
+
+    def spy(*args: Any, **options: Any) -> Any:
+        chosen, state = predict(*args, **options)
+        action = np.atleast_1d(chosen[0]).tolist()
+        actions.append(action if len(action) == 2 else [*action, 0])
+        return chosen, state
+
+    agent.predict = spy  # type: ignore[method-assign]
+    try:
+        (episode,) = rollout(agent, [job], rules=Rules(**rules), user_concepts=user_concepts)
+    finally:
+        del agent.predict
+    return episode, actions
+
+
+def observations(n: int, slots: int = 8, seed: int = 0) -> dict[str, Any]:
+    """Random observations, in which the first slot is present."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(n, slots, len(SCORE_COLUMNS)))
+    scores[..., SCORE_COLUMNS.index("score")] = -np.sort(-rng.random((n, slots)), axis=1)
+    scores[..., SCORE_COLUMNS.index("images")] = rng.integers(1, 6, (n, slots))
+    scores[..., SCORE_COLUMNS.index("present")] = np.sort(rng.integers(2, size=(n, slots)))[:, ::-1]
+    scores[:, 0, SCORE_COLUMNS.index("present")] = 1
+    return {"scores": scores.astype(np.float32), "progress": rng.random((n, len(PROGRESS))).astype(np.float32)}
+
+
+def masks(n: int, seed: int = 0) -> BoolArray:
+    """Random masks (n, 4 + 8), in which STOP and the first slot are allowed."""
+    allowed = np.random.default_rng(seed).random((n, 12)) < 0.6
+    allowed[:, [3, 4]] = True
+    return allowed

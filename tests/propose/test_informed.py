@@ -1,0 +1,98 @@
+"""The mutator that knows the neuron from real images."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from requests_of_neurons import requests
+
+from dnr_env.agents.loops import PatienceAgent
+from dnr_env.evaluation.rollout import rollout
+from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.vocabulary import Vocabulary
+from dnr_env.propose.informed import InformedMutator
+from dnr_env.shapes.lexicon import WORDS
+from dnr_env.stack import Stack
+
+
+def any_stacks(stack: Stack) -> InformedMutator:
+    """Make the mutator of real models, which does not use attributes, on the embedded world."""
+    return InformedMutator(stack.vocabulary)
+
+
+def test_informed_of_any_stack_is_untried_and_nobody_elses_affair(stack: Stack) -> None:
+    mutator, seeds = any_stacks(stack), list(range(12))
+    batch = dataclasses.replace(requests(seeds, "red", images=20), neurons=np.arange(200, 212))
+    together = [s.concept for s in mutator.mutate(batch)]
+    assert set(together) <= set(stack.vocabulary.concepts)
+    for i in seeds:
+        alone = dataclasses.replace(requests([i], "red", images=20), neurons=np.array([200 + i]))
+        assert [s.concept for s in mutator.mutate(alone)] == [together[i]]
+    tried = [["small thing", text] for text in together]
+    again = dataclasses.replace(batch, tried=tried, rngs=requests(seeds, "red").rngs)
+    assert all(s.concept not in known for s, known in zip(mutator.mutate(again), tried, strict=True))
+    small = InformedMutator(Vocabulary(lambda: ["star", "ring"], stack.embedder, stack.probes))
+    full = dataclasses.replace(alone, concepts=["ring"], tried=[["star", "ring"]])
+    assert [s.concept for s in small.mutate(full)] == ["ring"]
+
+
+def test_informed_of_any_stack_weighs_drawn_images_too(stack: Stack) -> None:
+    """The neuron is constant on the probe set, but red drawings excite it."""
+    probe = stack.probe
+    flat = Probe("flat", np.zeros_like(probe.activations[:, :1]), probe.embeddings, probe.images)
+    words = Vocabulary(lambda: stack.vocabulary.concepts, stack.embedder, ProbeSource(lambda _: flat))
+    mutator = InformedMutator(words, prior=0.01)
+    batch = requests(range(40), "red", images=80, noise=0.0)
+    found = [s.concept for s in mutator.mutate(batch)]
+    assert sum("red" in text.split() for text in found) > 20
+
+
+def test_informed_knows_the_neuron_from_real_images_alone(stack: Stack) -> None:
+    """Without drawn images, it names the attribute of most planted neurons, while `linear` cannot."""
+    names = stack.neurons
+    planted = {f"planted:{i}": formula for i in range(75) if (formula := stack.known.truth(f"planted:{i}")) in WORDS}
+    batch = dataclasses.replace(
+        requests(range(len(planted)), "", images=0), neurons=np.array([names.index(neuron) for neuron in planted])
+    )
+    assert len(planted) > 10
+    mutators = {**stack.mutators, "of any stack": any_stacks(stack)}
+    for name, least, most in (("informed", 0.9, 1.0), ("of any stack", 0.9, 1.0), ("linear", 0.0, 0.3)):
+        rngs = [np.random.default_rng(i) for i in range(len(planted))]
+        found = [s.concept for s in mutators[name].mutate(dataclasses.replace(batch, rngs=rngs))]
+        named = [formula in text.split() for formula, text in zip(planted.values(), found, strict=True)]
+        assert least <= np.mean(named) <= most
+    # Nor does a promise, which has no noise in it.
+    words = list(stack.vocabulary.concepts)
+    for foretell in (stack.promises.foretell, any_stacks(stack).foretell):
+        for score in ("log_k", "grounded_k"):
+            found = [
+                words[int(foretell(words, np.full(len(words), names.index(neuron)), score).argmax())]
+                for neuron in list(planted)[:6]
+            ]
+            named = [formula in text.split() for formula, text in zip(planted.values(), found, strict=False)]
+            assert np.mean(named) > 0.9
+
+
+def test_informed_refines_better_for_fewer_images(stack: Stack) -> None:
+    jobs = [(f"layer4:{i}", 0) for i in range(0, 60, 4)]
+    sums = {
+        mutator: np.sum([episode.total_reward for episode in rollout(PatienceAgent(3), jobs, mutator=mutator)])
+        for mutator in ("evidence", "informed")
+    }
+    assert sums["informed"] > sums["evidence"]
+
+
+@pytest.mark.parametrize("kind", ["linear", "informed", "informed of any stack"])
+def test_what_is_proposed_depends_on_whether_real_images_count(stack: Stack, kind: str) -> None:
+    """Without drawings, proposals under grounded_k have a higher simulation than under log_k."""
+    mutator = any_stacks(stack) if kind.endswith("stack") else stack.mutators[kind]
+    neurons = np.array(stack.neurons.select("planted:validation"))
+    batch = dataclasses.replace(requests(neurons.tolist(), "red", images=0), neurons=neurons)
+    known = {}
+    for score in ("log_k", "grounded_k"):
+        asked = dataclasses.replace(batch, score=score, rngs=[np.random.default_rng(int(n)) for n in neurons])
+        texts = [suggestion.concept for suggestion in mutator.mutate(asked)]
+        known[score] = stack.vocabulary.simulation(texts, neurons).mean()
+    assert known["grounded_k"] > known["log_k"]

@@ -1,0 +1,16 @@
+"""The seeds of images."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dnr_env.seeds import BLOCKS, Purpose
+
+
+def test_blocks_of_one_purpose_never_meet() -> None:
+    for purpose in Purpose:
+        for block in (0, 1, BLOCKS - 1):
+            seeds = purpose.seeds(0, 1 << 20, block)
+            assert seeds[0] == purpose + (block << 20)
+            assert seeds[-1] < purpose + ((block + 1) << 20)
+        assert np.array_equal(purpose.rows(4, np.array([0, 7])), [purpose.seeds(0, 4), purpose.seeds(0, 4, 7)])
