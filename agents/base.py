@@ -30,7 +30,7 @@ class Agent:
     """Distinguishes policies of the same name. It is empty for agents that never change."""
     state_size = 0
     """Size of its memory per episode."""
-    starts: int | None = None
+    initial_concepts: int | None = None
     """The most initial concepts that it provides per episode; None if it starts from the writer's candidates."""
     measurements: int | None = None
     """The most measurements after the initial one; None if only the rules limit them."""
@@ -44,7 +44,7 @@ class Agent:
         """Whether it plays episodes. Other agents implement only `labels`."""
         return type(self).act is not Agent.act
 
-    def measured(self, rules: Rules, candidates: int) -> int:
+    def most_measurements(self, rules: Rules, candidates: int) -> int:
         """Return the most measurements after the initial one, in an episode with this number of candidates."""
         most = rules.most_measurements
         return most if self.measurements is None else min(most, self.measurements)

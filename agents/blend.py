@@ -67,7 +67,7 @@ class ShortlistAgent(BlendAgent):
 
     def __init__(self, count: int, weight: float) -> None:
         super().__init__(0, weight)
-        self.count = self.starts = count
+        self.count = self.initial_concepts = count
         self.name = f"shortlist:{count}:{weight:g}"
 
     def prepare(self, stack: Stack, neurons: Sequence[str], score: str) -> Sequence[Mapping[str, Any]]:

@@ -44,7 +44,7 @@ class LineAgent(RoundsAgent):
     starts from the names of the classes whose real images excite the neuron most.
     """
 
-    starts = _START
+    initial_concepts = _START
 
     def __init__(self, rounds: int) -> None:
         super().__init__(rounds)

@@ -55,7 +55,7 @@ class DnDAgent(Agent):
     mutates = False
     images = 10
 
-    def measured(self, rules: Rules, candidates: int) -> int:
+    def most_measurements(self, rules: Rules, candidates: int) -> int:
         """Count the measurements until each candidate has ten images."""
         each = -(-self.images // rules.images_per_measure) - 1
         return min(rules.most_measurements, candidates * each)

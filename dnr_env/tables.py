@@ -29,7 +29,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class LabelEvidence:
     """What a label rests on."""
 
     exemplars: list[Exemplar]
@@ -64,10 +64,10 @@ class Label:
     stack: Stack
 
     @cached_property
-    def evidence(self) -> Evidence:
+    def evidence(self) -> LabelEvidence:
         """What it rests on; images are fetched now."""
         record = self.record
-        return Evidence(
+        return LabelEvidence(
             exemplars_of(self.stack, [self.neuron]),
             exemplar_images(self.stack, self.neuron),
             drawn(self.stack, self.text, record["block"]),
@@ -165,7 +165,11 @@ class Labels(Rows[Label]):
         slots, name = None, None
         if self.agent:
             write_table(self.records, folder / "labels.csv")
-            slots = self.agent.env_options.get("n_slots", self.rules.n_slots) if self.agent.starts is None else None
+            slots = (
+                self.agent.env_options.get("n_slots", self.rules.n_slots)
+                if self.agent.initial_concepts is None
+                else None
+            )
             name = self.agent.name
         else:
             verdicts.write_judged(self.records, folder / "judged.csv")

@@ -27,7 +27,7 @@ class NotPossibleError(DnRError):
     """An event that `Session.masks` does not allow."""
 
 
-class Label(TypedDict):
+class SessionLabel(TypedDict):
     """The label of one neuron."""
 
     neuron: str
@@ -53,7 +53,7 @@ class Session:
         self._env = env
         self._seed = seed
         self._moves: list[Move] = []  # without those that were undone
-        self._labels: list[Label] = []
+        self._labels: list[SessionLabel] = []
         self._begin()
         for step, move in _standing(log):
             try:
@@ -139,11 +139,11 @@ class Session:
         # An "add" brings its own concept, so it is possible without a waiting one.
         return {**masks, "add": masks["keep"], "undo": bool(self._moves)}
 
-    def labels(self) -> list[Label]:
+    def labels(self) -> list[SessionLabel]:
         """The labels of the finished neurons, in order."""
         return [label.copy() for label in self._labels]
 
-    def verdict(self, label: Label) -> Verdict:
+    def verdict(self, label: SessionLabel) -> Verdict:
         """Let the judge draw new images of a label and score them."""
         episodes = self._env.episodes
         return judge(episodes.stack, neurons=[label["neuron"]], labels=[label["label"]], rules=episodes.rules)[0]
@@ -196,7 +196,7 @@ class Session:
             if not self.finished:
                 self._begin()
 
-    def _play(self, moves: list[Move], labels: list[Label]) -> None:
+    def _play(self, moves: list[Move], labels: list[SessionLabel]) -> None:
         """Go to the state after the given moves. `labels` holds at least the labels of the neurons they finish."""
         starts = [0, *(place for place, move in enumerate(moves, 1) if move.event == "stop")]
         present = min(len(starts), len(self.neurons)) - 1  # a finished session stays at the last neuron
@@ -209,7 +209,7 @@ class Session:
     def _begin(self) -> None:
         self._observation, self.info = self._env.reset(seed=self._seed, options={"neuron": self.neuron})
 
-    def _label(self) -> Label:
+    def _label(self) -> SessionLabel:
         return {
             "neuron": self.neuron,
             "label": self.info["label"],

@@ -93,13 +93,15 @@ def _of(
 ) -> Plan:
     if not agent.plays:
         candidates = 0
-    first = (agent.starts if agent.starts is not None and agent.plays else candidates) * rules.images_per_measure
-    measured = agent.measured(rules, candidates) if agent.plays else 0
+    first = (
+        agent.initial_concepts if agent.initial_concepts is not None and agent.plays else candidates
+    ) * rules.images_per_measure
+    measured = agent.most_measurements(rules, candidates) if agent.plays else 0
     search = first + measured * rules.images_per_measure
     asks = agent.mutates and agent.env_options.get("mutator", "writer") == "writer"  # others cost no calls
     asked = measured if asks else 0
     captioned = EXEMPLARS if candidates else 0
-    if agent.starts is not None:  # such an agent uses the writer for one final summary at most
+    if agent.initial_concepts is not None:  # such an agent uses the writer for one final summary at most
         candidates = 2 if measured else 0
     counts = {
         "simplify": captioned if candidates else 0,

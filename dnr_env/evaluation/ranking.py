@@ -14,7 +14,7 @@ from dnr_env.scores import RANKED, score
 from dnr_env.seeds import Purpose
 from dnr_env.stack import Stack
 
-IMAGES = 20
+RANK_IMAGES = 20
 
 Row = dict[str, str | float]
 
@@ -38,13 +38,13 @@ def rank_neurons(
     """
     which = stack.neurons.indices(neurons)
     texts = [labels[neuron] for neuron in neurons]
-    seeds = np.tile(Purpose.JUDGE.seeds(0, IMAGES, block), (len(texts), 1))
+    seeds = np.tile(Purpose.JUDGE.seeds(0, RANK_IMAGES, block), (len(texts), 1))
     seen = see(stack.judge_lab, stack.probe, concepts=texts, neurons=which, seeds=seeds)
     scores = {
         name: score(
             name,
             activations=seen.activations,
-            counts=np.full(len(which), IMAGES),
+            counts=np.full(len(which), RANK_IMAGES),
             m=rules.images_per_measure,
             similarities=seen.similarities,
         )[0]

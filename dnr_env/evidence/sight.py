@@ -10,7 +10,7 @@ from dnr_env.evidence.probe import Probe
 from dnr_env.types import FloatArray, IntArray
 
 
-class View(NamedTuple):
+class Sighting(NamedTuple):
     """The measurements of b concepts, with s images each, for one neuron each."""
 
     activations: FloatArray
@@ -21,8 +21,8 @@ class View(NamedTuple):
     """(b, s, dim) unit embeddings of the images."""
 
 
-def see(lab: Lab, probe: Probe, *, concepts: Sequence[str], neurons: IntArray, seeds: IntArray) -> View:
+def see(lab: Lab, probe: Probe, *, concepts: Sequence[str], neurons: IntArray, seeds: IntArray) -> Sighting:
     """Measure the s images `seeds[i]` of `concepts[i]` for neuron `neurons[i]`."""
     evidence = lab.measure(concepts=concepts, neurons=neurons, seeds=seeds)
     similarities = (evidence.embeddings * probe.exemplar_embeddings[neurons][:, None]).sum(axis=2)
-    return View(probe.normalise(evidence.activations, neurons), similarities, evidence.embeddings)
+    return Sighting(probe.normalise(evidence.activations, neurons), similarities, evidence.embeddings)

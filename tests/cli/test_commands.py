@@ -316,7 +316,7 @@ def test_a_policy_that_was_trained_on_is_played_anew(tmp_path: Path) -> None:
     labels = ("label", "--agent", run, "--neurons", "planted:0", "--out", tmp_path / "labels")
     dnr([*map(str, labels)])
     policy(1).save(run)
-    with pytest.raises(SystemExit, match="`out` must be an empty folder or one of the same settings"):
+    with pytest.raises(SystemExit, match="`out` must be an empty folder or one that was made with the same settings"):
         dnr([*map(str, labels)])
 
 
@@ -658,7 +658,9 @@ def test_results_of_other_settings_are_refused(
     ):
         before = contents(folder)
         line = refused(capfd, dnr, [*command, "--out", str(folder)])
-        assert re.fullmatch(rf"dnr: `out` must be an empty folder .* \(got {folder}, with another .*\)", line)
+        assert re.fullmatch(
+            rf"dnr: `out` must be an empty folder .* \(got {folder}, which was made with another .*\)", line
+        )
         assert contents(folder) == before
 
 

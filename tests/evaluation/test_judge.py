@@ -223,7 +223,7 @@ def test_the_report_says_that_a_neuron_is_dead(sick: Stack, tmp_path: Path) -> N
         sick, neurons=["layer4:0"], labels=["red thing"], rules=Rules(score="log_k", images_per_measure=5)
     )
     record = {
-        "neuron": "layer4:0", "seed": 0, "label": "red thing", "images": 40, "steps": 1, "alive": False,
+        "neuron": "layer4:0", "seed": 0, "block": 0, "label": "red thing", "images": 40, "steps": 1, "alive": False,
         "curve": [(0, 0.0, 0.0)], "calls": 0, "cost": 0.0, "labels": ["red thing"],
         "concepts": [("red thing", 0.0)], **dataclasses.asdict(verdict),
     }  # fmt: skip

@@ -409,9 +409,13 @@ def test_a_run_that_is_stopped_keeps_its_answers(store: Store, sign: signal.Sign
 
     with FakeOpenAI(answer=slow) as server:
         run = subprocess.Popen([sys.executable, "-c", _CHILD, server.url, str(store.path)], stderr=subprocess.DEVNULL)
-        assert stuck.wait(60)
-        run.send_signal(sign)
-        assert run.wait(20) != 0  # the pending requests would take up to 180 s
+        try:
+            assert stuck.wait(60)
+            run.send_signal(sign)
+            assert run.wait(90) != 0  # the pending requests would take up to 180 s
+        finally:
+            run.kill()
+            run.wait()
         server.released.set()
         server.requests.clear()
         server.answer = echo

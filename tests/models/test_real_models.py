@@ -191,8 +191,8 @@ def test_results_of_a_changed_file_are_not_mixed_in(
         changed.write_text(yaml.safe_dump(config))
         done = label(str(changed), tmp_path / "out", env, "--agent", "clip-dissect", "--neurons", "layer3:0")
     assert done.returncode == 1
-    assert "`out` must be an empty folder or one of the same settings" in done.stderr
-    assert "with another probe" in done.stderr
+    assert "`out` must be an empty folder or one that was made with the same settings" in done.stderr
+    assert "made with another probe" in done.stderr
 
 
 def test_no_key_is_written_anywhere(labelled: tuple[Path, dict[str, str]]) -> None:
