@@ -387,7 +387,8 @@ def test_no_failure_lets_the_key_out(
 
 
 _CHILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background lets children ignore it
 from pathlib import Path
 from dnr_env.models.asker import Question
 from dnr_env.models.chat import Chat
