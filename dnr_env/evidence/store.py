@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -82,6 +83,12 @@ def _prepare(connection: sqlite3.Connection) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+def _close(connection: sqlite3.Connection, owner: int) -> None:
+    """Close a connection in the process that opened it: in a fork, closing would drop the parent's locks."""
+    if owner == os.getpid():
+        connection.close()
 
 
 def _digest(key: bytes, value: bytes) -> bytes:
@@ -174,6 +181,7 @@ class Store:
             connection.close()
             raise
         self._connection = connection
+        weakref.finalize(self, _close, connection, os.getpid())
         return connection
 
     def _read_only(self, error: sqlite3.OperationalError) -> sqlite3.Connection:
