@@ -118,19 +118,22 @@ def _play_block(
         rules=rules,
         blocks=[block_of(e.seed) for e in episodes],
     )
-    return [
-        {
-            "agent": player.name,
-            "member": player.member,
-            "policy": player.agent.fingerprint,
-            **_plain(episode),
-            **asdict(verdict),
-            "net": (verdict.value or 0.0) - rules.image_cost * episode.images,
-            "judge_images": IMAGES,
-            **_planted(stack, episode),
-        }
-        for episode, verdict in zip(episodes, verdicts, strict=True)
-    ]
+    records: list[Record] = []
+    for episode, verdict in zip(episodes, verdicts, strict=True):
+        assert verdict.value is not None  # a comparison requires a judge that draws
+        records.append(
+            {
+                "agent": player.name,
+                "member": player.member,
+                "policy": player.agent.fingerprint,
+                **_plain(episode),
+                **asdict(verdict),
+                "net": verdict.value - rules.image_cost * episode.images,
+                "judge_images": IMAGES,
+                **_planted(stack, episode),
+            }
+        )
+    return records
 
 
 def _plain(episode: Episode) -> dict[str, Any]:

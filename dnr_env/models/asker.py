@@ -22,7 +22,7 @@ SCHEMA = {
     "required": ["phrases"],
     "additionalProperties": False,
 }
-"""The JSON schema of an answer."""
+"""The JSON schema that an answer must match."""
 _FORMAT_DIGEST = hashlib.sha256((_FORMAT + _REMINDER + json.dumps(SCHEMA)).encode()).hexdigest()[:8]
 _SECOND_SAMPLE = 1_000_000  # added to the sample at a second attempt, because the same seed could fail the same way
 
