@@ -50,7 +50,7 @@ def read_spec(spec: str | os.PathLike[str]) -> tuple[str, ShapesConfig | StackCo
         return name_of(embedded), embedded
     if "." not in spec and name not in SHIPPED:  # before the extra packages for real models are imported
         raise unknown("stack", spec, [*EMBEDDED, *SHIPPED, "a file such as stack.yaml"])
-    from dnr_env.models.config import read_config
+    from dnr_env.models.read_config import read_config
 
     return " ".join(map(_quoted, [name, *settings])), read_config(name, settings)
 

@@ -26,8 +26,8 @@ from dnr_env import Rules
 from dnr_env.agents.registry import make_agent
 from dnr_env.errors import DnRError
 from dnr_env.evaluation.plan import plan
-from dnr_env.models.config import read_config
 from dnr_env.models.networks import load_network
+from dnr_env.models.read_config import read_config
 from dnr_env.registry import read_spec
 from dnr_env.stack import Stack
 

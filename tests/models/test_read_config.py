@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("pydantic")
 
 from dnr_env.errors import DnRError
-from dnr_env.models.config import read_config
+from dnr_env.models.read_config import read_config
 
 
 @pytest.mark.parametrize(
