@@ -13,7 +13,7 @@ from dnr_env.shapes.config import ShapesConfig
 from dnr_env.stack import Stack
 
 if TYPE_CHECKING:
-    from dnr_env.models.config import StackConfig
+    from dnr_env.models.config import StackConfig, WorldConfig
     from dnr_env.models.target import NetworkTarget
 
 
@@ -51,19 +51,14 @@ def assemble(
     spec, config = read_spec("shapes" if stack is None else stack)
     if model is None and images is None:
         return load(spec)
-    if isinstance(config, ShapesConfig):
-        if images is not None:
-            raise DnRError(f"`images` must be left out: stack {spec!r} has pictures of its own")
-        from dnr_env.shapes.stack import shapes_stack
-
-        target = _target(model, layer, preprocess, pooling, None)
-        return replace(shapes_stack(_named(spec, model), config, target), in_memory=True)
+    if isinstance(config, ShapesConfig) and model is None:
+        raise DnRError(f"`images` must be left out without a `model`: stack {spec!r} has pictures of its own")
     return _configured(spec, config, model, layer, images, preprocess, pooling)
 
 
 def _configured(
     spec: str,
-    config: StackConfig,
+    config: ShapesConfig | WorldConfig | StackConfig,
     model: Any,
     layer: str | Sequence[str] | None,
     images: Any,
@@ -72,12 +67,18 @@ def _configured(
 ) -> Stack:
     from dnr_env.evidence.given import images_given
     from dnr_env.evidence.store import Store, cache_dir
+    from dnr_env.models.config import WorldConfig
     from dnr_env.models.stack import model_stack
+    from dnr_env.models.world import world_stack
 
+    if isinstance(config, ShapesConfig):
+        config = WorldConfig(world=config)
     target = None if model is None else _target(model, layer, preprocess, pooling, config)
     limit, store = config.probe.limit, Store(cache_dir() / "store.sqlite")
-    given = None if images is None else images_given(images, limit, store)
-    return replace(model_stack(_named(spec, model), config, target, given), in_memory=True)
+    given, name = None if images is None else images_given(images, limit, store), _named(spec, model)
+    if isinstance(config, WorldConfig):
+        return replace(world_stack(name, config, target, given), in_memory=True)
+    return replace(model_stack(name, config, target, given), in_memory=True)
 
 
 def _named(spec: str, model: Any) -> str:
@@ -96,7 +97,7 @@ def _target(
     layer: str | Sequence[str] | None,
     preprocess: Callable[[Any], Any] | None,
     pooling: str | None,
-    config: StackConfig | None,
+    config: StackConfig | WorldConfig,
 ) -> NetworkTarget:
     from dnr_env.models.memory import network_in_memory
     from dnr_env.models.stack import make_target
@@ -107,6 +108,5 @@ def _target(
         return NetworkTarget(network_in_memory(model, preprocess), layers, pooling=pooling or "mean")
     if preprocess is not None:
         raise DnRError(f"`preprocess` must be left out if `model` is a name, which brings its own (got {model!r})")
-    config = config or _bare()
     changes: dict[str, Any] = {"network": model, "layers": layers, **({"pooling": pooling} if pooling else {})}
     return make_target(config.model_copy(update={"target": config.target.model_copy(update=changes)}))

@@ -16,12 +16,15 @@ from dnr_env.shapes.config import PRESETS, ShapesConfig, name_of, read_settings
 from dnr_env.stack import Stack
 
 if TYPE_CHECKING:
-    from dnr_env.models.config import StackConfig
+    from dnr_env.models.config import StackConfig, WorldConfig
 
 EMBEDDED = tuple(PRESETS)
 """Stacks that need no download. `dnr_env.shapes.config.PRESETS` defines them."""
 SHIPPED = tuple(sorted(path.stem for path in (Path(__file__).parent / "models" / "configs").glob("*.yaml")))
 """Stacks of real models whose configurations ship with the package."""
+
+_OWN = re.compile(r"(target|probe)\.|device=")
+"""Settings of an embedded world that bring a network of the user's own."""
 
 
 def load(spec: str | os.PathLike[str]) -> Stack:
@@ -30,6 +33,7 @@ def load(spec: str | os.PathLike[str]) -> Stack:
     Args:
         spec: the name of a stack or of a YAML file, followed by any settings that replace its own, as in
             `"turbo probe.images=photos target.layers=layer3"` or `"shapes infidelity=0.2"`; or the path of a YAML file.
+            `"shapes target.network=timm:resnet18 target.layers=layer1"` puts a network into the embedded world.
 
     Raises:
         DnRError: there is no such stack, or a setting is not accepted.
@@ -38,7 +42,7 @@ def load(spec: str | os.PathLike[str]) -> Stack:
     return _embedded(spec, config) if isinstance(config, ShapesConfig) else _configured(spec, config)
 
 
-def read_spec(spec: str | os.PathLike[str]) -> tuple[str, ShapesConfig | StackConfig]:
+def read_spec(spec: str | os.PathLike[str]) -> tuple[str, ShapesConfig | WorldConfig | StackConfig]:
     """Parse a spec into the stack's name, in one spelling, and its configuration. Nothing is loaded."""
     if isinstance(spec, os.PathLike):
         spec = shlex.quote(os.fspath(spec))
@@ -46,8 +50,13 @@ def read_spec(spec: str | os.PathLike[str]) -> tuple[str, ShapesConfig | StackCo
         raise DnRError(f"`stack` must be a name such as 'shapes' or the path of a YAML file (got {spec!r})")
     name, *settings = words_of(spec)
     if name in PRESETS:
-        embedded = read_settings(name, settings)
-        return name_of(embedded), embedded
+        own = [setting for setting in settings if _OWN.match(setting)]
+        embedded = read_settings(name, [setting for setting in settings if setting not in own])
+        if not own:
+            return name_of(embedded), embedded
+        from dnr_env.models.read_config import read_world
+
+        return " ".join([name_of(embedded), *map(_quoted, own)]), read_world(embedded, own)
     if "." not in spec and name not in SHIPPED:  # before the extra packages for real models are imported
         raise unknown("stack", spec, [*EMBEDDED, *SHIPPED, "a file such as stack.yaml"])
     from dnr_env.models.read_config import read_config
@@ -77,10 +86,12 @@ def _embedded(spec: str, config: ShapesConfig) -> Stack:
 
 
 @cache  # the configuration is part of the key, as the file may have changed
-def _configured(spec: str, config: StackConfig) -> Stack:
+def _configured(spec: str, config: WorldConfig | StackConfig) -> Stack:
+    from dnr_env.models.config import WorldConfig
     from dnr_env.models.stack import model_stack
+    from dnr_env.models.world import world_stack
 
-    return model_stack(spec, config)
+    return world_stack(spec, config) if isinstance(config, WorldConfig) else model_stack(spec, config)
 
 
 def _reduce(stack: Stack) -> tuple[Callable[[str], Stack], tuple[str]]:

@@ -97,6 +97,7 @@ class Stack:
             "probe": self.probe.fingerprint,
             "candidates": f"{proposer.most or 'all'}, {'with' if proposer.heat else 'without'} crops",
             "corruptions": ", ".join(self.probes.corruptions) or "none",
+            "images beside": self.probes.beside.fingerprint if self.probes.beside else "none",
             "prices": f"${self.bill.prices[0]:g} and ${self.bill.prices[1]:g} a million tokens",
             "vocabulary": hashlib.sha256("\n".join(self.vocabulary.concepts).encode()).hexdigest()[:32],
         }

@@ -302,7 +302,7 @@ class Silent(nn.Module):
         (lambda: dnr_env.label(small_net(), [], progress=False), r"`layers` must name at least one module"),
         (lambda: dnr_env.label(small_net(), progress=False), r"`layer` must name a module of the model"),
         (lambda: dnr_env.label(3, "4", progress=False), r"`model` must be a torch module, a function, or a text"),
-        (lambda: dnr_env.label(small_net(), "4", images=[], progress=False), r"`images` must be left out"),
+        (lambda: dnr_env.label(small_net(), "4", images=[], progress=False), r"0 usable images"),
         (lambda: dnr_env.label(neurons="layer4:0", agent="nobody", progress=False), r"`agent` must be one of"),
         (lambda: dnr_env.label(neurons="layer4:0", seed=-1, progress=False), r"`seed` must be a whole number"),
         (lambda: dnr_env.label(neurons="layer4:0", seed=True, progress=False), r"`seed` must be a whole number"),

@@ -176,7 +176,7 @@ def label_values() -> dict[str, Any]:
     record = {
         "neuron": EVIL, "label": EVIL, "value": 0.5, "error": 0.1, "auc": 0.9, "mad": 2.0, "simulation": 0.3,
         "images": 55, "steps": 3, "alive": False, "exemplars": SHOWN, "drawings": SHOWN[1:], "line": [(2.0, 3.0)],
-        "concepts": [(EVIL, 0.5)], "crops": PIXEL, "captions": [EVIL], "labels": [EVIL] * 3, "corrupted": {EVIL: 0.1},
+        "concepts": [(EVIL, 0.5)], "crops": PIXEL, "captions": [EVIL], "labels": [EVIL] * 3, "simulations": {EVIL: 0.1},
     }  # fmt: skip
     return {
         "title": EVIL, "records": [record], "stack": EVIL, "agent": EVIL, "score": EVIL, "full": 0.7,

@@ -83,7 +83,7 @@ def test_a_variant_has_one_name_and_the_name_gives_the_variant(name: str) -> Non
     [
         ("infidelty=0.2", r"^a setting of shapes must be one of infidelity, … \(got 'infidelty'\)$"),
         ("Width=12", r"^a setting of shapes must be one of .*width.* \(got 'Width'\)$"),
-        ("probe.images=photos", r"^a setting of shapes must be one of .* \(got 'probe.images'\)$"),
+        ("generator.size=8", r"^a setting of shapes must be one of .* \(got 'generator.size'\)$"),
         ("infidelity", r"^`stack` settings must have the form infidelity=0\.2 \(got 'infidelity'\)$"),
         ("infidelity = 0.2", r"^`stack` settings must have the form infidelity=0\.2 \(got 'infidelity'\)$"),
         *(

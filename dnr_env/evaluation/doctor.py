@@ -15,7 +15,7 @@ from dnr_env.registry import read_spec
 from dnr_env.shapes.config import ShapesConfig
 
 if TYPE_CHECKING:
-    from dnr_env.models.config import GeneratorConfig, StackConfig
+    from dnr_env.models.config import GeneratorConfig, StackConfig, WorldConfig
 
 _PACKAGES = {
     "train": ("stable-baselines3", "sb3-contrib", "tensorboard"),
@@ -59,7 +59,11 @@ def examine(spec: str, load: bool) -> Iterator[Finding]:
     if isinstance(config, ShapesConfig):
         yield Finding("stack", True, f"{spec}: its weights come with the package")
         return
-    for name, check in _parts(config, load):
+    from dnr_env.models.config import StackConfig
+
+    if not isinstance(config, StackConfig):
+        yield Finding("stack", True, "pictures and words come with the package")
+    for name, check in _parts(config, load) if isinstance(config, StackConfig) else _own_parts(config, load):
         yield _check(name, check)
 
 
@@ -119,20 +123,32 @@ def _device() -> str:
     return f"{cards}, torch {torch.__version__}"
 
 
+def _own_parts(config: WorldConfig, load: bool) -> Iterator[tuple[str, Callable[[], str]]]:
+    if config.probe.images:
+        yield "probe", lambda: _probe(config)
+    yield "target", lambda: _target(config, load)
+
+
+def _probe(config: StackConfig | WorldConfig) -> str:
+    from dnr_env.models.stack import probe_images
+
+    return f"{len(probe_images(config, None)):,} files in {config.probe.images}"
+
+
+def _target(config: StackConfig | WorldConfig, load: bool) -> str:
+    from dnr_env.models.stack import make_target
+
+    if not load and config.target.weights == "DEFAULT":
+        return f"{config.target.network}: not loaded; --load tries it"
+    made = make_target(config)
+    return f"{config.target.network}: {len(made.neurons):,} neurons of {config.target.layers}"
+
+
 def _parts(config: StackConfig, load: bool) -> Iterator[tuple[str, Callable[[], str]]]:
     from dnr_env.models import stack as parts
     from dnr_env.models.captioner import HubCaptioner
     from dnr_env.models.hub import find
     from dnr_env.models.words import read_words
-
-    def probe() -> str:
-        return f"{len(parts.probe_images(config, None)):,} files in {config.probe.images}"
-
-    def target() -> str:
-        if not load and config.target.weights == "DEFAULT":
-            return f"{config.target.network}: not loaded; --load tries it"
-        made = parts.make_target(config)
-        return f"{config.target.network}: {len(made.neurons):,} neurons of {config.target.layers}"
 
     def source(option: str, model: str, revision: str | None) -> str:
         found = find(option, model, revision)
@@ -175,8 +191,8 @@ def _parts(config: StackConfig, load: bool) -> Iterator[tuple[str, Callable[[], 
             made.embed_texts(["dog"])
         return f"{config.embedder.model} {config.embedder.pretrained or ''}: {made.dim} numbers an image"
 
-    yield "probe", probe
-    yield "target", target
+    yield "probe", lambda: _probe(config)
+    yield "target", lambda: _target(config, load)
     yield "captioner", captioner
     yield "writer", writer
     if search := config.generator:

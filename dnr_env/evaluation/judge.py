@@ -31,8 +31,8 @@ class Verdict:
     """(mean over the label's images - mean over the control set) / deviation of the control set, as in CoSy."""
     simulation: float
     """Correlation of label-image similarity and activation over the probe set, which penalises narrow labels."""
-    corrupted: dict[str, float]
-    """The simulation on corrupted probe images, by name of the corruption."""
+    simulations: dict[str, float]
+    """The simulation on other probe sets, by name: a corruption, or `images` for further real images."""
 
 
 def judge(
@@ -59,7 +59,7 @@ def judge(
     which = stack.neurons.indices(neurons)
     texts = stack.embedder.embed_texts(labels)
     simulation = stack.probe.simulation(texts, which)
-    corrupted = {name: stack.probes.corrupted(name).simulation(texts, which) for name in stack.probes.corruptions}
+    others = {name: probe.simulation(texts, which) for name, probe in stack.probes.others().items()}
     drawn: dict[str, FloatArray] = {}
     if "judge" not in stack.missing:
         seeds = Purpose.JUDGE.rows(images, np.zeros(len(labels), int) if blocks is None else np.array(blocks))
@@ -79,7 +79,7 @@ def judge(
         Verdict(
             **{field: float(drawn[field][i]) if drawn else None for field in ("value", "error", "auc", "mad")},
             simulation=float(simulation[i]),
-            corrupted={name: float(values[i]) for name, values in corrupted.items()},
+            simulations={name: float(values[i]) for name, values in others.items()},
         )
         for i in range(len(which))
     ]

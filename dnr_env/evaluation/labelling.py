@@ -97,5 +97,10 @@ def _label(
 
 
 def write_table(records: Sequence[Record], path: Path) -> None:
-    """The labels as CSV."""
-    write_atomically(path, csv_table(COLUMNS, records))
+    """The labels as CSV, with a column for the simulation on each other probe set."""
+    others = sorted({name for record in records for name in record["simulations"]})
+    rows = [
+        {**record, **{f"simulation_{name}": value for name, value in record["simulations"].items()}}
+        for record in records
+    ]
+    write_atomically(path, csv_table([*COLUMNS, *(f"simulation_{name}" for name in others)], rows))

@@ -73,8 +73,12 @@ def plan(spec: str, agent: Agent, wanted: str, rules: Rules) -> Plan:
     if isinstance(config, ShapesConfig):
         neurons = len(load(spec).neurons.select(wanted))
         return _of(rules, agent, neurons, slots, None, (0.0, 0.0), IMAGES)
+    from dnr_env.models.config import WorldConfig
     from dnr_env.models.stack import make_target
 
+    if isinstance(config, WorldConfig):
+        neurons = len(make_target(config).neurons.select(wanted))
+        return _of(rules, agent, neurons, slots, None, (0.0, 0.0), IMAGES)
     candidates = min(slots, config.writer.candidates) if config.writer else slots
     neurons = len(make_target(config).neurons.select(wanted))
     search, judging = config.generator, config.judge and (config.judge.generator or config.generator)

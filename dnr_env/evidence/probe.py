@@ -172,10 +172,17 @@ class ProbeSource:
     Args:
         measure: measures the probe set under a corruption; None is no corruption.
         corruptions: the names of the corruptions that the judge uses.
+        beside: measures further real images on which the judge repeats the simulation; None if there are none.
     """
 
-    def __init__(self, measure: Callable[[str | None], Probe], corruptions: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        measure: Callable[[str | None], Probe],
+        corruptions: Sequence[str] = (),
+        beside: Callable[[], Probe] | None = None,
+    ) -> None:
         self._measure = measure
+        self._beside = beside
         self.corruptions = tuple(corruptions)
         self._corrupted: dict[str, Probe] = {}
 
@@ -189,3 +196,13 @@ class ProbeSource:
         if corruption not in self._corrupted:
             self._corrupted[corruption] = self._measure(corruption)
         return self._corrupted[corruption]
+
+    @cached_property
+    def beside(self) -> Probe | None:
+        """The further real images, measured."""
+        return self._beside() if self._beside else None
+
+    def others(self) -> dict[str, Probe]:
+        """Every other probe set by name: each corruption, and `images` for the further real images."""
+        found = {name: self.corrupted(name) for name in self.corruptions}
+        return {**found, "images": self.beside} if self.beside else found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from dnr_env.extras import needed
+from dnr_env.shapes.config import ShapesConfig
 
 with needed():
     from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -173,5 +174,24 @@ class StackConfig(Section):
     """null: there is none, which is enough to find exemplars."""
     vocabulary: str = "imagenet"
     """A file with one word per line, or `imagenet`, which stands for its 1,000 class names."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, …"""
+
+
+class FurtherImages(Section):
+    """Real images beside the pictures of an embedded world."""
+
+    images: str | None = None
+    """As `probe.images` of a stack of real models. The judge repeats the simulation on them."""
+    limit: int | None = Field(default=None, ge=1)
+    """The maximum number of images."""
+
+
+class WorldConfig(Section):
+    """A network of the user's own on the pictures of an embedded world, which also has the words."""
+
+    world: ShapesConfig
+    target: TargetConfig = TargetConfig()
+    probe: FurtherImages = FurtherImages()
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, …"""

@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 from dnr_env.errors import DnRError, unknown
 from dnr_env.extras import needed
-from dnr_env.models.config import Section, StackConfig
+from dnr_env.models.config import Section, StackConfig, WorldConfig
+from dnr_env.shapes.config import ShapesConfig
 
 with needed():
     import yaml
@@ -35,6 +36,39 @@ def read_config(name: str, settings: Sequence[str] = ()) -> StackConfig:
     if not path.is_file():
         raise unknown("stack", name, [*shipped, "a file such as stack.yaml"])
     values = _read_file(path)
+    _apply(settings, values)
+    try:
+        return StackConfig.model_validate(values)
+    except ValidationError as error:
+        raise _readable(error, StackConfig) from None
+
+
+def read_world(world: ShapesConfig, settings: Sequence[str]) -> WorldConfig:
+    """Read the settings of a network on the pictures of an embedded world, such as `target.network=timm:resnet18`.
+
+    Raises:
+        DnRError: no network is named, or a setting is unknown or invalid.
+    """
+    values: dict[str, Any] = {"world": world}
+    _apply(settings, values)
+    if "network" not in values.get("target", {}):
+        raise DnRError(
+            f"`target.network` must name a network where an embedded world has settings such as {settings[0]!r} "
+            "(got none)"
+        )
+    if world.neurons != "network":
+        raise DnRError(
+            f"`neurons` must be left out where `target.network` is given: it selects neurons of the world's own target "
+            f"(got {world.neurons})"
+        )
+    try:
+        return WorldConfig.model_validate(values)
+    except ValidationError as error:
+        raise _readable(error, WorldConfig) from None
+
+
+def _apply(settings: Sequence[str], values: dict[str, Any]) -> None:
+    """Put settings into nested values, with paths made absolute."""
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
@@ -44,10 +78,6 @@ def read_config(name: str, settings: Sequence[str] = ()) -> StackConfig:
         _set(values, key, text)
     for place in _PATHS:
         _anchor(values, place, Path.cwd())
-    try:
-        return StackConfig.model_validate(values)
-    except ValidationError as error:
-        raise _readable(error) from None
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -97,12 +127,12 @@ def _set(values: dict[str, Any], key: str, text: str) -> None:
         raise DnRError(f"`{key}` must be a value that YAML can read (got {text!r})") from None
 
 
-def _readable(error: ValidationError) -> DnRError:
-    """Describe the first fault in one sentence."""
+def _readable(error: ValidationError, whole: type[Section]) -> DnRError:
+    """Describe the first fault of a configuration in one sentence."""
     fault = error.errors(include_url=False)[0]
     place = [str(part) for part in fault["loc"]]
     if fault["type"] == "extra_forbidden":
-        kind: type[Section] = StackConfig
+        kind = whole
         for part in place[:-1]:
             kind = _section(kind.model_fields[part].annotation)
         return unknown(
@@ -110,8 +140,8 @@ def _readable(error: ValidationError) -> DnRError:
         )
     value = fault["input"]
     if fault["type"] == "model_type":
-        inside = next(iter(_section(StackConfig.model_fields[place[0]].annotation).model_fields))
-        null = " or null" if type(None) in get_args(StackConfig.model_fields[place[0]].annotation) else ""
+        inside = next(iter(_section(whole.model_fields[place[0]].annotation).model_fields))
+        null = " or null" if type(None) in get_args(whole.model_fields[place[0]].annotation) else ""
         return DnRError(
             f"`{'.'.join(place)}` must be a section with settings such as {place[0]}.{inside}{null} (got {value!r})"
         )

@@ -21,7 +21,7 @@ from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Captioner, Generator, Language, Mutator, Reader, Summary, Writer
 from dnr_env.models.captioner import HubCaptioner
 from dnr_env.models.chat import Chat
-from dnr_env.models.config import GeneratorConfig, StackConfig, WriterConfig
+from dnr_env.models.config import GeneratorConfig, StackConfig, WorldConfig, WriterConfig
 from dnr_env.models.embedder import OpenClipEmbedder
 from dnr_env.models.generator import DiffusionGenerator
 from dnr_env.models.local_chat import LocalChat
@@ -54,7 +54,7 @@ class CaptionsAsConcepts:
         return [Summary([]) for _ in captions]
 
 
-def make_target(config: StackConfig) -> NetworkTarget:
+def make_target(config: StackConfig | WorldConfig) -> NetworkTarget:
     """Make the network under study."""
     target = config.target
     return NetworkTarget(
@@ -101,7 +101,7 @@ def make_chat(config: WriterConfig, store: Store | None, device: str) -> Chat | 
     )
 
 
-def probe_images(config: StackConfig, store: Store | None) -> ImageSet:
+def probe_images(config: StackConfig | WorldConfig, store: Store | None) -> ImageSet:
     """Open the images of the probe set.
 
     Raises:
@@ -225,19 +225,24 @@ def _probe_source(config: StackConfig, reader: Reader, store: Store, given: Imag
     def the_images() -> ImageSet:
         return given or probe_images(config, store)
 
-    def measure(corruption: str | None) -> Probe:
-        images = the_images()
-        activations, embeddings, usable = measure_images(images, reader, store, corruption)
-        if images.skipped and not corruption:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(images.skipped.items()))
-            _log.warning("`probe.images`: %d images are used; skipped: %s", len(usable), reasons)
-        content = hashlib.sha256("".join(images.key(index) for index in usable).encode()).hexdigest()[:32]
-        return Probe(
-            f"{content} {corruption} {reader.fingerprint}",
-            activations,
-            embeddings,
-            lambda indices: [images.image(usable[index]) for index in indices.tolist()],
-            lambda index: images.describe(usable[index]),
-        )
+    return lambda corruption: measure_probe(the_images(), reader, store, corruption)
 
-    return measure
+
+def measure_probe(images: ImageSet, reader: Reader, store: Store, corruption: str | None = None) -> Probe:
+    """Measure a set of real images, and say which of them were skipped.
+
+    Raises:
+        DnRError: too few images are usable.
+    """
+    activations, embeddings, usable = measure_images(images, reader, store, corruption)
+    if images.skipped and not corruption:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(images.skipped.items()))
+        _log.warning("`probe.images`: %d images are used; skipped: %s", len(usable), reasons)
+    content = hashlib.sha256("".join(images.key(index) for index in usable).encode()).hexdigest()[:32]
+    return Probe(
+        f"{content} {corruption} {reader.fingerprint}",
+        activations,
+        embeddings,
+        lambda indices: [images.image(usable[index]) for index in indices.tolist()],
+        lambda index: images.describe(usable[index]),
+    )

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from dnr_env.interfaces import Target
 from dnr_env.neurons import Neurons
 from dnr_env.shapes import planted
 from dnr_env.shapes.lexicon import FAMILY_SLICES, WORDS, embed_words, word_probabilities
 from dnr_env.shapes.planted import Formula
-from dnr_env.types import FloatArray, Images
+from dnr_env.shapes.render import SIDE
+from dnr_env.types import FloatArray, ImageArray, Images
 
 if TYPE_CHECKING:
     from dnr_env.shapes.network import ShapesNet
@@ -106,7 +108,7 @@ class ShapesReader:
 
 
 class OtherTarget:
-    """Reads another network on the pictures of this world. The world's own detector embeds them.
+    """Reads another network, on the pictures of this world or on any images. The world's own detector embeds them.
 
     Args:
         base: embeds the pictures.
@@ -122,8 +124,18 @@ class OtherTarget:
         self.fingerprint = f"{base.fingerprint} {target.fingerprint}"
 
     def read(self, images: Images) -> tuple[FloatArray, FloatArray]:
-        """See `ShapesReader.read`. The activations are those of the other network."""
-        return self.target.read(images), self.base.read(images)[1]
+        """Measure n images (h, w, 3) uint8: activations (n, neurons), and unit embeddings (n, words + 1).
+
+        The detector sees the central square of an image, at the size of the world's pictures.
+        """
+        return self.target.read(images), self.base.read([_square(image) for image in images])[1]
+
+
+def _square(image: ImageArray) -> ImageArray:
+    if image.shape == (SIDE, SIDE, 3):
+        return image
+    picture = ImageOps.fit(Image.fromarray(image), (SIDE, SIDE), Image.Resampling.BICUBIC)
+    return np.asarray(picture)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from dnr_env.evidence.lab import Lab
@@ -25,13 +26,19 @@ from dnr_env.stack import Knowledge, Stack
 _PROBE_IMAGES = 2000
 
 
-def shapes_stack(name: str, config: ShapesConfig, target: Target | None = None) -> Stack:
+def shapes_stack(
+    name: str,
+    config: ShapesConfig,
+    target: Target | None = None,
+    beside: Callable[[Reader], Probe] | None = None,
+) -> Stack:
     """Build the stack of a variant of the world.
 
     Args:
         name: the stack's name in the registry.
         config: the settings.
         target: a network to study in place of the world's own. Nothing is known about its neurons.
+        beside: measures real images on which the judge repeats the simulation, with such a network.
     """
     own = ShapesReader(config.width)
     reader, known = _reader(own, config, target)
@@ -40,16 +47,15 @@ def shapes_stack(name: str, config: ShapesConfig, target: Target | None = None) 
     lab = Lab(drawing, reader, store)
     withheld = lexicon.WITHHELD if config.withheld else frozenset()
     embedder = language.LexiconEmbedder()
-    vocabulary = Vocabulary(
-        partial(lexicon.vocabulary, withheld), embedder, ProbeSource(lambda _: _probe(faithful, reader, store))
-    )
+    probes = ProbeSource(lambda _: _probe(faithful, reader, store), beside=partial(beside, reader) if beside else None)
+    vocabulary = Vocabulary(partial(lexicon.vocabulary, withheld), embedder, probes)
     informed = LinearMutator(vocabulary, informed=True)
     says = Language(normalise, passed_over)
     return Stack(
         name=name,
         lab=lab,
         judge_lab=lab,
-        probes=vocabulary.probes,
+        probes=probes,
         embedder=embedder,
         language=says,
         vocabulary=vocabulary,

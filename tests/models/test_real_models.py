@@ -305,8 +305,8 @@ def test_the_judge_draws_with_another_template_and_looks_at_corruptions(stack: S
     (verdict,) = judge(
         stack, neurons=["layer3:0"], labels=["red star"], rules=Rules(score="log_k", images_per_measure=2), images=4
     )
-    assert set(verdict.corrupted) == {"greyscale", "blur"}
-    assert len({*verdict.corrupted.values(), verdict.simulation}) == 3
+    assert set(verdict.simulations) == {"greyscale", "blur"}
+    assert len({*verdict.simulations.values(), verdict.simulation}) == 3
 
 
 def test_excerpts_are_the_strongest_of_exemplars_and_crops(stack: Stack) -> None:
