@@ -1,4 +1,4 @@
-"""Plots of a comparison, 900 to 1080 pixels wide."""
+"""Plots of a comparison and of a sweep, 900 to 1080 pixels wide."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dnr_env.evaluation.layers import KINDS, LayerRow
 from dnr_env.evaluation.results import Results, correction
 from dnr_env.evaluation.statistics import mean_interval, profile
 from dnr_env.files import write_atomically
@@ -124,6 +125,22 @@ def plot_quality(results: Results, path: Path) -> None:
         marker = _MARKERS[results.agents.index(agent) // len(_COLOURS) % len(_MARKERS)]
         axes.plot([images], [interval.estimate], marker, color=colour, label=agent)
     axes.set(xlabel="images drawn, the first measurement included", ylabel="judge score, 95% interval")
+    _finish(axes)
+    _save(figure, path)
+
+
+def plot_layers(rows: Sequence[LayerRow], path: Path) -> None:
+    """The share of each kind of neuron in each layer; the first layer is on top."""
+    figure = Figure((_WIDTH, 0.36 * len(rows) + 1.3), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(rows))[::-1]
+    left = np.zeros(len(rows))
+    for kind, colour in zip(KINDS, (*_COLOURS[: len(KINDS) - 1], "#999999"), strict=True):
+        shares = np.array([row[kind] / row["neurons"] for row in rows])
+        axes.barh(places, shares, left=left, color=colour, label=kind)
+        left += shares
+    axes.set(yticks=places, yticklabels=[f"{row['layer']} ({row['neurons']})" for row in rows], xlim=(0, 1))
+    axes.set(xlabel="share of the layer's labelled neurons", axisbelow=True)
     _finish(axes)
     _save(figure, path)
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from dnr_env.evaluation.exemplars import exemplar_pictures
 from dnr_env.evaluation.judge import judge_images
 from dnr_env.evaluation.labelling import Record
+from dnr_env.evaluation.layers import KINDS, LayerRow, layers_of, write_layers
 from dnr_env.evaluation.pictures import Album, Picture, strip
 from dnr_env.files import write_atomically
 from dnr_env.scores import GROUNDED_ALPHA
@@ -26,9 +27,14 @@ _UNSEARCHED: Record = {"images": 0, "steps": 0, "calls": 0, "cost": 0.0, "labels
 
 
 def write_label_report(
-    stack: Stack, agent: str | None, records: Sequence[Record], score: str, n_slots: int | None, path: Path
+    stack: Stack,
+    agent: str | None,
+    records: Sequence[Record],
+    score: str,
+    n_slots: int | None,
+    path: Path,
 ) -> None:
-    """One page: every label with its evidence.
+    """One page: every label with its evidence. Labels of several layers are summarised in layers.csv and layers.png.
 
     Args:
         stack: what labelled.
@@ -52,9 +58,30 @@ def write_label_report(
     ]
     as_strong = math.log(2)  # log_k of a label whose images excite as the exemplars do
     full = {"log_k": as_strong, "grounded_k": GROUNDED_ALPHA * as_strong + 1 - GROUNDED_ALPHA}.get(score, 1.0)
-    values = {"title": "Neuron labels", "records": shown, "stack": stack.name, "agent": agent, "score": score}
+    layers = _layers(stack, records, path.parent) if agent else []
+    values = {
+        "title": "Neuron labels",
+        "layers": layers,
+        "kinds": KINDS,
+        "records": shown,
+        "stack": stack.name,
+        "agent": agent,
+        "score": score,
+    }
     bill = {name: sum(record[name] for record in records) for name in ("images", "calls", "cost")}
     write_report(path, "label.html", {**values, **bill, "full": full, "judge_images": judge_images(stack)})
+
+
+def _layers(stack: Stack, records: Sequence[Record], folder: Path) -> list[LayerRow]:
+    """Summarise the layers in two files; nothing is written or returned for a single layer."""
+    rows = layers_of(stack, records)
+    if len(rows) < 2:
+        return []
+    from dnr_env.evaluation.plots import plot_layers  # Matplotlib is slow to import
+
+    write_layers(rows, folder / "layers.csv")
+    plot_layers(rows, folder / "layers.png")
+    return rows
 
 
 def write_exemplar_report(stack: Stack, neurons: Sequence[str], path: Path) -> None:

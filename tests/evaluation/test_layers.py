@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import dnr_env
 from dnr_env.evaluation.layers import COLUMNS, KINDS, Groups, kind_of, layers_of, parting, write_layers
 from dnr_env.evidence.probe import Probe
 from dnr_env.stack import Stack
@@ -90,3 +91,16 @@ def test_a_row_counts_every_neuron_once(stack: Stack, tmp_path: Path) -> None:
     assert rows[0]["auc"] == pytest.approx(0.9)
     write_layers(rows, tmp_path / "layers.csv")
     assert (tmp_path / "layers.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
+def test_labels_of_several_layers_are_summarised_and_those_of_one_are_not(tmp_path: Path) -> None:
+    page = dnr_env.label(neurons="layer1:0,layer2:0-1", progress=False).save(tmp_path / "two")
+    assert [line.split(",")[:2] for line in (tmp_path / "two" / "layers.csv").read_text().splitlines()[1:]] == [
+        ["layer1", "1"],
+        ["layer2", "2"],
+    ]
+    assert 'src="layers.png"' in page.read_text()
+    assert (tmp_path / "two" / "layers.png").stat().st_size > 1000
+    page = dnr_env.label(neurons="layer1:0", progress=False).save(tmp_path / "one")
+    assert "layers.png" not in page.read_text()
+    assert not (tmp_path / "one" / "layers.csv").exists()
