@@ -10,7 +10,7 @@ import numpy as np
 
 from dnr_env.env.rules import Rules
 from dnr_env.env.state import PROGRESS, SCORE_COLUMNS
-from dnr_env.interfaces import Suggestion
+from dnr_env.interfaces import Origin, Suggestion
 from dnr_env.stack import Stack
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
@@ -103,7 +103,7 @@ class Agent:
         """Prepare for the episodes that are about to begin, using real images only.
 
         Returns:
-            The reset options of each episode, such as its `concepts`.
+            The reset options of each episode, such as its `concepts` with their `origin`.
         """
         return [{}] * len(neurons)
 
@@ -111,8 +111,15 @@ class Agent:
         """Receive the infos of the last step, before `predict`. Only agents that need more than observations use it."""
 
     def suggestions(self) -> Mapping[int, Suggestion]:
-        """Return the agent's own concepts for the ADD actions of the last `predict`, by row."""
+        """Return the agent's own concepts for the ADD actions of the last `predict`, by row.
+
+        A suggestion with a `failure` and the concept "" says that a writer was asked and had no answer.
+        """
         return {}
+
+    def origin(self, neuron: str) -> Origin:
+        """Return where the last `labels` of a neuron come from, or the `suggestions` of an agent that plays."""
+        return "vocabulary"
 
     def ranking(self, row: int, concepts: Sequence[tuple[str, float]], label: str) -> list[str]:
         """Rank the concepts of an episode that has ended, label first.

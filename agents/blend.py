@@ -73,4 +73,6 @@ class ShortlistAgent(BlendAgent):
     def prepare(self, stack: Stack, neurons: Sequence[str], score: str) -> Sequence[Mapping[str, Any]]:
         """Return the initial concepts of each episode."""
         super().prepare(stack, neurons, score)
-        return [{"concepts": concepts} for concepts in most_promising(stack, neurons, score, self.count)]
+        return [
+            {"concepts": concepts, "origin": "model"} for concepts in most_promising(stack, neurons, score, self.count)
+        ]

@@ -9,6 +9,7 @@ import numpy as np
 
 from dnr_env.agents.base import Agent
 from dnr_env.agents.explanations import PENALTY, TEMPERATURE, TOP, linear_explanation, soft_wpmi, strongest
+from dnr_env.interfaces import Origin
 from dnr_env.stack import Stack
 
 
@@ -40,6 +41,10 @@ class PromiseAgent(Labeller):
     def labels(self, stack: Stack, neurons: Sequence[str], score: str) -> list[list[str]]:
         """Return the three best words of each neuron, best first."""
         return most_promising(stack, neurons, score, 3)
+
+    def origin(self, neuron: str) -> Origin:
+        """Return "model"."""
+        return "model"
 
 
 class ClipDissectAgent(Labeller):
@@ -86,6 +91,7 @@ class LinearAgent(Labeller):
 
     def __init__(self, joined: bool = False) -> None:
         self.joined = joined
+        self._explained: set[str] = set()
         self.name = "linear-joined" if joined else "linear"
 
     def labels(self, stack: Stack, neurons: Sequence[str], score: str) -> list[list[str]]:
@@ -99,4 +105,9 @@ class LinearAgent(Labeller):
         words, texts = list(stack.vocabulary.concepts), stack.vocabulary.embeddings.astype(np.float32)
         real = stack.probe.real(stack.neurons.indices(neurons)).T
         explained = linear_explanation(real, stack.probe.embeddings, texts, words)
+        self._explained = {neuron for neuron, terms in zip(neurons, explained, strict=True) if terms}
         return [[word for word, _ in terms] or words[:1] for terms in explained]
+
+    def origin(self, neuron: str) -> Origin:
+        """Return "model", or "vocabulary" if no word explains the neuron."""
+        return "model" if neuron in self._explained else "vocabulary"

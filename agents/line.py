@@ -9,7 +9,7 @@ import numpy as np
 
 from dnr_env.agents.base import Agent, Observation, dice, slot_texts
 from dnr_env.env.rules import Action
-from dnr_env.interfaces import Suggestion
+from dnr_env.interfaces import Origin, Suggestion
 from dnr_env.propose.proposer import drawable
 from dnr_env.stack import Stack
 from dnr_env.types import BoolArray, FloatArray, IntArray
@@ -60,7 +60,7 @@ class LineAgent(RoundsAgent):
         excerpts = stack.proposer.excerpts(stack.neurons.indices(distinct).tolist())
         found = dict(zip(distinct, excerpts, strict=True))
         starts = {neuron: self._drawable([one.caption for one in part])[:_START] for neuron, part in found.items()}
-        return [{"concepts": starts[neuron]} if starts[neuron] else {} for neuron in neurons]
+        return [{"concepts": starts[neuron], "origin": "captions"} if starts[neuron] else {} for neuron in neurons]
 
     def watch(self, infos: Mapping[str, Any]) -> None:
         """Store the texts of the candidates, best first."""
@@ -78,14 +78,19 @@ class LineAgent(RoundsAgent):
         for row, summary in zip(
             rows, self._stack.proposer.writer.summarise(best, 1, rngs) if rows else [], strict=True
         ):
-            if concepts := self._drawable(summary.concepts):
-                self._said[row] = Suggestion(concepts[0], summary.usage)
-        adding = np.isin(np.arange(len(memory)), list(self._said))
+            concepts = self._drawable(summary.concepts)
+            if concepts or summary.failure:
+                self._said[row] = Suggestion(next(iter(concepts), ""), summary.usage, summary.failure)
+        adding = np.isin(np.arange(len(memory)), [row for row, said in self._said.items() if said.concept])
         return np.where(memory[:, 0] <= self.rounds, Action.MUTATE, np.where(adding, Action.ADD, Action.STOP))
 
     def suggestions(self) -> Mapping[int, Suggestion]:
         """Return the summaries."""
         return self._said
+
+    def origin(self, neuron: str) -> Origin:
+        """Return "writer", of whom the summaries are."""
+        return "writer"
 
     def _drawable(self, texts: Sequence[str]) -> list[str]:
         """Return the distinct drawable concepts of the texts, each cut to eight words."""

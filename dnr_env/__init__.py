@@ -11,8 +11,10 @@ from gymnasium.envs import registration
 from dnr_env.api import exemplars, judge, label, rank
 from dnr_env.env.rules import Action, Rules
 from dnr_env.errors import ConceptError, DnRError
+from dnr_env.exemplar_table import ExemplarTable
+from dnr_env.judged_table import Judged
 from dnr_env.registry import load as load_stack
-from dnr_env.tables import ExemplarTable, Label, Labels, Ranking
+from dnr_env.tables import Label, Labels, Ranking
 
 __version__ = version("dnr-env")
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "ConceptError",
     "DnRError",
     "ExemplarTable",
+    "Judged",
     "Label",
     "Labels",
     "Ranking",

@@ -13,16 +13,19 @@ from dnr_env.assemble import assemble
 from dnr_env.env.rules import Rules
 from dnr_env.env.users import Users, user_source
 from dnr_env.errors import DnRError
-from dnr_env.evaluation.exemplars import exemplars_of
+from dnr_env.evaluation.exemplars import BANDS, exemplars_of
+from dnr_env.evaluation.failures import MOST_FAILED, check_labels, check_share
 from dnr_env.evaluation.folder import rules_noted, settle, users_noted
 from dnr_env.evaluation.labelling import label_neurons
 from dnr_env.evaluation.ranking import rank_neurons
-from dnr_env.evaluation.verdicts import judge_labels, read_labels
-from dnr_env.neurons import Neurons, Which
+from dnr_env.evaluation.verdicts import judge_labels, read_sources
+from dnr_env.exemplar_table import ExemplarTable
+from dnr_env.judged_table import Judged
+from dnr_env.neurons import Neurons, Which, layers_like
 from dnr_env.progress import bars
 from dnr_env.seeds import BLOCKS, block_of
 from dnr_env.stack import Stack
-from dnr_env.tables import ExemplarTable, Labels, Ranking
+from dnr_env.tables import Labels, Ranking
 
 
 def label(
@@ -39,14 +42,16 @@ def label(
     seed: int = 0,
     user_concepts: Users = None,
     out: str | Path | None = None,
+    most_failed: float = MOST_FAILED,
     progress: bool = True,
 ) -> Labels:
-    """Name neurons.
+    """Name neurons. A neuron that fails has no label but a `failure`, and the others go on.
 
     Args:
         model: an `nn.Module`, which is left as it was; a function of a float batch (n, 3, h, w) that returns
             activations; a name as in a stack, such as "torchvision:resnet50"; None for the stack's own target.
-        layer: the module to read, as `named_modules` calls it, or several.
+        layer: the module to read, as `named_modules` calls it, or several; a pattern such as "blocks.*"; or "all"
+            for every convolution, linear and attention layer.
         neurons: indices within the layer, names such as "layer4:7", or a text as on the command line; None for all.
         images: a folder, a list of paths, PIL images or arrays, a torch `Dataset` or `DataLoader`, or a Hugging Face
             `Dataset` with an image column; None for those of the stack.
@@ -60,13 +65,16 @@ def label(
         seed: seeds the episodes' random choices and selects the block of image seeds.
         user_concepts: see `RefineEnv`.
         out: a folder to which rows are appended as they come. Repeat the call to resume.
+        most_failed: the share of neurons that may begin with captions because the language model had no answer. If
+            there are more, nothing is drawn.
         progress: whether to show progress bars.
 
     Returns:
         The labels, including any that `out` already held.
 
     Raises:
-        DnRError: an argument cannot be used.
+        DnRError: an argument cannot be used, every neuron fails, or more of them than `most_failed` allows begin with
+            captions.
     """
     with bars(progress):
         rules = Rules.of(rules, {"reward": "none"})
@@ -94,6 +102,7 @@ def label(
             rules=rules,
             user_concepts=user_concepts,
             path=folder / "labels.jsonl" if folder else None,
+            most_failed=check_share("most_failed", most_failed),
         )
         return Labels(records, models, chosen, rules, settings)
 
@@ -109,7 +118,9 @@ def exemplars(
     pooling: str | None = None,
     progress: bool = True,
 ) -> ExemplarTable:
-    """Find the images that excite each neuron most. Nothing is captioned, drawn or asked.
+    """Find the images that excite each neuron most, and some at the quantiles of its activations.
+
+    Nothing is captioned, drawn or asked.
 
     Args:
         model: see `label`, also for the arguments below.
@@ -125,14 +136,15 @@ def exemplars(
     with bars(progress):
         models = assemble(model, layer, images, stack, preprocess, pooling)
         names = names_of(models.neurons, layer, neurons)
-        return ExemplarTable(exemplars_of(models, names), models)
+        return ExemplarTable(exemplars_of(models, names, BANDS), models)
 
 
 def judge(
     model: Any = None,
     layer: str | Sequence[str] | None = None,
-    labels: Mapping[str, str] | Iterable[tuple[str, str]] | str | Path | None = None,
+    labels: Mapping[str, str] | Iterable[tuple[str, str]] | str | Path | Sequence[str | Path] | None = None,
     *,
+    neurons: Which = None,
     images: Any = None,
     stack: str | Path | Stack = "shapes",
     preprocess: Callable[[Any], Any] | None = None,
@@ -141,13 +153,15 @@ def judge(
     seed: int = 0,
     out: str | Path | None = None,
     progress: bool = True,
-) -> Labels:
+) -> Judged:
     """Score labels of any source, on drawings that no search has seen.
 
     Args:
         model: see `label`, also for the arguments below.
-        layer: the module to read, or several.
-        labels: neuron to label, as a mapping, as pairs, or as a CSV file with the columns neuron and label.
+        layer: the module to read, or several. It is also the layer of files that give indices.
+        labels: neuron to label, as a mapping or as pairs; or a CSV file, or several, which are compared. A file has the
+            columns neuron and label, or layer, unit and label; explanation files of CoSy are read as they are.
+        neurons: whose labels are judged; None for all of the labels.
         images: the real images.
         stack: what draws and judges.
         preprocess: the model's transform.
@@ -158,13 +172,14 @@ def judge(
         progress: whether to show progress bars.
 
     Raises:
-        DnRError: a neuron is not the target's, or a label cannot be drawn.
+        DnRError: a neuron is not the target's, a label cannot be drawn, or files cannot be compared.
     """
     with bars(progress):
         rules = rules or Rules()
         models = assemble(model, layer, images, stack, preprocess, pooling)
         models.require("judge", ("embedder",))
-        given = read_labels(labels, models)
+        only = None if neurons is None else names_of(models.neurons, layer if model is not None else None, neurons)
+        sources = read_sources(labels, models, layer if isinstance(layer, str) else None, only)
         (seed,) = usable_seeds("seed", [seed])
         settings: dict[str, str | float | None] = {
             "judged": True,
@@ -176,8 +191,9 @@ def judge(
         if folder:
             settle(folder, models, settings)
         path = folder / "judged.jsonl" if folder else None
+        given = list(dict.fromkeys(pair for source in sources for pair in source.labels))
         records = judge_labels(models, given, rules=rules, block=block_of(seed), path=path)
-        return Labels(records, models, None, rules, settings)
+        return Judged(sources, records, models, rules, settings)
 
 
 def rank(
@@ -221,9 +237,10 @@ def rank(
             wanted = names_of(models.neurons, layer, neurons)
             options: dict[str, Any] = {"agent": agent, "rules": rules, "seed": seed, "out": out, "progress": progress}
             made = label(neurons=wanted, stack=models, **options)
-            named = {neuron: made.of(neuron).text for neuron in wanted}
+            check_labels([made.of(neuron).record for neuron in wanted], MOST_FAILED)
+            named = {neuron: made.of(neuron).text for neuron in wanted if not made.of(neuron).failure}
         else:
-            named = dict(read_labels(labels, models))
+            named = dict(read_sources(labels, models)[0].labels)
         rows = rank_neurons(models, neurons=list(named), labels=named, rules=rules or Rules(), block=block_of(seed))
         return Ranking(rows)
 
@@ -234,11 +251,13 @@ def names_of(known: Neurons, layer: str | Sequence[str] | None, neurons: Which) 
     Raises:
         DnRError: there is no such layer or neuron.
     """
-    layers = [layer] if isinstance(layer, str) else list(layer or ())
     within = {name: name.rpartition(":")[0].removesuffix(".sae") for name in known}
-    for one in layers:
-        if one not in within.values():
+    layers: list[str] = []
+    for one in [layer] if isinstance(layer, str) else list(layer or ()):
+        found = [one] if one in within.values() else layers_like(one, dict.fromkeys(within.values()))
+        if not found:
             known.named(one, "layer")  # names the nearest
+        layers += found
     inside = [name for name in known if not layers or within[name] in layers]
     if neurons is None:
         return inside

@@ -99,14 +99,18 @@ def _target(
     pooling: str | None,
     config: StackConfig | WorldConfig,
 ) -> NetworkTarget:
+    from dnr_env.evidence.store import Store, cache_dir
     from dnr_env.models.memory import network_in_memory
     from dnr_env.models.stack import make_target
     from dnr_env.models.target import NetworkTarget
 
     layers = (layer,) if isinstance(layer, str) else tuple(layer or ())
+    store = Store(cache_dir() / "store.sqlite")
     if not isinstance(model, str):
-        return NetworkTarget(network_in_memory(model, preprocess), layers, pooling=pooling or "mean")
+        network = network_in_memory(model, preprocess)
+        more: dict[str, Any] = {"channels": config.target.channels, "store": store}
+        return NetworkTarget(network, layers, pooling=pooling or "mean", **more)
     if preprocess is not None:
         raise DnRError(f"`preprocess` must be left out if `model` is a name, which brings its own (got {model!r})")
     changes: dict[str, Any] = {"network": model, "layers": layers, **({"pooling": pooling} if pooling else {})}
-    return make_target(config.model_copy(update={"target": config.target.model_copy(update=changes)}))
+    return make_target(config.model_copy(update={"target": config.target.model_copy(update=changes)}), store)

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import errno
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class DnRError(ValueError):
     """A value that the caller chose cannot be used."""
 
 
-class ConceptError(DnRError):
+class ItemError(DnRError):
+    """One item failed, such as a neuron, an image or a concept. Others may succeed."""
+
+
+class ConceptError(ItemError):
     """A text that is not a concept: empty, or without one word that the generator knows."""
 
 
@@ -19,6 +30,54 @@ class UnknownArgumentError(DnRError, TypeError):
 
     Libraries that try optional arguments look for these words; TorchRL does so with `frameskip`.
     """
+
+
+def concerns_item(error: Exception) -> bool:
+    """Whether an error concerns what was being worked on, so that other items may succeed.
+
+    Model libraries raise errors of any kind, so everything does except other errors of this package, which say what to
+    change for all items, missing packages, and a full disk or a closed pipe.
+    """
+    if isinstance(error, DnRError):
+        return isinstance(error, ItemError)
+    if isinstance(error, OSError):
+        return error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE)
+    return not isinstance(error, ModuleNotFoundError)
+
+
+def reason_of(error: Exception) -> str:
+    """One line for people: the message of an error of this package, or else the kind, the place and the first line."""
+    lines = str(error).splitlines() or [""]
+    if isinstance(error, DnRError):
+        return lines[0]
+    where = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-1:]]
+    return f"{type(error).__name__} in {', '.join(where)}: {lines[0][:200]}"
+
+
+def piecewise(work: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]) -> list[Result | Exception]:
+    """Work on items together; where that fails, on each half by itself, down to the items that fail alone.
+
+    Args:
+        work: returns one result per item, which does not depend on the other items.
+        items: the items.
+
+    Returns:
+        The result of each item, or its error.
+
+    Raises:
+        Exception: an error that does not concern single items, by `concerns_item`.
+    """
+    if not items:
+        return []
+    try:
+        return list(work(items))
+    except Exception as error:
+        if not concerns_item(error):
+            raise
+        if len(items) == 1:
+            return [error]
+    half = len(items) // 2
+    return [*piecewise(work, items[:half]), *piecewise(work, items[half:])]
 
 
 def unknown(option: str, value: object, known: Iterable[str]) -> DnRError:

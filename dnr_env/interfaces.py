@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 
 from dnr_env.neurons import Neurons
 from dnr_env.types import BoolArray, FloatArray, ImageArray, Images, IntArray
 
+Origin = Literal["writer", "captions", "vocabulary", "user", "model"]
+"""Where the words of a concept come from: a language model or another writer; captions of real images; a list of words;
+a user; or a model that was fitted to the neuron, which chose or changed words."""
+ORIGINS: tuple[Origin, ...] = get_args(Origin)
+
 
 class Generator(Protocol):
     """Text to image. An image depends only on its concept, its seed, and what the fingerprint identifies."""
 
-    fingerprint: str
+    @property
+    def fingerprint(self) -> str:
+        """Identifies everything that the images depend on."""
+
     keeps_images: bool
     """Whether the store keeps the images: True if drawing an image again costs more than reading it."""
 
@@ -97,6 +105,8 @@ class Summary(NamedTuple):
 
     concepts: list[str]
     usage: Usage = Usage()
+    failure: str = ""
+    """Why the writer has found none; empty if it has, or if it was not asked to."""
 
 
 class Suggestion(NamedTuple):
@@ -104,12 +114,16 @@ class Suggestion(NamedTuple):
 
     concept: str
     usage: Usage = Usage()
+    failure: str = ""
+    """Why a mutator that was asked has no new concept; empty if it has one, or if none is left to suggest."""
 
 
 class Writer(Protocol):
     """Captions to concepts."""
 
     fingerprint: str
+    origin: Origin
+    """The origin of the candidates: "writer", or "captions" if the stack has no writer on purpose."""
 
     def summarise(
         self, captions: Sequence[Sequence[str]], count: int, rngs: Sequence[np.random.Generator]
@@ -158,6 +172,9 @@ class MutationBatch:
 
 class Mutator(Protocol):
     """Turns a concept and its evidence into a new concept."""
+
+    origin: Origin
+    """The origin of its concepts."""
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """Suggest a concept that the episode has not tried, for each of b requests.

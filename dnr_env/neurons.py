@@ -26,6 +26,36 @@ Which = str | Sequence[str | int] | None
 """A selection of neurons: a text such as "layer4:0-9,planted:test", names or indices, or None for all."""
 
 
+ALL = "all"
+"""The pattern of every layer."""
+
+
+def is_pattern(text: str) -> bool:
+    """Return whether a text chooses layers by a pattern: "all", or one with `*`, `?` or `[…]`."""
+    return text == ALL or any(mark in text for mark in "*?[")
+
+
+def layers_like(pattern: str, known: Iterable[str]) -> list[str]:
+    """The paths of layers that match a pattern, in the order of `known`.
+
+    `*` and `?` stand for letters other than the dot, so that "blocks.*" matches "blocks.3" and not what is in it. `**`
+    stands for any letters. `[12]` is one of some letters, and `[!12]` any other. "all" matches every path.
+    """
+    if pattern == ALL:
+        return list(known)
+    parts = re.split(r"(\*\*|\*|\?|\[!?[^]]+\])", pattern)
+    marks = {"**": ".*", "*": "[^.]*", "?": "[^.]"}
+    written = [
+        marks.get(part, part.replace("[!", "[^") if part.startswith("[") and part.endswith("]") else re.escape(part))
+        for part in parts
+    ]
+    try:
+        wanted = re.compile("".join(written))
+    except re.error:  # letters such as [z-a], which match nothing
+        return []
+    return [name for name in known if wanted.fullmatch(name)]
+
+
 class Neurons(tuple[str, ...]):
     """The names of a target's neurons, each "layer:index", in the order of the activations."""
 

@@ -7,6 +7,7 @@ i-th seed of the episode's block. Blocks do not overlap.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,3 +45,18 @@ class Purpose(IntEnum):
     def rows(self, count: int, blocks: IntArray) -> IntArray:
         """(b, count) the first `count` seeds of each of b blocks."""
         return self + np.asarray(blocks)[:, None] * _LENGTH + np.arange(count)
+
+
+class Place(NamedTuple):
+    """What a seed stands for."""
+
+    purpose: Purpose
+    block: int
+    position: int
+    """The seed's place in its block: it is for image `position` of every concept."""
+
+
+def place_of(seed: int) -> Place:
+    """The purpose, block and position of a seed: the inverse of `Purpose.seeds`."""
+    block, position = divmod(seed % Purpose.REWARD, _LENGTH)
+    return Place(Purpose(seed - seed % Purpose.REWARD), block, position)

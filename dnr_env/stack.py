@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from dnr_env.errors import DnRError
 from dnr_env.evidence.lab import Lab
 from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.second import SecondEmbedder
 from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Embedder, Language, Mutator, Promises, Usage
 from dnr_env.neurons import Neurons
+from dnr_env.propose.crops import HeatOf
 from dnr_env.propose.proposer import Proposer
 
 
@@ -61,6 +63,10 @@ class Stack:
     """The mutators by name. The first is the default."""
     bill: Bill = Bill()
     known: Knowledge = Knowledge()
+    judge_embedder: SecondEmbedder | None = None
+    """The embedder of the judge's own simulation; None if there is none but the search's."""
+    heat: HeatOf | None = None
+    """Where on an image a neuron is active; None if the target has no activation maps."""
     in_memory: bool = False
     """Whether a part is an object of the caller's, which no other process can load."""
     missing: frozenset[str] = frozenset()
@@ -91,6 +97,7 @@ class Stack:
         return {
             "generator": self.lab.generator.fingerprint,
             "judge": self.judge_lab.generator.fingerprint,
+            "judge's embedder": self.judge_embedder.fingerprint if self.judge_embedder else "none",
             "reader": self.lab.reader.fingerprint,
             "captioner": proposer.captioner.fingerprint,
             "writer": proposer.writer.fingerprint,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -12,13 +12,12 @@ from typing import Any, TypeVar, overload
 from dnr_env.agents.base import Agent
 from dnr_env.env.rules import Rules
 from dnr_env.errors import DnRError
-from dnr_env.evaluation import verdicts
 from dnr_env.evaluation.exemplars import Exemplar, exemplar_images, exemplars_of, write_exemplars
 from dnr_env.evaluation.folder import Settings, settle
 from dnr_env.evaluation.labelling import COLUMNS, Record, write_table
 from dnr_env.evaluation.pictures import thumbnail
 from dnr_env.evaluation.ranking import Row, shown_ranking, write_ranking
-from dnr_env.evaluation.report import drawn, write_exemplar_report, write_label_report
+from dnr_env.evaluation.report import drawn, write_label_report
 from dnr_env.files import append_lines, make_folder, read_lines
 from dnr_env.stack import Stack
 from dnr_env.types import ImageArray
@@ -42,6 +41,10 @@ class LabelEvidence:
     """What was measured in the search, with scores."""
     choices: list[str]
     """The label and the next best ones."""
+    origins: list[str]
+    """Where the words of each of the concepts come from."""
+    fallback: str
+    """Why the search began with captions although the stack has a writer; "" if it did not."""
     bill: Mapping[str, float]
     """Images that the search drew, answers of a language model, and US dollars for these."""
 
@@ -58,10 +61,28 @@ class Label:
     """Its standard error."""
     auc: float | None
     mad: float | None
-    simulation: float
+    simulation: float | None
+    """None if there is no label."""
+    origin: str
+    """Where the words come from: writer, captions, vocabulary, model, or user for labels that were given."""
+    failure: str
+    """Why there is no label; "" if there is one."""
     record: Record
     """Everything that is known of it, as in labels.jsonl."""
     stack: Stack
+
+    @classmethod
+    def read(cls, record: Record, stack: Stack) -> Label:
+        """The label of a row of labels.jsonl or judged.jsonl."""
+        return cls(
+            record["neuron"],
+            record["label"],
+            **{name: record[name] for name in _VERDICT},
+            origin=record.get("origin", "user"),
+            failure=record.get("failure", ""),
+            record=record,
+            stack=stack,
+        )
 
     @cached_property
     def evidence(self) -> LabelEvidence:
@@ -70,14 +91,18 @@ class Label:
         return LabelEvidence(
             exemplars_of(self.stack, [self.neuron]),
             exemplar_images(self.stack, self.neuron),
-            drawn(self.stack, self.text, record["block"]),
+            [] if self.failure else drawn(self.stack, self.text, record["block"]),
             [(text, score) for text, score in record.get("concepts", ())],
             list(record.get("labels", [self.text])),
+            list(record.get("origins", ())),
+            record.get("fallback", ""),
             {name: record.get(name, 0) for name in ("images", "calls", "cost")},
         )
 
     def __repr__(self) -> str:
-        return f"Label({self.neuron!r}, {self.text!r}, auc={_number(self.auc)}, simulation={self.simulation:.2f})"
+        if self.failure:
+            return f"Label({self.neuron!r}, failure={self.failure!r})"
+        return f"Label({self.neuron!r}, {self.text!r}, auc={number(self.auc)}, simulation={number(self.simulation, 2)})"
 
 
 class Rows(Sequence[Item]):
@@ -105,30 +130,23 @@ class Rows(Sequence[Item]):
 
 
 class Labels(Rows[Label]):
-    """Labels of neurons: in the order of the target, or in the order in which they were given.
+    """Labels of neurons, in the order of the target.
 
     Args:
-        records: rows of labels.jsonl or of judged.jsonl.
+        records: rows of labels.jsonl.
         stack: what measured them.
-        agent: who labelled; None for labels that were given.
+        agent: who labelled.
         rules: the rules that the values were computed under.
         settings: what `save` notes and compares.
     """
 
-    def __init__(
-        self, records: Sequence[Record], stack: Stack, agent: Agent | None, rules: Rules, settings: Settings
-    ) -> None:
+    def __init__(self, records: Sequence[Record], stack: Stack, agent: Agent, rules: Rules, settings: Settings) -> None:
         self.stack = stack
         self.agent = agent
         self.rules = rules
         self.settings = settings
         self.records = list(records)
-        super().__init__(
-            [
-                Label(r["neuron"], r["label"], **{name: r[name] for name in _VERDICT}, record=r, stack=stack)
-                for r in records
-            ]
-        )
+        super().__init__([Label.read(record, stack) for record in records])
 
     def of(self, neuron: str) -> Label:
         """The first label of a neuron.
@@ -143,11 +161,10 @@ class Labels(Rows[Label]):
 
     def to_pandas(self) -> Any:
         """A `pandas.DataFrame` with one row per label."""
-        columns = COLUMNS if self.agent else verdicts.COLUMNS
-        return _frame([{name: record[name] for name in columns} for record in self.records])
+        return frame([{name: record[name] for name in COLUMNS} for record in self.records])
 
     def save(self, folder: str | Path) -> Path:
-        """Write labels.jsonl, labels.csv, exemplars.csv and report.html (judged.* for labels that were given).
+        """Write labels.jsonl, labels.csv, exemplars.csv and report.html.
 
         Returns:
             The path of the report.
@@ -157,28 +174,23 @@ class Labels(Rows[Label]):
         """
         folder = Path(folder).expanduser()
         settle(folder, self.stack, self.settings)
-        lines = folder / ("labels.jsonl" if self.agent else "judged.jsonl")
+        lines = folder / "labels.jsonl"
         known = {(row["neuron"], row["label"]) for row in read_lines(lines, ("neuron", "label"))}
         append_lines(lines, [row for row in self.records if (row["neuron"], row["label"]) not in known])
         neurons = list(dict.fromkeys(label.neuron for label in self))
         write_exemplars(exemplars_of(self.stack, neurons), folder / "exemplars.csv")
-        slots, name = None, None
-        if self.agent:
-            write_table(self.records, folder / "labels.csv")
-            slots = (
-                self.agent.env_options.get("n_slots", self.rules.n_slots)
-                if self.agent.initial_concepts is None
-                else None
-            )
-            name = self.agent.name
-        else:
-            verdicts.write_judged(self.records, folder / "judged.csv")
-        write_label_report(self.stack, name, self.records, self.rules.score, slots, folder / "report.html")
+        write_table(self.records, folder / "labels.csv")
+        slots = (
+            self.agent.env_options.get("n_slots", self.rules.n_slots) if self.agent.initial_concepts is None else None
+        )
+        write_label_report(self.stack, self.agent.name, self.records, self.rules.score, slots, folder / "report.html")
         return folder / "report.html"
 
     def __repr__(self) -> str:
         lines = [
-            f"{label.neuron:<14} {label.text:<40} {_number(label.auc):>6} {label.simulation:6.2f}" for label in self
+            f"{label.neuron:<14} {label.text or f'({label.failure})':<40} {number(label.auc):>6} "
+            f"{number(label.simulation, 2):>6}"
+            for label in self
         ]
         return "\n".join([f"{'neuron':<14} {'label':<40} {'AUC':>6} {'sim.':>6}", *lines])
 
@@ -186,60 +198,17 @@ class Labels(Rows[Label]):
         rows = [
             (
                 label.neuron,
-                label.text,
-                _number(label.auc),
-                f"{label.simulation:.2f}",
-                _thumbnails(self.stack, label.neuron),
+                label.text or f"({label.failure})",
+                number(label.auc),
+                number(label.simulation, 2),
+                thumbnails(self.stack, label.neuron),
             )
             for label in self
         ]
-        return _table(("neuron", "label", "AUC", "simulation", "exemplars"), rows)
+        return table(("neuron", "label", "AUC", "simulation", "exemplars"), rows)
 
 
 _VERDICT = ("value", "error", "auc", "mad", "simulation")
-
-
-class ExemplarTable(Rows[Exemplar]):
-    """The exemplars of neurons, strongest first.
-
-    Args:
-        rows: the ten strongest per neuron.
-        stack: where the images come from.
-    """
-
-    def __init__(self, rows: Sequence[Exemplar], stack: Stack) -> None:
-        super().__init__(rows)
-        self.stack = stack
-
-    @property
-    def neurons(self) -> list[str]:
-        """Their names."""
-        return list(dict.fromkeys(row.neuron for row in self.rows))
-
-    def images(self, neuron: str) -> list[ImageArray]:
-        """The images (height, width, 3) uint8 of one neuron's exemplars."""
-        return exemplar_images(self.stack, neuron)
-
-    def to_pandas(self) -> Any:
-        """A `pandas.DataFrame` with one row per exemplar."""
-        return _frame([asdict(row) for row in self.rows])
-
-    def save(self, folder: str | Path) -> Path:
-        """Write exemplars.csv, exemplars.html and the pictures; returns the page."""
-        folder = Path(folder).expanduser()
-        make_folder(folder)
-        write_exemplars(self.rows, folder / "exemplars.csv")
-        write_exemplar_report(self.stack, self.neurons, folder / "exemplars.html")
-        return folder / "exemplars.html"
-
-    def __repr__(self) -> str:
-        lines = [f"{r.neuron:<14} {r.rank:>3} {r.activation:10.4g}  {r.image}" for r in self.rows]
-        return "\n".join([f"{'neuron':<14} {'':>3} {'activation':>10}  image", *lines])
-
-    def _repr_html_(self) -> str:
-        return _table(
-            ("neuron", "exemplars"), [(neuron, _thumbnails(self.stack, neuron, 10)) for neuron in self.neurons]
-        )
 
 
 class Ranking(Rows[Row]):
@@ -251,7 +220,7 @@ class Ranking(Rows[Row]):
 
     def to_pandas(self) -> Any:
         """A `pandas.DataFrame` with one row per neuron."""
-        return _frame(self.rows)
+        return frame(self.rows)
 
     def save(self, folder: str | Path) -> Path:
         """Write rank.csv; returns its path."""
@@ -265,19 +234,22 @@ class Ranking(Rows[Row]):
 
     def _repr_html_(self) -> str:
         columns = list(self.rows[0])
-        return _table(columns, [[str(row[name]) for name in columns] for row in self.rows])
+        return table(columns, [[str(row[name]) for name in columns] for row in self.rows])
 
 
 class _Markup(str):
     """A cell that is HTML already."""
 
 
-def _thumbnails(stack: Stack, neuron: str, count: int = _SHOWN) -> _Markup:
+def thumbnails(stack: Stack, neuron: str, count: int = _SHOWN) -> _Markup:
+    """The first exemplars of a neuron as a cell."""
     images = exemplar_images(stack, neuron)[:count]
     return _Markup("".join(f'<img height="60" alt="exemplar" src="{thumbnail(image)}"> ' for image in images))
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows as an HTML table. What is not a cell of this module's own is shown as text."""
+
     def cell(text: str) -> str:
         return text if isinstance(text, _Markup) else html.escape(text)
 
@@ -286,11 +258,13 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def number(value: float | None, digits: int = 3) -> str:
+    """A number to some places, or a dash."""
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+def frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """A `pandas.DataFrame` of rows."""
     try:
         import pandas
     except ModuleNotFoundError:

@@ -170,6 +170,38 @@ def small_chat(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def small_language(folder: Path, seed: int = 0) -> Path:
+    """Save a GPT2LMHeadModel of letters."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: i for i, letter in enumerate([*letters, "<end>"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    end = vocabulary["<end>"]
+    config = GPT2Config(
+        vocab_size=len(vocabulary), n_positions=2000, n_embd=16, n_layer=2, n_head=2, eos_token_id=end, bos_token_id=end
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        GPT2LMHeadModel(config).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(folder)
+    return folder
+
+
+def small_network(folder: Path, seed: int = 0) -> Path:
+    """Save a ViTModel with its image processor."""
+    from transformers import ViTConfig, ViTImageProcessor, ViTModel
+
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "image_size": 32, "patch_size": 8}
+    ViTModel(ViTConfig(num_hidden_layers=1, num_attention_heads=2, **sizes)).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
 def pickled(folder: Path) -> Path:
     """Replace the safetensors of a checkpoint by PyTorch's own pickles, in place."""
     from safetensors.torch import load_file

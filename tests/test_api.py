@@ -70,11 +70,11 @@ def test_labels_explain_the_model_they_were_made_for() -> None:
     """The label of the real model foretells it better than the labels of another one do."""
     labels = named(neurons=None)
     others = named(small_net(1), neurons=None)
-    ours = np.mean([label.simulation for label in labels])
+    ours = np.mean([label.simulation or 0 for label in labels])
     theirs = dnr_env.judge(
         small_net(), "4", {label.neuron: label.text for label in others}, preprocess=halves, progress=False
     )
-    assert ours > np.mean([label.simulation for label in theirs]) + 0.1
+    assert ours > np.mean([label.simulation or 0 for label in theirs]) + 0.1
 
 
 def test_a_label_has_its_evidence() -> None:
@@ -202,13 +202,13 @@ def test_exemplars_need_no_more_than_a_model_and_images(tmp_path: Path) -> None:
             [model[:2](halves(torch.from_numpy(i).permute(2, 0, 1)[None])).mean((2, 3))[0] for i in images]
         )
     for neuron in range(8):
-        rows = [row for row in found if row.neuron == f"1:{neuron}"]
+        rows = [row for row in found if row.neuron == f"1:{neuron}" and row.band == "top"]
         order = np.argsort(-truth[:, neuron])[:10]
         assert [row.image for row in rows] == [f"#{i}" for i in order]
         np.testing.assert_allclose([row.activation for row in rows], truth[order, neuron], atol=1e-5)
     assert np.array_equal(found.images("1:0")[0], images[int(found[0].image[1:])])
     page = found.save(tmp_path)
-    assert page.read_text().count("<a href=") == 80
+    assert page.read_text().count("<a href=") == 8 * 15  # ten exemplars, and five in the middle of 30 images
     assert found.to_pandas()["rank"].tolist()[:3] == [1, 2, 3]
 
 
@@ -220,7 +220,7 @@ def test_labels_that_anybody_made_are_judged(tmp_path: Path) -> None:
         ("layer4:0", "huge star"), ("layer4:1", "red thing"), ("layer4:0", "blue ring"),
     ]  # fmt: skip
     again = dnr_env.judge(labels={"layer4:0": "huge star"}, out=tmp_path / "out", progress=False)
-    assert again[0].record == judged[0].record
+    assert again[0].record == {**judged[0].record, "source": "labels"}
     assert len((tmp_path / "out" / "judged.jsonl").read_text().splitlines()) == 3
     labels = dnr_env.label(neurons=["layer4:0"], progress=False)
     assert dnr_env.judge(labels={"layer4:0": labels[0].text}, progress=False)[0].value == labels[0].value
@@ -245,11 +245,14 @@ def test_a_file_of_many_labels_is_judged_once_each(tmp_path: Path, monkeypatch: 
     ("text", "message"),
     [
         ("neuron,label\nlayer9:0,star\n", r"`neuron` must be one of layer.* \(got 'layer9:0'\)"),
-        ("neuron,text\nlayer4:0,star\n", r"`labels` must have the columns neuron and label \(got neuron, text in "),
-        ("", r"`labels` must have the columns neuron and label \(got none in "),
+        (
+            "neuron,text\nlayer4:0,star\n",
+            r"`labels` must have a column neuron or unit, and a column label or .* \(got neuron, text in ",
+        ),
+        ("", r"`labels` must have a column neuron or unit, and .* \(got none in "),
         ("neuron,label\n", r"`labels` must hold at least one label \(got none\)"),
-        ("neuron,label\nlayer4:0,zork\n", r"`labels` 1 \(layer4:0\): `concept` must contain"),
-        ("neuron,label\nlayer4:0\n", r"`labels` 1 \(layer4:0\): `concept` must contain"),
+        ("neuron,label\nlayer4:0,zork\n", r"`labels` row 1 of labels\.csv \(layer4:0\): `concept` must contain"),
+        ("neuron,label\nlayer4:0\n", r"`labels` row 1 of labels\.csv \(layer4:0\): `concept` must contain"),
     ],
 )
 def test_bad_label_files(tmp_path: Path, text: str, message: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from dnr_env import DnRError
+from dnr_env.evaluation.histogram import Histogram
 from dnr_env.evaluation.labelling import COLUMNS, write_table
 from dnr_env.evaluation.pictures import Picture
 from dnr_env.evaluation.ranking import write_ranking
@@ -139,7 +140,7 @@ FORMULAS = ("=cmd()", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1")
 
 
 def row(**values: Any) -> dict[str, Any]:
-    return dict.fromkeys(COLUMNS, 0.5) | {"neuron": "layer4:0", "label": "red thing"} | values
+    return dict.fromkeys(COLUMNS, 0.5) | {"neuron": "layer4:0", "label": "red thing", "simulations": {}} | values
 
 
 def test_no_cell_is_a_formula(tmp_path: Path) -> None:
@@ -175,11 +176,15 @@ SHOWN = [Picture(PIXEL, "pictures/a.png", EVIL), Picture(PIXEL, "", EVIL)]
 def label_values() -> dict[str, Any]:
     record = {
         "neuron": EVIL, "label": EVIL, "value": 0.5, "error": 0.1, "auc": 0.9, "mad": 2.0, "simulation": 0.3,
+        "judge_simulation": 0.2, "activation_rate": 0.4,
         "images": 55, "steps": 3, "alive": False, "exemplars": SHOWN, "drawings": SHOWN[1:], "line": [(2.0, 3.0)],
         "concepts": [(EVIL, 0.5)], "crops": PIXEL, "captions": [EVIL], "labels": [EVIL] * 3, "simulations": {EVIL: 0.1},
+        "origin": "captions", "fallback": EVIL, "failure": "",
     }  # fmt: skip
     return {
-        "title": EVIL, "records": [record], "stack": EVIL, "agent": EVIL, "score": EVIL, "full": 0.7,
+        "title": EVIL, "records": [record, {**record, "label": "", "failure": EVIL}], "origins": EVIL, "failed": 1,
+        "layers": [], "kinds": [],
+        "reasons": EVIL, "stack": EVIL, "agent": EVIL, "score": EVIL, "full": 0.7,
         "judge_images": 50, "images": 55, "calls": 12, "cost": 0.01,
     }  # fmt: skip
 
@@ -214,12 +219,37 @@ class Page(HTMLParser):
 
 
 def exemplar_values() -> dict[str, Any]:
-    return {"title": EVIL, "stack": EVIL, "neurons": [{"neuron": EVIL, "exemplars": SHOWN}] * 2}
+    over = [Picture(PIXEL, "pictures/a.png", EVIL, PIXEL)]
+    plot = Histogram([(0.0, 9.0)], [(3.0, EVIL)], 0.0, 1.0, 5)
+    neuron = {"neuron": EVIL, "bands": {"top": SHOWN + over, EVIL: []}, "maps": True, "plot": plot}
+    return {
+        "title": EVIL, "stack": EVIL, "neurons": [neuron, {**neuron, "maps": False, "plot": None}], "count": 3,
+        "images": 24, "size": (480, 90, 48),
+    }  # fmt: skip
+
+
+def judged_values() -> dict[str, Any]:
+    numbers = ("auc", "mad", "activation_rate", "simulation", "judge_simulation", "value", "precision", "recall")
+    label = {
+        "label": EVIL, "source": EVIL, "drawings": SHOWN, "error": 0.1, **dict.fromkeys(numbers, 0.5),
+        **{f"{name}_error": 0.1 for name in numbers},
+    }  # fmt: skip
+    card = {"neuron": EVIL, "truth": EVIL, "alive": False, "exemplars": SHOWN, "labels": [label] * 2}
+    return {
+        "title": EVIL, "stack": EVIL, "score": EVIL, "sources": [EVIL, "b"], "labels": 2, "neurons": 1,
+        "judge_images": 50, "headings": [EVIL], "means": [[EVIL, "2", "0.1 [0.0, 0.2]"]],
+        "differences": [[EVIL, EVIL, "1", "0.1 [0.0, 0.2]", "0.5"]], "cards": [card],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("template", "values"),
-    [("label.html", label_values()), ("compare.html", compare_values()), ("exemplars.html", exemplar_values())],
+    [
+        ("label.html", label_values()),
+        ("compare.html", compare_values()),
+        ("exemplars.html", exemplar_values()),
+        ("judged.html", judged_values()),
+    ],
 )
 def test_reports_show_every_text_as_text(tmp_path: Path, template: str, values: dict[str, Any]) -> None:
     write_report(tmp_path / "report.html", template, values)

@@ -23,7 +23,7 @@ LAYERS = (
     ("agents",),
     ("evaluation",),
     ("agents.training", "agents.human", "assemble"),
-    ("tables",),
+    ("tables", "exemplar_table", "judged_table"),
     ("api",),
     ("cli",),
 )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from dnr_env.seeds import BLOCKS, Purpose
+from dnr_env.seeds import BLOCKS, Purpose, place_of
 
 
 def test_blocks_of_one_purpose_never_meet() -> None:
@@ -14,3 +15,9 @@ def test_blocks_of_one_purpose_never_meet() -> None:
             assert seeds[0] == purpose + (block << 20)
             assert seeds[-1] < purpose + ((block + 1) << 20)
         assert np.array_equal(purpose.rows(4, np.array([0, 7])), [purpose.seeds(0, 4), purpose.seeds(0, 4, 7)])
+
+
+@pytest.mark.parametrize("purpose", Purpose)
+@pytest.mark.parametrize(("block", "position"), [(0, 0), (1023, 5), (7, (1 << 20) - 1)])
+def test_a_seed_tells_its_place(purpose: Purpose, block: int, position: int) -> None:
+    assert place_of(int(purpose.seeds(position, 1, block)[0])) == (purpose, block, position)

@@ -12,10 +12,14 @@ from dnr_env.agents.human.terminal import play as play_in_terminal
 from dnr_env.agents.registry import check_agents, make_agent
 from dnr_env.cli import options as given
 from dnr_env.env.users import user_source
+from dnr_env.errors import DnRError
 from dnr_env.evaluation.doctor import examine
+from dnr_env.evaluation.failures import check_labels, origins, reasons
 from dnr_env.evaluation.folder import rules_noted, settle, users_noted
 from dnr_env.evaluation.plan import plan as plan_labelling
 from dnr_env.evaluation.ranking import shown_ranking
+from dnr_env.evidence.inventory import forget, holdings, lines
+from dnr_env.evidence.store import Store, cache_dir
 from dnr_env.registry import load
 from dnr_env.tables import Labels
 
@@ -30,11 +34,17 @@ def label(options: given.Label) -> None:
         seed=options.seed,
         user_concepts=options.user_concepts,
         out=options.out,
+        most_failed=options.most_failed,
     )
     tally = labels.stack.tally()  # before the report draws its own pictures
     report = labels.save(options.out)
-    print(f"{len(labels)} labels{_mean(labels)}; {tally}")
+    failed = [one.failure for one in labels if one.failure]
+    print(f"{len(labels) - len(failed)} labels{_mean(labels)}; {tally}")
+    print(f"origins: {origins(labels.records)}")
+    if failed:
+        print(f"failed: {len(failed)} of {len(labels)} neurons: {reasons(failed)}; the same command tries them again")
     print(f"report: {report}")
+    check_labels(labels.records, options.most_failed)
 
 
 def _mean(labels: Labels) -> str:
@@ -61,18 +71,25 @@ def exemplars(options: given.Exemplars) -> None:
     """Find exemplars, and write the table and the page."""
     found = api.exemplars(neurons=options.neurons, stack=options.stack)
     page = found.save(options.out)
-    print(f"{len(found)} exemplars of {len(found.neurons)} neurons: {options.out / 'exemplars.csv'}")
+    print(f"{len(found)} images of {len(found.neurons)} neurons: {options.out / 'exemplars.csv'}")
     print(f"page: {page}")
 
 
 def judge(options: given.Judge) -> None:
-    """Judge labels, and write the table and the report."""
+    """Judge labels, and write the tables and the report."""
     judged = api.judge(
-        labels=options.labels, stack=options.stack, rules=options.rules, seed=options.seed, out=options.out
+        layer=options.layer,
+        labels=options.labels,
+        neurons=options.neurons,
+        stack=options.stack,
+        rules=options.rules,
+        seed=options.seed,
+        out=options.out,
     )
     tally = judged.stack.tally()  # before the report draws its own pictures
     report = judged.save(options.out)
-    print(f"{len(judged)} labels judged{_mean(judged)}; {tally}")
+    print(judged)
+    print(f"{len(judged)} labels judged; {tally}")
     print(f"report: {report}")
 
 
@@ -108,6 +125,21 @@ def plan(options: given.Plan) -> None:
     """Print what labelling would take. At most the target is loaded."""
     agent = make_agent(options.agent)
     print("\n".join(plan_labelling(options.stack, agent, options.neurons, options.rules).lines()))
+
+
+def store(options: given.Store) -> None:
+    """Print what the store holds, or forget the answers of models."""
+    path, chosen = cache_dir() / "store.sqlite", {"writer": options.writer, "captioner": options.captioner}
+    models = {part: model for part, model in chosen.items() if model is not None}
+    if (options.action == "forget") != bool(models):
+        raise DnRError(
+            "`dnr store forget` must have a `--writer` or a `--captioner` to forget, and `dnr store` neither"
+        )
+    kept = Store(path)
+    if not models:
+        print(f"{path}:", *lines(holdings(kept)), sep="\n")
+    for part, model in models.items():
+        print(f"forgotten of {part} {model}:", *lines(forget(kept, part, model)), sep="\n")
 
 
 def doctor(options: given.Doctor) -> None:

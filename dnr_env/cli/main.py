@@ -3,11 +3,12 @@
     dnr label --neurons layer4:0-31 --out results/layer4
     dnr compare --agents promise rounds:1@informed runs/ppo --neurons test --seeds 1 2 --out results/test
     dnr exemplars --stack "turbo probe.images=photos generator=null captioner=null embedder=null" --out results/look
-    dnr judge --labels mine.csv --out results/mine
+    dnr judge mine.csv theirs.csv --out results/mine
     dnr rank --layer layer4 --out results/rank
     dnr play --neurons layer4:7 --out results/me.jsonl
     dnr plan --stack "turbo probe.images=photos" --neurons layer4:0-63
     dnr doctor --stack "turbo probe.images=photos"
+    dnr store
 
 `label`, `compare`, `rank`, `judge`, `play` and `dnr-train` resume: run the same command again.
 """
@@ -23,7 +24,7 @@ import tyro
 
 from dnr_env.cli import commands
 from dnr_env.cli.ends import ending
-from dnr_env.cli.options import Compare, Doctor, Exemplars, Judge, Label, Plan, Play, Rank
+from dnr_env.cli.options import Compare, Doctor, Exemplars, Judge, Label, Plan, Play, Rank, Store
 
 COMMANDS: Mapping[str, tuple[type, Callable[[Any], None]]] = {
     "label": (Label, commands.label),
@@ -34,6 +35,7 @@ COMMANDS: Mapping[str, tuple[type, Callable[[Any], None]]] = {
     "play": (Play, commands.play),
     "plan": (Plan, commands.plan),
     "doctor": (Doctor, commands.doctor),
+    "store": (Store, commands.store),
 }
 
 RESUMING = (Label, Compare, Rank, Judge, Play)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
 
 from dnr_env.env.rules import Rules
 
@@ -75,6 +78,9 @@ class Label(Labelling):
     """The seed of the episodes."""
     user_concepts: str | None = None
     """A file of concepts, or simulated:QUALITY."""
+    most_failed: float = 0.2
+    """The largest share of neurons that may fail. The command stops before it draws anything if the language model has
+    no answer for more, and ends with exit code 1 if more have no label."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,9 @@ class Rank(Scored):
 
 @dataclass(frozen=True, kw_only=True)
 class Exemplars(Stacked):
-    """Find the real images that excite each neuron most: exemplars.csv and a page. No generator is needed."""
+    """Show the real images that excite each neuron most, with heat maps, a histogram of its activations and images at
+    their quantiles: exemplars.csv and a page. No captioner, generator, language model or embedder is needed.
+    """
 
     out: Path
     """The folder of the results."""
@@ -108,12 +116,17 @@ class Exemplars(Stacked):
 
 @dataclass(frozen=True, kw_only=True)
 class Judge(Stacked):
-    """Score labels from any source: judged.csv and report.html."""
+    """Score labels from any source, and compare them: judged.csv, means.csv, differences.csv and report.html."""
 
-    labels: Path
-    """A CSV file with the columns neuron and label. Other columns are ignored."""
+    labels: tyro.conf.Positional[tuple[Path, ...]]
+    """CSV files with the columns neuron and label, or layer, unit and label; or explanation files of CoSy. The last of
+    several is compared with each of the others."""
     out: Path
     """The folder of the results."""
+    neurons: str | None = None
+    """The neurons whose labels are judged, as in label; all of the files' if not given."""
+    layer: str | None = None
+    """The layer of files that give indices without a layer, or by another name."""
     score: str = "grounded_k"
     """The score of a label."""
     seed: int = 0
@@ -135,6 +148,18 @@ class Play(Scored):
     """The neurons to label, one after the other."""
     seed: int = 0
     """The seed of the episodes."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """Show what the store holds, or forget the answers of a model and keep the images."""
+
+    action: Annotated[Literal["show", "forget"], tyro.conf.Positional] = "show"
+    """show counts the entries by kind; forget removes those of one model."""
+    writer: str | None = None
+    """With forget: the language model whose answers and candidates are forgotten, as `dnr store` names it."""
+    captioner: str | None = None
+    """With forget: the captioner whose captions are forgotten, with the candidates that were made of them."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from dnr_env.env.candidates import candidates
 from dnr_env.env.options import read_options
 from dnr_env.env.rules import Action, Rules
 from dnr_env.env.state import State
-from dnr_env.env.users import UserSource
-from dnr_env.errors import DnRError, unknown
+from dnr_env.env.users import UserSource, concepts_of
+from dnr_env.errors import unknown
 from dnr_env.evidence.sight import see
-from dnr_env.interfaces import MutationBatch, Trial, Usage
+from dnr_env.interfaces import MutationBatch, Origin, Trial, Usage
 from dnr_env.scores import promise, score
 from dnr_env.seeds import Purpose
 from dnr_env.stack import Stack
@@ -47,9 +48,13 @@ class Episodes:
         self.neuron = np.zeros(n, np.intp)
         self.texts: list[list[str]] = [[] for _ in range(n)]
         """The master list of each episode."""
-        self.queues: list[list[str]] = [[] for _ in range(n)]
-        """The concepts of the user that each episode has yet to measure."""
+        self.origins: list[list[Origin]] = [[] for _ in range(n)]
+        """The origin of each concept of each master list: that of whoever named it first."""
+        self.queues: list[list[tuple[str, Origin]]] = [[] for _ in range(n)]
+        """The concepts of the user that each episode has yet to measure, with their origins."""
         self.messages = [""] * n
+        self.failures = [""] * n
+        """Why the writer had no answer in the last step or, at the beginning, no candidates; "" otherwise."""
         self.usage = [Usage()] * n
         """The language model usage that the texts of each episode cost."""
         self.ended = np.ones(n, bool)
@@ -70,7 +75,7 @@ class Episodes:
             start.neuron if start.neuron is not None else self.neurons[rng.integers(len(self.neurons))]
             for rng, start in zip(rngs, starts, strict=True)
         ]
-        proposals = self._candidates(chosen, [start.concepts for start in starts])
+        firsts = candidates(self.stack.proposer, chosen, starts, self.rules.n_slots)
         which = np.array(rows, np.intp)
         self.ended[which] = True  # a failure below must leave no running episode
         self.state.clear(which)
@@ -81,45 +86,33 @@ class Episodes:
             self.rules.score, np.zeros(len(which)), lambda: self.stack.vocabulary.best_simulation(self.neuron[which])
         )
         self.state.controls[which] = self.stack.probe.controls[chosen]
-        for row, rng, neuron, (concepts, usage) in zip(rows, rngs, chosen, proposals, strict=True):
-            self.usage[row] = usage
-            given = self.users(neuron, rng) if self.users else []
-            if isinstance(given, str):
-                raise DnRError(f"`user_concepts` must return a list of texts (got the text {given[:80]!r})")
-            self.queues[row] = list(given)
-            for text in self.queues[row]:
-                self.stack.language.normalise(text)  # refuses a bad concept now, not in the middle of the episode
+        for row, rng, neuron, first in zip(rows, rngs, chosen, firsts, strict=True):
+            self.usage[row], self.failures[row] = first.usage, first.failure
+            given = concepts_of(self.users, neuron, rng, self.stack) if self.users else []
+            self.queues[row] = [(text, "user") for text in given]
             self.messages[row] = ""
             self.state.user_left[row] = len(self.queues[row])
-            embeddings = self.stack.embedder.embed_texts(concepts)
-            self.texts[row] = list(concepts)
-            simulations = self.stack.probe.simulation(embeddings, np.full(len(concepts), neuron))
-            self.state.join(np.full(len(concepts), row), embeddings, simulations)
+            count = len(first.concepts)
+            embeddings = self.stack.embedder.embed_texts(first.concepts)
+            self.texts[row], self.origins[row] = list(first.concepts), [first.origin] * count
+            simulations = self.stack.probe.simulation(embeddings, np.full(count, neuron))
+            self.state.join(np.full(count, row), embeddings, simulations)
         wanted = [(row, place) for row in rows for place in range(len(self.texts[row]))]
         self._measure([row for row, _ in wanted], [place for _, place in wanted])
         self._labels[which] = self.state.incumbent[which]
         self._values[which] = self._value(which)
         self.ended[which] = False
 
-    def suggest(self, row: int, text: str) -> str:
+    def suggest(self, row: int, text: str, origin: Origin = "user") -> str:
         """Make a concept the next one that ADD measures, and return the text that will be measured.
 
         Raises:
             ConceptError: the concept cannot be drawn.
         """
         concept = self.stack.language.normalise(text)
-        self.queues[row].insert(0, text)
+        self.queues[row].insert(0, (text, origin))
         self.state.user_left[row] += 1
         return concept
-
-    def _candidates(self, neurons: Sequence[int], given: Sequence[list[str] | None]) -> list[tuple[list[str], Usage]]:
-        """Return the initial concepts of each episode and their cost. All proposals are made in one batch."""
-        asked = [neuron for neuron, texts in zip(neurons, given, strict=True) if texts is None]
-        proposals = dict(zip(asked, self.stack.proposer.propose(asked, self.rules.n_slots), strict=True))
-        return [
-            (proposals[neuron].concepts, proposals[neuron].usage) if texts is None else (texts, Usage())
-            for neuron, texts in zip(neurons, given, strict=True)
-        ]
 
     def act(
         self, actions: IntArray, slots: IntArray, rngs: Sequence[np.random.Generator]
@@ -149,7 +142,7 @@ class Episodes:
         live = ~self.ended
         places = state.order[rows, slots]
         legal = state.masks()[rows, actions] & (places < state.size)
-        self.messages = [""] * len(actions)
+        self.messages, self.failures = [""] * len(actions), [""] * len(actions)
         scored_before = state.scores[rows, self._labels]
         labels_before = self._labels
 
@@ -188,9 +181,11 @@ class Episodes:
         """Return the rows that measure something, and the places of the concepts that they measure."""
         keeping, mutating, adding = (np.flatnonzero(actions == a) for a in (Action.KEEP, Action.MUTATE, Action.ADD))
         mutated = self._mutated(mutating, places[mutating], rngs)
-        phrases = [self.queues[row].pop(0) for row in adding]
-        added = self._join(adding.tolist(), [self.stack.language.normalise(phrase) for phrase in phrases], user=True)
-        for row, phrase in zip(adding.tolist(), phrases, strict=True):
+        waiting = [self.queues[row].pop(0) for row in adding]
+        concepts = [self.stack.language.normalise(phrase) for phrase, _ in waiting]
+        added = self._join(adding.tolist(), concepts, [origin for _, origin in waiting])
+        self.state.from_user[adding, added] = True
+        for row, (phrase, _) in zip(adding.tolist(), waiting, strict=True):
             if words := self.stack.language.passed_over(phrase):
                 unread = f"ignored words of {phrase[:80]!r}: {', '.join(words)}"
                 self.messages[row] = "; ".join(filter(None, [self.messages[row], unread]))
@@ -216,7 +211,9 @@ class Episodes:
         suggestions = self._mutator.mutate(batch)
         for row, suggestion in zip(rows.tolist(), suggestions, strict=True):
             self.usage[row] = self.usage[row].plus(suggestion.usage)
-        return self._join(rows.tolist(), [suggestion.concept for suggestion in suggestions])
+            self.failures[row] = suggestion.failure
+        concepts = [suggestion.concept for suggestion in suggestions]
+        return self._join(rows.tolist(), concepts, [self._mutator.origin] * len(rows))
 
     def history(self, row: int) -> list[Trial]:
         """Return every concept of an episode's master list with its measurements."""
@@ -233,7 +230,7 @@ class Episodes:
             for place, text in enumerate(self.texts[row])
         ]
 
-    def _join(self, rows: Sequence[int], texts: Sequence[str], user: bool = False) -> list[int]:
+    def _join(self, rows: Sequence[int], texts: Sequence[str], origins: Sequence[Origin]) -> list[int]:
         """Return the places of concepts in the master lists of distinct rows, appending those that are new."""
         places = [
             self.texts[row].index(text) if text in self.texts[row] else -1
@@ -247,10 +244,10 @@ class Episodes:
             for i, place in zip(new, joined.tolist(), strict=True):
                 places[i] = place
                 self.texts[rows[i]].append(texts[i])
+                self.origins[rows[i]].append(origins[i])
         for i in set(range(len(rows))) - set(new):
-            self.messages[rows[i]] = f"{texts[i]!r} had been measured before, and was measured again"
-        if user:
-            self.state.from_user[rows, places] = True
+            again = f"{texts[i]!r} had been measured before, and was measured again"
+            self.messages[rows[i]] = "; ".join(filter(None, [self.failures[rows[i]], again]))
         return places
 
     def _measure(self, rows: Sequence[int], places: Sequence[int]) -> None:

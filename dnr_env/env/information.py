@@ -19,10 +19,11 @@ def information(episodes: Episodes, rows: IntArray, slots: bool) -> Info:
     order = state.order[rows, : rules.n_slots]
     row = rows[:, None]
     filled = (order < state.size[row])[..., None]
-    texts, labels = episodes.texts, episodes.labels
+    texts, origins, labels = episodes.texts, episodes.origins, episodes.labels
     return {
         "neuron": _objects([names[episodes.neuron[r]] for r in rows]),
         "label": _objects([labels[r] for r in rows]),
+        "origin": _objects([dict(zip(texts[r], origins[r], strict=True)).get(labels[r], "") for r in rows]),
         "concepts": _objects(
             [
                 tuple(texts[r][p] if p < len(texts[r]) else "" for p in places)
@@ -30,11 +31,13 @@ def information(episodes: Episodes, rows: IntArray, slots: bool) -> Info:
             ]
         ),
         "master": _objects([(*texts[r], *[""] * (rules.capacity - len(texts[r]))) for r in rows]),
+        "origins": _objects([(*origins[r], *[""] * (rules.capacity - len(origins[r]))) for r in rows]),
         "master_scores": np.where(np.isfinite(state.scores[rows]), state.scores[rows], 0.0),
         "activations": np.where(filled, state.activations[row, order], np.float32(0)),
         "similarities": np.where(filled, state.similarities[row, order], np.float32(0)),
         "images": state.image_count[rows],
         "usage": np.array([episodes.usage[r] for r in rows]).reshape(-1, len(Usage())),
+        "failure": _objects([episodes.failures[r] for r in rows]),
         "message": _objects([episodes.messages[r] for r in rows]),
         "action_mask": episodes.masks(slots)[rows].astype(np.int8),
     }

@@ -1,4 +1,4 @@
-"""The `options` of `reset`: the neuron, the initial concepts and the block of image seeds."""
+"""The `options` of `reset`: the neuron, the initial concepts with their origin, and the block of image seeds."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from dnr_env.env.rules import Rules
 from dnr_env.errors import DnRError, unknown
-from dnr_env.interfaces import Language
+from dnr_env.interfaces import ORIGINS, Language, Origin
 from dnr_env.neurons import Neurons
 from dnr_env.seeds import BLOCKS
 
-OPTIONS = ("neuron", "concepts", "block")
+OPTIONS = ("neuron", "concepts", "origin", "block")
 
 
 class Start(NamedTuple):
@@ -23,6 +23,8 @@ class Start(NamedTuple):
     """The index of the neuron; None draws one at random."""
     concepts: list[str] | None
     """The initial concepts; None takes the proposer's candidates."""
+    origin: Origin
+    """Where the initial concepts come from, if they are given."""
     block: int
     """The block of image seeds."""
 
@@ -38,10 +40,13 @@ def read_options(options: Any, neurons: Neurons, language: Language, rules: Rule
     for option in options:
         if option not in OPTIONS:
             raise unknown("options", option, OPTIONS)
-    neuron, concepts = options.get("neuron"), options.get("concepts")
+    neuron, concepts, origin = options.get("neuron"), options.get("concepts"), options.get("origin", "user")
+    if origin not in ORIGINS:
+        raise unknown("origin", origin, ORIGINS)
     return Start(
         None if neuron is None else neurons.one(neuron),
         None if concepts is None else _concepts(concepts, language, rules),
+        origin,
         _block(options.get("block", 0)),
     )
 

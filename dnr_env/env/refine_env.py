@@ -99,13 +99,14 @@ class RefineEnv(gym.Env[Observation, Any]):
 
     | Key | Content |
     |-----|---------|
-    | `neuron`, `label` | the name of the neuron, and the present label |
+    | `neuron`, `label`, `origin` | the name of the neuron, the present label, and where that comes from: `"writer"`, `"captions"`, `"vocabulary"`, `"user"` or `"model"` |
     | `concepts` | the texts in the slots, "" in empty ones |
-    | `master`, `master_scores` | the texts of all concepts measured and their scores, padded to a fixed length |
+    | `master`, `origins`, `master_scores` | the texts of all concepts measured, their origins and their scores, padded to a fixed length |
     | `activations`, `similarities` | (n_slots, images), one value for each image of a candidate; zero where not measured |
     | `images` | the number of images drawn so far |
     | `usage` | calls of a language model, tokens read and tokens written |
     | `action_mask` | `action_masks()` as int8 |
+    | `failure` | why the writer had no answer in this step or, at the beginning, no candidates; else "" |
     | `message` | why an action had no effect, or which words of a concept were ignored |
 
     Every value has the same shape at every step.
@@ -156,7 +157,7 @@ class RefineEnv(gym.Env[Observation, Any]):
         self.action_space = action_space(self.episodes.rules, slots)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
-        """Begin an episode. `options` may hold a `neuron`, its `concepts` and a `block` of image seeds.
+        """Begin an episode. `options` may hold a `neuron`, its `concepts` with their `origin`, and a `block` of seeds.
 
         Raises:
             DnRError: an option is unknown, or its value cannot be used.

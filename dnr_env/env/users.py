@@ -41,6 +41,21 @@ def user_source(users: Users, stack: Stack) -> UserSource | None:
     return FixedUser(texts)
 
 
+def concepts_of(source: UserSource, neuron: int, rng: np.random.Generator, stack: Stack) -> list[str]:
+    """Return the concepts of one episode. A bad one is refused now, not in the middle of the episode.
+
+    Raises:
+        ConceptError: a concept cannot be drawn.
+        DnRError: the source returns no list.
+    """
+    given = source(neuron, rng)
+    if isinstance(given, str):
+        raise DnRError(f"`user_concepts` must return a list of texts (got the text {given[:80]!r})")
+    for text in given:
+        stack.language.normalise(text)
+    return list(given)
+
+
 def _quality(users: str) -> float:
     text = users.partition(":")[2] or "0.5"
     try:

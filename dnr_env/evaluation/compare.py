@@ -15,13 +15,12 @@ from dnr_env.agents.registry import make_agent
 from dnr_env.env.rules import Rules
 from dnr_env.env.users import Users
 from dnr_env.errors import DnRError
-from dnr_env.evaluation.judge import IMAGES, judge
+from dnr_env.evaluation.judge import IMAGES, agreement, judge
 from dnr_env.evaluation.results import Record
 from dnr_env.evaluation.rollout import Episode, Job, rollout
 from dnr_env.files import append_lines, read_lines
 from dnr_env.progress import bar
 from dnr_env.seeds import block_of
-from dnr_env.shapes.planted import precision_recall
 from dnr_env.stack import Stack
 from dnr_env.types import FloatArray
 
@@ -130,7 +129,7 @@ def _play_block(
                 **asdict(verdict),
                 "net": verdict.value - rules.image_cost * episode.images,
                 "judge_images": IMAGES,
-                **_planted(stack, episode),
+                **asdict(agreement(stack, episode.neuron, episode.label)),
             }
         )
     return records
@@ -141,12 +140,6 @@ def _plain(episode: Episode) -> dict[str, Any]:
     values["return"] = values.pop("total_reward")
     values["concepts"] = len(values["concepts"])
     return values
-
-
-def _planted(stack: Stack, episode: Episode) -> dict[str, float | None]:
-    formula = stack.known.truth(episode.neuron)
-    precision, recall = precision_recall(formula, episode.label) if formula else (None, None)
-    return {"precision": precision, "recall": recall}
 
 
 def optimal_values(stack: Stack, neurons: Sequence[str], seeds: Sequence[int], rules: Rules) -> dict[str, FloatArray]:

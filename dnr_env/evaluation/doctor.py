@@ -15,7 +15,9 @@ from dnr_env.registry import read_spec
 from dnr_env.shapes.config import ShapesConfig
 
 if TYPE_CHECKING:
-    from dnr_env.models.config import GeneratorConfig, StackConfig, WorldConfig
+    from dnr_env.models.config import EmbedderConfig, GeneratorConfig, StackConfig, WorldConfig
+    from dnr_env.models.origin import Presence
+    from dnr_env.models.snapshot import Selection
 
 _PACKAGES = {
     "train": ("stable-baselines3", "sb3-contrib", "tensorboard"),
@@ -33,9 +35,16 @@ class Finding:
     fine: bool
     text: str
     """What was found, or what is missing."""
+    download: int = 0
+    """The bytes that loading it would download."""
 
     def __str__(self) -> str:
-        return f"{'ok  ' if self.fine else 'MISS'}  {self.name:<12} {self.text}"
+        mark = "MISS" if not self.fine else "LOAD" if self.download else "ok  "
+        return f"{mark}  {self.name:<12} {self.text}"
+
+
+Look = Callable[[], "str | Presence"]
+"""Looks at one thing. It raises DnRError if that is missing."""
 
 
 def examine(spec: str, load: bool) -> Iterator[Finding]:
@@ -63,15 +72,23 @@ def examine(spec: str, load: bool) -> Iterator[Finding]:
 
     if not isinstance(config, StackConfig):
         yield Finding("stack", True, "pictures and words come with the package")
-    for name, check in _parts(config, load) if isinstance(config, StackConfig) else _own_parts(config, load):
-        yield _check(name, check)
+    downloads: dict[str, int] = {}  # search and judge may share a model
+    for name, look in _parts(config, load) if isinstance(config, StackConfig) else _own_parts(config, load):
+        finding = _check(name, look)
+        downloads[finding.text] = finding.download
+        yield finding
+    if total := sum(downloads.values()):
+        from dnr_env.models.origin import amount
+
+        yield Finding("downloads", True, f"{amount(total)} at the first use, or now with --load", total)
 
 
-def _check(name: str, look: Callable[[], str]) -> Finding:
+def _check(name: str, look: Look) -> Finding:
     try:
-        return Finding(name, True, look())
+        found = look()
     except DnRError as error:
         return Finding(name, False, str(error))
+    return Finding(name, True, found) if isinstance(found, str) else Finding(name, True, *found)
 
 
 def _cache() -> str:
@@ -123,7 +140,7 @@ def _device() -> str:
     return f"{cards}, torch {torch.__version__}"
 
 
-def _own_parts(config: WorldConfig, load: bool) -> Iterator[tuple[str, Callable[[], str]]]:
+def _own_parts(config: WorldConfig, load: bool) -> Iterator[tuple[str, Look]]:
     if config.probe.images:
         yield "probe", lambda: _probe(config)
     yield "target", lambda: _target(config, load)
@@ -132,64 +149,82 @@ def _own_parts(config: WorldConfig, load: bool) -> Iterator[tuple[str, Callable[
 def _probe(config: StackConfig | WorldConfig) -> str:
     from dnr_env.models.stack import probe_images
 
-    return f"{len(probe_images(config, None)):,} files in {config.probe.images}"
+    images = probe_images(config, None)
+    return f"{len(images):,} images in {images.name}"
 
 
-def _target(config: StackConfig | WorldConfig, load: bool) -> str:
+def _target(config: StackConfig | WorldConfig, load: bool) -> str | Presence:
+    from dnr_env.models.origin import of_network
     from dnr_env.models.stack import make_target
+    from dnr_env.models.weights import FILES
 
-    if not load and config.target.weights == "DEFAULT":
-        return f"{config.target.network}: not loaded; --load tries it"
+    if not load and config.target.weights != "none" and not config.target.weights.endswith(FILES):
+        return of_network(config.target.network, config.target.weights)
     made = make_target(config)
     return f"{config.target.network}: {len(made.neurons):,} neurons of {config.target.layers}"
 
 
-def _parts(config: StackConfig, load: bool) -> Iterator[tuple[str, Callable[[], str]]]:
+def _parts(config: StackConfig, load: bool) -> Iterator[tuple[str, Look]]:
     from dnr_env.models import stack as parts
     from dnr_env.models.captioner import HubCaptioner
+    from dnr_env.models.embedder import OpenClipEmbedder
+    from dnr_env.models.generators import make_generator, retrieved_images
     from dnr_env.models.hub import find
+    from dnr_env.models.local_chat import LocalChat
+    from dnr_env.models.origin import Presence, of_source
+    from dnr_env.models.pipelines import selection_of
+    from dnr_env.models.snapshot import CAPTIONER, DECODER, LANGUAGE_MODEL
     from dnr_env.models.words import read_words
 
-    def source(option: str, model: str, revision: str | None) -> str:
-        found = find(option, model, revision)
-        return f"{found.id}, {f'commit {found.commit[:12]}' if found.commit else 'a folder'}"
+    def source(option: str, model: str, revision: str | None, selection: Selection) -> Presence:
+        return of_source(find(option, model, revision), selection)
 
-    def captioner() -> str:
+    def captioner() -> str | Presence:
         settings = config.captioner
         if not settings:
             return "null: agents that begin with captions cannot be used"
-        where = source("captioner.model", settings.model, settings.revision)
-        if load:
-            import numpy as np
+        if not load:
+            return source("captioner.model", settings.model, settings.revision, CAPTIONER)
+        import numpy as np
 
-            made = HubCaptioner(**settings.model_dump(), device=config.device)
-            where += f"; it says {made.caption([np.full((64, 64, 3), 127, np.uint8)])[0]!r} of a grey square"
-        return where
+        made = HubCaptioner(**settings.model_dump(), device=config.device)
+        said = made.caption([np.full((64, 64, 3), 127, np.uint8)])[0]
+        return f"{of_source(made.source, CAPTIONER).text}; it says {said!r} of a grey square"
 
-    def writer() -> str:
+    def writer() -> str | Presence:
         if not config.writer:
             return "null: concepts are captions"
-        return parts.make_chat(config.writer, None, config.device).check()
+        made = parts.make_chat(config.writer, None, config.device)
+        if isinstance(made, LocalChat):
+            if load:
+                made.load()
+            found = of_source(made.source, LANGUAGE_MODEL)
+            return found if found.download else f"{made.check()}, {found.text.rpartition(', ')[2]}"
+        return made.check()
 
-    def generator(option: str, settings: GeneratorConfig) -> str:
-        where = source(f"{option}.model", settings.model, settings.revision)
-        if settings.tiny_vae:
-            where += f"; {source(f'{option}.tiny_vae', settings.tiny_vae, settings.tiny_vae_revision)}"
+    def generator(option: str, settings: GeneratorConfig) -> str | Presence:
+        if settings.kind == "retrieval":
+            images = retrieved_images(option, settings, None)
+            return f"{len(images):,} images in {images.name}, from which the nearest to a text are taken"
         if load:
-            parts.make_generator(settings, config.device).generate(["dog"], [0])
-            where += "; it draws"
-        return where
+            make_generator(settings, config.device, option=option).generate(["dog"], [0])
+        found = find(f"{option}.model", settings.model, settings.revision)
+        decoder = settings.tiny_vae and find(f"{option}.tiny_vae", settings.tiny_vae, settings.tiny_vae_revision)
+        there = of_source(found, selection_of(decoder or None))
+        there = there.beside(of_source(decoder, DECODER)) if decoder else there
+        return f"{there.text}; it draws" if load else there
 
     def vocabulary() -> str:
         return f"{len(read_words(config.vocabulary)):,} words"
 
-    def embedder() -> str:
-        if not config.embedder:
+    def embedder(settings: EmbedderConfig | None, option: str) -> str | Presence:
+        if not settings:
             return "null: only exemplars can be found"
-        made = parts.make_embedder(config)
+        made = OpenClipEmbedder(**settings.model_dump(), device=config.device, option=option)
         if load:
             made.embed_texts(["dog"])
-        return f"{config.embedder.model} {config.embedder.pretrained or ''}: {made.dim} numbers an image"
+        there = of_source(*made.files) if made.files else Presence(f"{settings.model} {settings.pretrained}, a file")
+        return there if there.download else f"{there.text}: {made.dim} numbers an image"
 
     yield "probe", lambda: _probe(config)
     yield "target", lambda: _target(config, load)
@@ -203,5 +238,7 @@ def _parts(config: StackConfig, load: bool) -> Iterator[tuple[str, Callable[[], 
         yield "judge", lambda: generator("judge.generator", judge)
     elif not config.judge or not config.generator:
         yield "judge", lambda: "null: labels are not judged on drawings"
-    yield "embedder", embedder
+    yield "embedder", lambda: embedder(config.embedder, "embedder")
+    if config.judge and (second := config.judge.embedder):
+        yield "judge's embedder", lambda: embedder(second, "judge.embedder")
     yield "vocabulary", vocabulary

@@ -11,8 +11,9 @@ from dnr_env.env.rules import Rules
 from dnr_env.evidence.sight import see
 from dnr_env.scores import score
 from dnr_env.seeds import Purpose
+from dnr_env.shapes.planted import precision_recall
 from dnr_env.stack import Stack
-from dnr_env.types import FloatArray
+from dnr_env.types import FloatArray, IntArray
 
 IMAGES = 50
 
@@ -33,6 +34,31 @@ class Verdict:
     """Correlation of label-image similarity and activation over the probe set, which penalises narrow labels."""
     simulations: dict[str, float]
     """The simulation on other probe sets, by name: a corruption, or `images` for further real images."""
+    simulation_error: float
+    """The standard error of the simulation, over a random choice of the images."""
+    judge_simulation: float | None
+    """The simulation in the space of the judge's own embedder, which no search uses; None if there is none."""
+    judge_simulation_error: float | None
+    auc_error: float | None
+    mad_error: float | None
+    activation_rate: float | None
+    """The share of the label's images above the threshold of the neuron's top 1% of real images, as in SIEVE."""
+    activation_rate_error: float | None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of a label with the formula of a planted neuron; None for other neurons."""
+
+    precision: float | None
+    recall: float | None
+    """See `dnr_env.shapes.planted.precision_recall`."""
+
+
+def agreement(stack: Stack, neuron: str, label: str) -> Agreement:
+    """Compare a label with what an embedded world knows of the neuron."""
+    formula = stack.known.truth(neuron)
+    return Agreement(*precision_recall(formula, label)) if formula else Agreement(None, None)
 
 
 def judge(
@@ -64,8 +90,8 @@ def judge(
     if "judge" not in stack.missing:
         seeds = Purpose.JUDGE.rows(images, np.zeros(len(labels), int) if blocks is None else np.array(blocks))
         seen = see(stack.judge_lab, stack.probe, concepts=labels, neurons=which, seeds=seeds)
-        for field, name in (("value", rules.score), ("auc", "auc"), ("mad", "mad")):
-            drawn[field], error = score(
+        for field, name in (("auc", "auc"), ("mad", "mad"), ("value", rules.score)):
+            drawn[field], drawn[f"{field}_error"] = score(
                 name,
                 activations=seen.activations,
                 counts=np.full(len(which), images),
@@ -74,15 +100,50 @@ def judge(
                 controls=stack.probe.controls[which],
                 simulations=simulation,
             )
-            drawn.setdefault("error", error)
+        drawn["error"] = drawn.pop("value_error")
+        drawn["activation_rate"], drawn["activation_rate_error"] = activation_rate(stack, which, seen.activations)
+    error, second = stack.probe.simulation_error(texts, which), stack.judge_embedder
+    own, own_error = second.simulation(stack.probe, labels, which) if second else (None, None)
     return [
         Verdict(
-            **{field: float(drawn[field][i]) if drawn else None for field in ("value", "error", "auc", "mad")},
+            **{field: float(drawn[field][i]) if drawn else None for field in _DRAWN},
             simulation=float(simulation[i]),
             simulations={name: float(values[i]) for name, values in others.items()},
+            simulation_error=float(error[i]),
+            judge_simulation=None if own is None else float(own[i]),
+            judge_simulation_error=None if own_error is None else float(own_error[i]),
         )
         for i in range(len(which))
     ]
+
+
+_DRAWN = (
+    "value",
+    "error",
+    "auc",
+    "auc_error",
+    "mad",
+    "mad_error",
+    "activation_rate",
+    "activation_rate_error",
+)
+
+
+def activation_rate(stack: Stack, neurons: IntArray, activations: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The share of a label's images among the top 1% of its neuron's activations, and its standard error.
+
+    The error is that of Agresti and Coull 1998, with two successes and two failures added: with none or all of the
+    images above the threshold, the plain error of a share would be 0.
+
+    Args:
+        stack: the stack.
+        neurons: (b,) indices.
+        activations: (b, images) normalised activations.
+    """
+    images = activations.shape[1]
+    above = (activations > stack.probe.strong(neurons)[:, None]).sum(axis=1)
+    likely = (above + 2) / (images + 4)
+    return above / images, np.sqrt(likely * (1 - likely) / (images + 4))
 
 
 def judge_images(stack: Stack) -> int:

@@ -27,6 +27,8 @@ class Picture:
     href: str
     """The full picture, relative to the page; "" where there is no folder."""
     caption: str
+    over: str = ""
+    """The thumbnail with a heat map over it, as a data URI; "" where there is none."""
 
 
 class Album:
@@ -39,8 +41,8 @@ class Album:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder / "pictures" if folder else None
 
-    def show(self, image: ImageArray, caption: str = "") -> Picture:
-        """A picture (height, width, 3), written once however often it is shown."""
+    def show(self, image: ImageArray, caption: str = "", over: ImageArray | None = None) -> Picture:
+        """A picture (height, width, 3), written once however often it is shown, and its overlay if it has one."""
         href = ""
         if self.folder:
             make_folder(self.folder)
@@ -48,7 +50,7 @@ class Album:
             if not (self.folder / name).exists():
                 write_atomically(self.folder / name, _encoded(image, "PNG"))
             href = f"{self.folder.name}/{name}"
-        return Picture(thumbnail(image), href, caption)
+        return Picture(thumbnail(image), href, caption, "" if over is None else thumbnail(over))
 
 
 def thumbnail(image: ImageArray) -> str:

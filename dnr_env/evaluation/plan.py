@@ -140,7 +140,12 @@ def _seconds(neurons: int, parts: Sequence[tuple[int, float | None]]) -> float |
 
 
 def tflop_of(generator: GeneratorConfig) -> float | None:
-    """Compute the TFLOP of one image, twice the multiply-adds, or None unless the model is SD 1.x, 2.x or SDXL."""
+    """Compute the TFLOP of one image, twice the multiply-adds, or None unless the model is SD 1.x, 2.x or SDXL.
+
+    An image that is retrieved costs none.
+    """
+    if generator.kind == "retrieval":
+        return 0.0
     name = generator.model.lower()
     known = ("sd-turbo", "stable-diffusion-v1", "stable-diffusion-2", "sdxl", "stable-diffusion-xl", "lcm_dreamshaper")
     if not any(part in name for part in known):

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dnr_env.evaluation.exemplars import exemplar_pictures
+from dnr_env.evaluation.exemplars import QUANTILES, band_pictures, exemplar_pictures, real_activations
+from dnr_env.evaluation.failures import origins, reasons
+from dnr_env.evaluation.histogram import BINS, HEIGHT, WIDTH, histogram
 from dnr_env.evaluation.judge import judge_images
 from dnr_env.evaluation.labelling import Record
 from dnr_env.evaluation.layers import KINDS, LayerRow, layers_of, write_layers
@@ -21,14 +24,13 @@ from dnr_env.stack import Stack
 from dnr_env.types import ImageArray
 
 _SHOWN = 10
-
-_UNSEARCHED: Record = {"images": 0, "steps": 0, "calls": 0, "cost": 0.0, "labels": [], "curve": [(0, 0.0, 0.0)]}
-"""What the record of a label that was given lacks: nobody searched for it."""
+MOST = 100
+"""Neurons on a page of exemplars or of judged labels. The tables have all."""
 
 
 def write_label_report(
     stack: Stack,
-    agent: str | None,
+    agent: str,
     records: Sequence[Record],
     score: str,
     n_slots: int | None,
@@ -38,27 +40,27 @@ def write_label_report(
 
     Args:
         stack: what labelled.
-        agent: who labelled; None for labels that were given.
-        records: of `label_neurons`, or of `judge_labels`.
+        agent: who labelled.
+        records: of `label_neurons`.
         score: the score of the values.
         n_slots: how many candidates the writer was asked for; None where it was not asked.
         path: of the page.
     """
-    album, alive = Album(path.parent), stack.probe.alive
-    records = [{**_UNSEARCHED, "alive": alive[stack.neurons.index(row["neuron"])], **row} for row in records]
+    album = Album(path.parent)
     shown = [
         {
             **record,
             "exemplars": exemplar_pictures(stack, record["neuron"], album),
-            **_origin(stack, record["neuron"], n_slots if record["images"] else None),
-            "drawings": drawings(stack, record["label"], record["block"], album),
+            **_pictures_of(stack, record["neuron"], n_slots if record["images"] else None),
+            "drawings": [] if record["failure"] else drawings(stack, record["label"], record["block"], album),
             "line": _sparkline([(images, score) for images, _, score in record["curve"]]),
         }
         for record in records
     ]
     as_strong = math.log(2)  # log_k of a label whose images excite as the exemplars do
     full = {"log_k": as_strong, "grounded_k": GROUNDED_ALPHA * as_strong + 1 - GROUNDED_ALPHA}.get(score, 1.0)
-    layers = _layers(stack, records, path.parent) if agent else []
+    layers = _layers(stack, [record for record in records if not record["failure"]], path.parent)
+    failed = [record["failure"] for record in records if record["failure"]]
     values = {
         "title": "Neuron labels",
         "layers": layers,
@@ -67,6 +69,9 @@ def write_label_report(
         "stack": stack.name,
         "agent": agent,
         "score": score,
+        "origins": origins(records),
+        "failed": len(failed),
+        "reasons": reasons(failed),
     }
     bill = {name: sum(record[name] for record in records) for name in ("images", "calls", "cost")}
     write_report(path, "label.html", {**values, **bill, "full": full, "judge_images": judge_images(stack)})
@@ -85,10 +90,19 @@ def _layers(stack: Stack, records: Sequence[Record], folder: Path) -> list[Layer
 
 
 def write_exemplar_report(stack: Stack, neurons: Sequence[str], path: Path) -> None:
-    """One page: the exemplars of every neuron."""
-    album = Album(path.parent)
-    shown = [{"neuron": neuron, "exemplars": exemplar_pictures(stack, neuron, album)} for neuron in neurons]
-    write_report(path, "exemplars.html", {"title": "Exemplars", "stack": stack.name, "neurons": shown})
+    """One page: the exemplars and the quantile bands of the first MOST neurons."""
+    album, shown = Album(path.parent), []
+    for neuron in neurons[:MOST]:
+        bands, real = band_pictures(stack, neuron, album), real_activations(stack, neuron)
+        marks = {band: float(np.quantile(real, quantile)) for band, quantile in QUANTILES.items()}
+        maps = any(picture.over for picture in bands["top"])
+        alive = stack.probe.alive[stack.neurons.index(neuron)]
+        plot = histogram(real, marks) if alive else None
+        shown.append({"neuron": neuron, "bands": bands, "maps": maps, "plot": plot})
+    values = {"title": "Exemplars", "stack": stack.name, "neurons": shown, "count": len(neurons)}
+    write_report(
+        path, "exemplars.html", {**values, "images": len(stack.probe.activations), "size": (WIDTH, HEIGHT, BINS)}
+    )
 
 
 def drawings(stack: Stack, label: str, block: int, album: Album) -> list[Picture]:
@@ -103,12 +117,12 @@ def drawn(stack: Stack, label: str, block: int) -> list[ImageArray]:
     return list(stack.judge_lab.images([label] * _SHOWN, Purpose.JUDGE.seeds(0, _SHOWN, block).tolist()))
 
 
-def _origin(stack: Stack, neuron: str, count: int | None) -> dict[str, Any]:
+def _pictures_of(stack: Stack, neuron: str, count: int | None) -> dict[str, Any]:
     """What a neuron's candidates were made from: `captions`, and `crops` as a data URI or None where there is none."""
     if count is None:
         return {"captions": [], "crops": None}
     index = stack.neurons.index(neuron)
-    excerpts = stack.proposer.propose([index], count)[0].excerpts
+    excerpts = stack.proposer.described(index, count)
     parts = [excerpt for excerpt in excerpts if excerpt.box]
     captions = list(dict.fromkeys(excerpt.caption for excerpt in excerpts))
     return {"captions": captions, "crops": strip(stack.proposer.pictures(index, parts)) if parts else None}

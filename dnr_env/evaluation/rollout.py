@@ -58,6 +58,16 @@ class Episode:
     """Input tokens of these calls."""
     output_tokens: int = 0
     """Output tokens of these calls."""
+    origin: str = ""
+    """Where the label comes from, one of `ORIGINS`."""
+    origins: list[str] = field(default_factory=list)
+    """The origins of `concepts`."""
+    fallback: str = ""
+    """Why it began with captions although the stack has a writer; "" if it did not."""
+    unanswered: list[str] = field(default_factory=list)
+    """Why the writer had no answer, for each question of the episode that it did not answer."""
+    failure: str = ""
+    """Why there is no label; "" if there is one."""
 
 
 def rollout(
@@ -93,15 +103,17 @@ def rollout(
         yield from _block(agent, jobs[start : start + batch], env)
 
 
-def _unplayed(episodes: Episodes, jobs: Sequence[Job], named: Sequence[list[str]]) -> list[Episode]:
+def _unplayed(
+    playing: Episodes, jobs: Sequence[Job], named: Sequence[list[str]], origins: Sequence[str]
+) -> list[Episode]:
     """Make the episodes of an agent that labels without playing. Held-out rewards give their gain."""
     labels, rows = [choices[0] for choices in named], np.arange(len(jobs))
-    first, gains, drawn = labels, np.zeros(len(jobs)), episodes.reward_images
-    if episodes.rules.reward == "held_out":  # relative to the first incumbent of an agent that plays
-        episodes.begin(rows.tolist(), [np.random.default_rng(0)] * len(jobs), _options(jobs))
-        first = episodes.labels
-        gains = episodes.value(rows, labels) - episodes.value(rows, first)
-    return [
+    first, gains, drawn = labels, np.zeros(len(jobs)), playing.reward_images
+    if playing.rules.reward == "held_out":  # relative to the first incumbent of an agent that plays
+        playing.begin(rows.tolist(), [np.random.default_rng(0)] * len(jobs), _options(jobs))
+        first = playing.labels
+        gains = playing.value(rows, labels) - playing.value(rows, first)
+    episodes = [
         Episode(
             *job,
             label=one,
@@ -119,6 +131,9 @@ def _unplayed(episodes: Episodes, jobs: Sequence[Job], named: Sequence[list[str]
         )
         for job, one, other, gain, choices in zip(jobs, labels, first, gains.tolist(), named, strict=True)
     ]
+    for episode, origin in zip(episodes, origins, strict=True):
+        episode.origin, episode.origins = origin, [origin]
+    return episodes
 
 
 def _seed(neuron: str, seed: int) -> int:
@@ -144,7 +159,7 @@ def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episo
     rules = playing.rules
     named = agent.labels(playing.stack, [neuron for neuron, _ in jobs], rules.score)
     if named is not None:
-        return _unplayed(playing, jobs, named)
+        return _unplayed(playing, jobs, named, [agent.origin(neuron) for neuron, _ in jobs])
     asked = agent.prepare(playing.stack, [neuron for neuron, _ in jobs], rules.score)
     observation, infos = envs.reset(
         seed=[_seed(neuron, seed) for neuron, seed in jobs],
@@ -163,8 +178,11 @@ def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episo
             steps=0,
             ran_out=False,
             curve=[(0, 0.0, score)],
+            fallback=failure,
         )
-        for job, label, images, score in zip(jobs, infos["label"], infos["images"], _incumbent(infos), strict=True)
+        for job, label, images, score, failure in zip(
+            jobs, infos["label"], infos["images"], _incumbent(infos), infos["failure"], strict=True
+        )
     ]
     first_images = infos["images"]
     valued = [{label} for label in infos["label"]]
@@ -174,8 +192,11 @@ def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episo
         agent.watch(infos)
         actions, state = agent.predict(observation, state, start, True, envs.unwrapped.action_masks())
         for row, suggestion in agent.suggestions().items():
-            playing.suggest(row, suggestion.concept)
             playing.usage[row] = playing.usage[row].plus(suggestion.usage)
+            if suggestion.concept:
+                playing.suggest(row, suggestion.concept, agent.origin(jobs[row][0]))
+            if suggestion.failure:
+                episodes[row].unanswered.append(suggestion.failure)
         stopped = np.asarray(actions).reshape(n, -1)[:, 0] == Action.STOP
         observation, rewards, ended, _, infos = envs.step(actions)
         start = np.zeros(n, bool)
@@ -188,6 +209,7 @@ def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episo
             episode.added_images = int(infos["images"][row] - first_images[row])
             episode.images = int(infos["images"][row])
             valued[row].add(infos["label"][row])
+            episode.unanswered += filter(None, [infos["failure"][row]])
             gained = episode.total_reward + rules.image_cost * episode.added_images
             episode.curve.append((episode.added_images, gained, scores[row]))
         running &= ~ended
@@ -196,6 +218,8 @@ def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episo
         episode.reward_images = playing.reward_images * len(valued[row])
         scored = zip(infos["master"][row], infos["master_scores"][row].tolist(), strict=True)
         episode.concepts = [(text, score) for text, score in scored if text]
+        episode.origin = infos["origin"][row]
+        episode.origins = [origin for origin in infos["origins"][row] if origin]
         episode.score = dict(episode.concepts)[episode.label]
         episode.labels = agent.ranking(row, episode.concepts, episode.label)[:_CHOICES]
         episode.calls, episode.input_tokens, episode.output_tokens = infos["usage"][row].tolist()

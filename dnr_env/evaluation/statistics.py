@@ -23,7 +23,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import trim_mean
 
 from dnr_env.types import FloatArray, IntArray
 
@@ -53,6 +52,8 @@ class Difference(Interval):
 
 def iqm(values: FloatArray) -> float:
     """Compute the interquartile mean, which is the mean of the middle half."""
+    from scipy.stats import trim_mean  # SciPy is slow to import
+
     return float(trim_mean(values, 0.25, axis=None))
 
 

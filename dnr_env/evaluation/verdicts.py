@@ -2,54 +2,116 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dnr_env.env.rules import Rules
 from dnr_env.errors import ConceptError, DnRError
-from dnr_env.evaluation.judge import judge
+from dnr_env.evaluation.judge import agreement, judge
+from dnr_env.evaluation.label_files import read_file
 from dnr_env.evaluation.labelling import Record
-from dnr_env.files import append_lines, csv_table, read_lines, text_of, write_atomically
+from dnr_env.files import append_lines, csv_table, read_lines, write_atomically
 from dnr_env.progress import bar
 from dnr_env.stack import Stack
 
-COLUMNS = ("neuron", "label", "value", "error", "auc", "mad", "simulation")
+COLUMNS = (
+    "neuron",
+    "label",
+    "value",
+    "error",
+    "auc",
+    "mad",
+    "simulation",
+    "auc_error",
+    "mad_error",
+    "activation_rate",
+    "activation_rate_error",
+    "simulation_error",
+    "judge_simulation",
+    "judge_simulation_error",
+    "precision",
+    "recall",
+)
 _BLOCK = 64  # labels whose rows are committed together
 
 Given = list[tuple[str, str]]
 """Neurons' names, and labels as they are measured."""
 
 
-def read_labels(labels: Any, stack: Stack) -> Given:
+@dataclass(frozen=True)
+class Source:
+    """The labels of one file, or of one mapping."""
+
+    name: str
+    """The file's name without its suffix; "labels" for what is no file."""
+    labels: Given
+
+
+def read_sources(
+    labels: Any, stack: Stack, layer: str | None = None, only: Collection[str] | None = None
+) -> list[Source]:
     """Labels as people have them, checked before anything is drawn.
 
     Args:
-        labels: a mapping of neuron to label, pairs of both, or a CSV file with the columns neuron and label.
+        labels: a mapping of neuron to label, pairs of both, a file as `read_file` reads it, or several files, which are
+            to be compared.
         stack: whose neurons they are.
+        layer: the layer of files that have indices.
+        only: the neurons whose labels are wanted; None for all.
 
     Raises:
-        DnRError: a column is missing, a neuron is not the target's, or a label cannot be drawn.
+        DnRError: a column is missing, a neuron is not the target's, a label cannot be drawn, no label is left, or
+            several files cannot be compared.
     """
-    pairs = _pairs(labels)
+    paths = [labels] if isinstance(labels, str | Path) else list(labels or ()) if _are_files(labels) else None
+    if paths is None:
+        return [Source("labels", _checked("", _pairs(labels), stack, only))]
+    files = [Path(path).expanduser() for path in paths]
+    if len(set(files)) < len(files):
+        raise DnRError(f"`labels` must name each file once (got {', '.join(map(str, files))})")
+    names = _short(files)
+    sources = [
+        Source(name, _checked(f" of {file.name}", read_file(file, stack.neurons, layer), stack, only))
+        for name, file in zip(names, files, strict=True)
+    ]
+    return _comparable(sources) if len(sources) > 1 else sources
+
+
+def _are_files(labels: Any) -> bool:
+    return isinstance(labels, list | tuple) and bool(labels) and all(isinstance(one, str | Path) for one in labels)
+
+
+def _short(files: Sequence[Path]) -> list[str]:
+    """Name files by their stem; by folder and stem where two have the same; or by their whole path."""
+    kinds = ([file.stem for file in files], [f"{file.parent.name}/{file.stem}" for file in files])
+    return next((names for names in kinds if len(set(names)) == len(files)), [str(file) for file in files])
+
+
+def _checked(of: str, pairs: Given, stack: Stack, only: Collection[str] | None) -> Given:
     if not pairs:
         raise DnRError("`labels` must hold at least one label (got none)")
-    checked = []
-    for number, (neuron, text) in enumerate(pairs, 1):
-        if neuron not in stack.neurons:
-            stack.neurons.index(neuron)  # says which are near
+    wanted = pairs if only is None else [pair for pair in pairs if pair[0] in only]
+    if not wanted:
+        raise DnRError(f"`labels`{of} must have a label of the neurons asked for (got none in {len(pairs):,} rows)")
+    checked: dict[tuple[str, str], None] = {}
+    rows = {pair: row for row, pair in reversed(list(enumerate(pairs, 1)))}
+    for pair in dict.fromkeys(wanted):
+        neuron, text = pair
         try:
-            checked.append((neuron, stack.language.normalise(text)))
+            if neuron not in stack.neurons:
+                stack.neurons.index(neuron)  # says which are near
+            checked[neuron, stack.language.normalise(text)] = None
         except ConceptError as error:
-            raise DnRError(f"`labels` {number} ({neuron}): {error}") from None
-    return list(dict.fromkeys(checked))
+            raise DnRError(f"`labels` row {rows[pair]}{of} ({neuron}): {error}") from None
+        except DnRError as error:
+            raise DnRError(f"`labels` row {rows[pair]}{of}: {error}") from None
+    return list(checked)
 
 
 def _pairs(labels: Any) -> Given:
-    if isinstance(labels, str | Path):
-        return _read_csv(Path(labels).expanduser())
     given: Iterable[Any] = labels.items() if isinstance(labels, Mapping) else labels or ()
     pairs = list(given)
     for pair in pairs:
@@ -58,26 +120,33 @@ def _pairs(labels: Any) -> Given:
     return [(neuron, text) for neuron, text in pairs]
 
 
-def _read_csv(path: Path) -> Given:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            lacking = [name for name in ("neuron", "label") if name not in (reader.fieldnames or ())]
-            if lacking:
-                found = ", ".join(reader.fieldnames or ()) or "none"
-                raise DnRError(f"`labels` must have the columns neuron and label (got {found} in {path})")
-            return [(row["neuron"] or "", text_of(row["label"] or "")) for row in reader]
-    except OSError as error:
-        raise DnRError(f"`labels` must be a CSV file that can be read (got {path}: {error.strerror})") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DnRError(f"`labels` must be a CSV file in UTF-8 (got {path}: {error})") from None
+def _comparable(sources: Sequence[Source]) -> list[Source]:
+    """Check that each file has one label per neuron, and that they share some neurons."""
+    for source in sources:
+        twice = [neuron for neuron, count in Counter(neuron for neuron, _ in source.labels).items() if count > 1]
+        if twice:
+            raise DnRError(
+                f"`labels` must have one label per neuron in each file to be compared (got {len(twice):,} neurons with "
+                f"several in {source.name}, such as {twice[0]})"
+            )
+    if not shared(sources):
+        names = ", ".join(source.name for source in sources)
+        raise DnRError(f"`labels` must be of the same neurons to be compared (got {names}, which share none)")
+    return list(sources)
+
+
+def shared(sources: Sequence[Source]) -> list[str]:
+    """The neurons that every source labels, in the order of the first."""
+    others = [{neuron for neuron, _ in source.labels} for source in sources[1:]]
+    first = dict.fromkeys(neuron for neuron, _ in sources[0].labels)
+    return [neuron for neuron in first if all(neuron in other for other in others)]
 
 
 def judge_labels(stack: Stack, given: Given, *, rules: Rules, block: int, path: Path | None = None) -> list[Record]:
     """Judge labels, in a JSONL file or in memory alone; those that are in the file already are not judged again."""
     known = read_lines(path, COLUMNS) if path else []
     records = {(record["neuron"], record["label"]): record for record in known}
-    left = [pair for pair in given if pair not in records]
+    left = [pair for pair in dict.fromkeys(given) if pair not in records]
     with bar(total=len(given), initial=len(given) - len(left), unit="label", desc="judging", disable=not left) as shown:
         for start in range(0, len(left), _BLOCK):
             part = left[start : start + _BLOCK]
@@ -89,7 +158,13 @@ def judge_labels(stack: Stack, given: Given, *, rules: Rules, block: int, path: 
                 blocks=[block] * len(part),
             )
             fresh: list[Record] = [
-                {"neuron": neuron, "label": text, "block": block, **asdict(verdict)}
+                {
+                    "neuron": neuron,
+                    "label": text,
+                    "block": block,
+                    **asdict(verdict),
+                    **asdict(agreement(stack, neuron, text)),
+                }
                 for (neuron, text), verdict in zip(part, verdicts, strict=True)
             ]
             if path:
@@ -100,5 +175,5 @@ def judge_labels(stack: Stack, given: Given, *, rules: Rules, block: int, path: 
 
 
 def write_judged(records: Sequence[Record], path: Path) -> None:
-    """The verdicts as CSV."""
-    write_atomically(path, csv_table(COLUMNS, records))
+    """The verdicts as CSV, each with its source."""
+    write_atomically(path, csv_table((*COLUMNS, "source"), records))

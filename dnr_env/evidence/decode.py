@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -15,6 +17,9 @@ READING = 1
 """A version number. It changes whenever the decoding of a file changes."""
 LONGEST = 1024
 """The most pixels on the longer side. Larger images are reduced when they are read; targets see about 224."""
+HEIC = "HEIC, to be converted to JPEG"
+"""The reason why a HEIC or HEIF file is not used: Pillow does not read the format."""
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 
 
@@ -29,16 +34,19 @@ def _formats() -> list[str]:
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
-def read_file(path: Path) -> ImageArray:
+def read_file(source: Path | IO[bytes]) -> ImageArray:
     """Read a file as (height, width, 3) uint8: upright, on white, with a longer side of at most LONGEST.
 
     The image of an animation is its first frame.
+
+    Args:
+        source: the path of the file, or an open file at its beginning.
 
     Raises:
         UnusableImage: the file is broken or not an image, or Pillow refuses it as a decompression bomb.
     """
     try:
-        with Image.open(path, formats=_formats()) as image:
+        with Image.open(source, formats=_formats()) as image:
             # A JPEG decodes faster at a fraction of its size. Twice LONGEST leaves enough pixels to reduce smoothly.
             image.draft(image.mode, (2 * LONGEST, 2 * LONGEST))
             image.load()
@@ -46,7 +54,30 @@ def read_file(path: Path) -> ImageArray:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnusableImage("too large") from None
     except Exception:  # decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError, zlib.error, …
-        raise UnusableImage("broken") from None
+        raise UnusableImage(HEIC if _is_heic(source) else "broken") from None
+
+
+def _is_heic(source: Path | IO[bytes]) -> bool:
+    """Whether a file that could not be read is HEIC under another suffix."""
+    with contextlib.suppress(OSError, ValueError):  # a file that is not there, or that the decoder closed
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                start = file.read(12)
+        else:
+            source.seek(0)
+            start = source.read(12)
+        return start[4:8] == b"ftyp" and start[8:] in _HEIC_BRANDS
+    return False
+
+
+def content_key(data_digest: bytes) -> str:
+    """The key of an image by the SHA-256 of its file's content: the same in a folder, an archive and a table."""
+    return f"file-{READING}:{data_digest.hex()}"
+
+
+def pixels_key(pixels: ImageArray) -> str:
+    """The key of an image that has no file, by its pixels (height, width, 3)."""
+    return f"pixels:{pixels.shape[0]}x{pixels.shape[1]}:{hashlib.sha256(pixels.tobytes()).hexdigest()}"
 
 
 def to_rgb(image: Image.Image) -> ImageArray:

@@ -13,6 +13,8 @@ EXEMPLARS = 10
 CONTROLS = 500
 CLIP = 10.0
 """Normalised activations are clipped to the range from -CLIP to CLIP."""
+STRONG = 0.99
+"""The quantile of a neuron's activations above which an image is among its top 1%."""
 _BLOCK_BYTES = 1 << 28  # bytes of float64 activations in memory at a time
 _BLOCK_IMAGES = 8192  # images whose embeddings are converted to float64 at a time
 
@@ -42,6 +44,7 @@ class Probe:
         self.images = images
         self.describe = describe
         self._towards: dict[int, FloatArray] = {}
+        self._strong: dict[int, float] = {}
 
     def real(self, neurons: IntArray) -> FloatArray:
         """(b, images) float64 activations of some neurons on the real images.
@@ -89,6 +92,10 @@ class Probe:
         """(neurons,) False for neurons that are constant or not finite; their normalised activations are all 0."""
         return np.isfinite(self._statistics[2])
 
+    def broken(self, neuron: int) -> bool:
+        """Whether an activation of a neuron is not finite."""
+        return not self.alive[neuron] and not np.isfinite(self.activations[:, neuron]).all()
+
     def normalise(self, activations: FloatArray, neurons: IntArray) -> FloatArray:
         """Normalise to (a - median of the control set) / (mean of the exemplars - that median), float32.
 
@@ -110,6 +117,15 @@ class Probe:
         parts = [self.normalise(self.activations[np.ix_(self.control, part)].T, part) for part in self.blocks()]
         return np.sort(np.concatenate(parts), axis=1)
 
+    def strong(self, neurons: IntArray) -> FloatArray:
+        """(b,) the normalised activation that only the top 1% of the images exceed, float32.
+
+        Source: "SIEVE", arXiv 2603.24953, whose activation rate counts the drawings above it.
+        """
+        for neuron in set(neurons.tolist()) - self._strong.keys():
+            self._strong[neuron] = float(np.quantile(self.real(np.array([neuron]))[0], STRONG))
+        return self.normalise(np.array([self._strong[neuron] for neuron in neurons.tolist()]), neurons)
+
     def simulation(self, texts: FloatArray, neurons: IntArray) -> FloatArray:
         """Correlation over the images between the similarity of text i with an image and the activation of neuron i.
 
@@ -125,6 +141,23 @@ class Probe:
         """
         result: FloatArray = (texts * self.towards(neurons)).sum(axis=1) / self.spread(texts)
         return result
+
+    def simulation_error(self, texts: FloatArray, neurons: IntArray) -> FloatArray:
+        """(b,) the standard error of `simulation` over a random choice of the images, 0 where that is constant.
+
+        It is the error of the correlation's influence function, xy - r (x² + y²) / 2 for standardised x and y.
+        """
+        errors = []
+        for text, neuron in zip(texts, neurons.tolist(), strict=True):
+            real = self.real(np.array([neuron]))[0]
+            parts = [slice(start, start + _BLOCK_IMAGES) for start in range(0, len(real), _BLOCK_IMAGES)]
+            x, y = (
+                _standardised(np.concatenate([self.embeddings[part] @ text for part in parts])),
+                _standardised(real),
+            )
+            influence = x * y - (x * y).mean() * (x * x + y * y) / 2
+            errors.append(influence.std(ddof=1) / np.sqrt(len(real)))
+        return np.array(errors)
 
     def spread(self, texts: FloatArray) -> FloatArray:
         """(b,) standard deviation of the similarities of texts (b, dim) with the images; infinite in place of 0."""
@@ -164,6 +197,15 @@ class Probe:
         """
         parts = [self.embeddings[self.exemplars[part]].mean(axis=1).astype(np.float32) for part in self.blocks()]
         return np.concatenate(parts)
+
+
+def _standardised(values: FloatArray) -> FloatArray:
+    """Values (n,) with mean 0 and deviation 1, float64; all 0 if they are equal but for rounding."""
+    values = values.astype(np.float64)
+    rounding = 1e-6 * (1e-30 + np.abs(values).max())
+    centred = values - values.mean()
+    standard: FloatArray = centred / (values.std() if np.ptp(values) > rounding else np.inf)
+    return standard
 
 
 class ProbeSource:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from dnr_env.errors import ItemError
 from dnr_env.evidence.lab import Lab
 from dnr_env.evidence.probe import Probe
 from dnr_env.types import FloatArray, IntArray
@@ -22,7 +25,15 @@ class Sighting(NamedTuple):
 
 
 def see(lab: Lab, probe: Probe, *, concepts: Sequence[str], neurons: IntArray, seeds: IntArray) -> Sighting:
-    """Measure the s images `seeds[i]` of `concepts[i]` for neuron `neurons[i]`."""
+    """Measure the s images `seeds[i]` of `concepts[i]` for neuron `neurons[i]`.
+
+    Raises:
+        ItemError: an image makes a neuron infinite or undefined that is finite on the probe set.
+    """
     evidence = lab.measure(concepts=concepts, neurons=neurons, seeds=seeds)
+    for row in np.flatnonzero(probe.alive[neurons] & ~np.isfinite(evidence.activations).all(axis=1)).tolist():
+        raise ItemError(
+            f"{lab.reader.neurons[neurons[row]]} has an activation that is not finite on a drawing of {concepts[row]!r}"
+        )
     similarities = (evidence.embeddings * probe.exemplar_embeddings[neurons][:, None]).sum(axis=2)
     return Sighting(probe.normalise(evidence.activations, neurons), similarities, evidence.embeddings)

@@ -18,15 +18,26 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
+from dnr_env.errors import DnRError
+
+Result = TypeVar("Result")
 _SCHEMA = """
 PRAGMA page_size = 8192;
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS kinds (
+    number INTEGER PRIMARY KEY, kind TEXT NOT NULL, models TEXT NOT NULL, UNIQUE (kind, models)
+);
 """
+CHECKSUM = 8
+"""Bytes of `digest` that check the entry. Four more hold the number of its kind in `kinds`, if it has a kind."""
+_MODELS = ("captioner", "writer", "fingerprint", "generator", "reader")
+"""The fields of an address that name models."""
 _COLUMNS = [("key", 1), ("value", 0), ("digest", 0)]
 """Each column of `entries`, and its place in the primary key."""
 _WAIT_S = 60.0  # how long to wait for another process's write
@@ -48,10 +59,21 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dnr"
 
 
+class Key(bytes):
+    """The 32-byte key of an entry. It remembers what the entry is, so that a model's entries can be found later."""
+
+    kind: str
+    models: str
+    """The fields that name models, as JSON."""
+
+
 def address(**fields: object) -> bytes:
-    """The 32-byte key of an entry: the SHA-256 of its fields as canonical JSON."""
+    """The `Key` of an entry: the SHA-256 of its fields as canonical JSON. The field `kind` says what it is."""
     canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).digest()
+    key = Key(hashlib.sha256(canonical.encode()).digest())
+    key.kind = str(fields.get("kind", ""))
+    key.models = json.dumps({name: fields[name] for name in _MODELS if name in fields})
+    return key
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -92,7 +114,11 @@ def _close(connection: sqlite3.Connection, owner: int) -> None:
 
 
 def _digest(key: bytes, value: bytes) -> bytes:
-    return hashlib.sha256(key + value).digest()[:8]
+    return hashlib.sha256(key + value).digest()[:CHECKSUM]
+
+
+def _kind(key: bytes) -> tuple[str, str]:
+    return (key.kind, key.models) if isinstance(key, Key) else ("", "")
 
 
 class Store:
@@ -109,6 +135,7 @@ class Store:
         self._owner = -1
         self._file = (0, 0)
         self._writable = True
+        self._numbers: dict[tuple[str, str], bytes] = {}  # of the kinds in the present file, four bytes each
 
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """Read the entries among `keys` that exist. A damaged entry counts as absent."""
@@ -130,12 +157,11 @@ class Store:
             except sqlite3.DatabaseError as error:
                 self._recover(error)
                 continue
-            found.update((key, value) for key, value, digest in rows if digest == _digest(key, value))
+            found.update((key, value) for key, value, digest in rows if digest[:CHECKSUM] == _digest(key, value))
         return found
 
     def put_many(self, entries: Mapping[bytes, bytes]) -> None:
         """Write entries in one transaction: after a crash, either all of them exist or none."""
-        rows = [(key, value, _digest(key, value)) for key, value in entries.items()]
         with self._lock:
             for _ in range(2):  # if the file is damaged, the second attempt writes to a new one
                 if not self._writable:
@@ -145,10 +171,41 @@ class Store:
                     if connection is None:
                         return
                     with connection:
-                        connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", rows)
+                        numbers = self._numbered(connection, entries)
+                        connection.executemany(
+                            "INSERT OR REPLACE INTO entries VALUES (?, ?, ?)",
+                            ((k, v, _digest(k, v) + numbers.get(_kind(k), b"")) for k, v in entries.items()),
+                        )
+                    self._numbers = numbers  # only now are they in the file
                     return
                 except sqlite3.DatabaseError as error:
                     self._recover(error)
+
+    def _numbered(self, connection: sqlite3.Connection, keys: Iterable[bytes]) -> dict[tuple[str, str], bytes]:
+        """Give each kind among the keys a number in the file."""
+        numbers = dict(self._numbers)
+        for kind in {_kind(key) for key in keys if isinstance(key, Key)} - numbers.keys():
+            connection.execute("INSERT OR IGNORE INTO kinds (kind, models) VALUES (?, ?)", kind)
+            query = "SELECT number FROM kinds WHERE kind = ? AND models = ?"
+            ((number,),) = connection.execute(query, kind).fetchall()
+            numbers[kind] = int(number).to_bytes(4, "big")
+        return numbers
+
+    def run(self, work: Callable[[sqlite3.Connection], Result], absent: Result) -> Result:
+        """Work on the file in one transaction; `absent` is the result if there is no file.
+
+        Raises:
+            DnRError: the file cannot be read or written.
+        """
+        with self._lock:
+            try:
+                connection = self._connect()
+                if connection is None:
+                    return absent
+                with connection:
+                    return work(connection)
+            except sqlite3.DatabaseError as error:
+                raise DnRError(f"the store {self.path} cannot be used ({error})") from None
 
     def close(self) -> None:
         """Close the file. The next call opens it again."""
@@ -180,7 +237,7 @@ class Store:
         except sqlite3.DatabaseError:
             connection.close()
             raise
-        self._connection = connection
+        self._connection, self._numbers = connection, {}
         weakref.finalize(self, _close, connection, os.getpid())
         return connection
 

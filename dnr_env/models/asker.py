@@ -6,25 +6,26 @@ import hashlib
 import json
 import threading
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from dnr_env.errors import DnRError
 from dnr_env.evidence.store import Store, address
 from dnr_env.interfaces import Usage
+from dnr_env.models.echoes import without_echoes
 from dnr_env.models.phrases import parse_phrases
 
-_FORMAT = 'Answer with a JSON object {"phrases": ["…"]} and nothing else. Each phrase is a string of plain words.'
-_REMINDER = "\nThe last answer could not be read. Answer briefly, with the JSON object alone."
-SCHEMA = {
-    "type": "object",
-    "properties": {"phrases": {"type": "array", "items": {"type": "string"}}},
-    "required": ["phrases"],
-    "additionalProperties": False,
-}
-"""The JSON schema that an answer must match."""
-_FORMAT_DIGEST = hashlib.sha256((_FORMAT + _REMINDER + json.dumps(SCHEMA)).encode()).hexdigest()[:8]
+_FORMAT = (
+    "Answer with a JSON object and nothing else. Its one key is phrases, and the value of this key is a list of {}. "
+    "Each string is one phrase of plain words."
+)
+_REMINDER = "\nThe last answer could not be used. Answer briefly, with the JSON object alone, in words of your own."
+_FORMAT_DIGEST = hashlib.sha256((_FORMAT + _REMINDER).encode()).hexdigest()[:8]
 _SECOND_SAMPLE = 1_000_000  # added to the sample at a second attempt, because the same seed could fail the same way
+_REASONS = 3  # the reasons for failures that are named
+_HOPELESS = 16  # questions without any text for an answer, from the first on, after which no more are asked
 
 
 class Question(NamedTuple):
@@ -34,26 +35,59 @@ class Question(NamedTuple):
     user: str
     sample: int
     """Distinguishes repeated samples of one question."""
+    most: int = 1
+    """The most phrases of an answer."""
+
+    def with_format(self) -> Question:
+        """Add the form of the answer. It contains nothing that could be copied as an answer."""
+        count = "one string" if self.most == 1 else f"one to {self.most} strings"
+        return self._replace(system=f"{self.system}\n{_FORMAT.format(count)}")
 
 
 class Answer(NamedTuple):
-    """The answer to a question: its phrases, none if no attempt was usable, and the cost of all attempts."""
+    """The answer to a question, and the cost of all attempts to get it."""
 
     phrases: list[str]
     usage: Usage
+    failure: str = ""
+    """Why there are no phrases; empty if there are some."""
+    refused: bool = False
+    """Whether the question itself was refused, so that a question with the same text would be too."""
 
 
 class Unusable(Exception):
-    """The model sent an answer that cannot be used."""
+    """The model sent an answer that cannot be used, or none to this question.
 
-    def __init__(self, reason: str, usage: Usage, text: str = "") -> None:
+    Args:
+        reason: completes the sentence "this question has no usable answer:".
+        usage: the cost.
+        text: what was sent.
+        final: whether the question itself was refused, so that it is not repeated.
+    """
+
+    def __init__(self, reason: str, usage: Usage, text: str = "", final: bool = False) -> None:
         super().__init__(reason)
+        self.reason = reason
         self.usage = usage
         self.text = text
+        self.final = final
 
 
 class CutShort(Unusable):
     """The answer reached its token limit."""
+
+
+def cut_short(limit: int) -> str:
+    """Give the reason of an answer that ends at its limit in tokens."""
+    return (
+        f"the answer is cut short at {limit} tokens; raise `writer.max_tokens`, or `writer.thinking_tokens` if the "
+        "model thinks before it answers"
+    )
+
+
+def spent(limit: int) -> str:
+    """Give the reason of a thought that ends at the limit in tokens."""
+    return f"all {limit} tokens were spent on thought; raise `writer.thinking_tokens`, or lower `writer.effort`"
 
 
 @dataclass
@@ -66,22 +100,40 @@ class Counters:
     """Questions whose answer was already stored."""
     retried: int = 0
     """Requests in `made` that repeat an earlier request."""
-    failed: int = 0
-    """Questions that received no usable answer."""
+    answered: int = 0
+    """Questions that received a usable answer."""
+    stale: int = 0
+    """Mutations that brought nothing new."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """The questions that received no usable answer, by the reason."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    def add(self, made: int = 0, remembered: int = 0, retried: int = 0, failed: int = 0) -> None:
+    @property
+    def failed(self) -> int:
+        """Questions that received no usable answer."""
+        return self.failures.total()
+
+    def add(self, made: int = 0, remembered: int = 0, retried: int = 0, answered: int = 0, stale: int = 0) -> None:
         """Add to the counts."""
         with self._lock:
             self.made += made
             self.remembered += remembered
             self.retried += retried
-            self.failed += failed
+            self.answered += answered
+            self.stale += stale
+
+    def fail(self, reason: str) -> None:
+        """Count a question without a usable answer."""
+        with self._lock:
+            self.failures[reason] += 1
 
     def __str__(self) -> str:
+        reasons = "; ".join(f"{count} because {reason}" for reason, count in self.failures.most_common(_REASONS))
         return (
             f"{self.made} requests made ({self.retried} of them repeats), {self.remembered} answers remembered, "
             f"{self.failed} questions without a usable answer"
+            + (f" ({reasons})" if reasons else "")
+            + (f", {self.stale} mutations that brought nothing new" if self.stale else "")
         )
 
 
@@ -100,12 +152,18 @@ class Asker(ABC):
         self.store = store
         self.counters = Counters()
         self._answers: dict[bytes, Answer] = {}
+        self._failed: dict[bytes, Answer] = {}
+        self._silent = 0
+        self._lock = threading.Lock()
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
         """Return one answer per question. Equal questions are asked once, and answered ones are not asked again.
 
+        A question that gets no usable answer has an answer with a failure. It is not kept: the next call asks again.
+
         Raises:
-            DnRError: the model cannot be reached or does not answer. Answers that arrived earlier are kept.
+            DnRError: the model cannot be reached, or has answered none of the first questions. Answers that arrived
+                earlier are kept.
         """
         keys = {question: self._key(question) for question in questions}
         unread = [key for key in keys.values() if key not in self._answers]
@@ -117,7 +175,7 @@ class Asker(ABC):
         self.counters.add(remembered=len(keys) - len(missing))
         if missing:
             self._answer(missing)
-        return [self._answers[keys[question]] for question in questions]
+        return [self._answers.get(keys[question]) or self._failed[keys[question]] for question in questions]
 
     @abstractmethod
     def check(self) -> str:
@@ -143,37 +201,52 @@ class Asker(ABC):
         return address(kind="chat", fingerprint=self.fingerprint, **question._asdict())
 
     def _settle(self, question: Question, reply: Callable[[Question, int], tuple[str, Usage]]) -> None:
-        """Get the answer to one question, in at most two attempts, and store it.
+        """Get the answer to one question, in at most two attempts, and store it if it is usable.
 
         Args:
             question: the question.
             reply: maps a question and a token limit to a text and its cost. It may raise Unusable.
+
+        Raises:
+            DnRError: the model has sent no text to any of the first questions.
         """
-        asked = question._replace(system=f"{question.system}\n{_FORMAT}")
-        limit, usage, phrases = self.max_tokens, Usage(), None
+        asked = question.with_format()
+        limit, usage, heard = self.max_tokens, Usage(), False
         for attempt in range(2):
             if attempt:
                 self.counters.add(retried=1)
                 asked = asked._replace(system=asked.system + _REMINDER, sample=asked.sample + _SECOND_SAMPLE)
+            phrases: list[str] | None = None
+            final = False
             try:
                 text, used = reply(asked, limit)
                 phrases = parse_phrases(text)
-            except CutShort as cut:
-                limit, used = 2 * limit, cut.usage
-                phrases = parse_phrases(cut.text) if attempt else None
+                failure = "the answer contains no phrase"
             except Unusable as problem:
-                used = problem.usage
-            usage = usage.plus(used)
+                text, used, failure, final = problem.text, problem.usage, problem.reason, problem.final
+                if isinstance(problem, CutShort):
+                    limit *= 2
+                    phrases = parse_phrases(text, cut=True) if attempt else None
+            usage, heard = usage.plus(used), heard or bool(text)
+            if phrases and not (phrases := without_echoes(phrases, f"{asked.system}\n{asked.user}")):
+                failure = "the answer only repeats the question"
             if phrases:
+                self.counters.add(answered=1)
+                self._keep(self._key(question), Answer(phrases, usage))
+                return
+            if final:
                 break
-        else:
-            self.counters.add(failed=1)
-        self._keep(question, Answer(phrases or [], usage))
+        self._failed[self._key(question)] = Answer([], usage, failure, final)
+        self.counters.fail(failure)
+        with self._lock:
+            self._silent = 0 if heard else self._silent + 1
+            hopeless = self._silent >= _HOPELESS and not self.counters.answered
+        if hopeless:
+            raise DnRError(f"the language model has not answered one of {self._silent} questions: {failure}")
 
-    def _keep(self, question: Question, answer: Answer) -> None:
-        key = self._key(question)
+    def _keep(self, key: bytes, answer: Answer) -> None:
         self._answers[key] = answer
-        if self.store is not None:
+        if self.store is not None and answer.phrases:  # a question that failed is asked again by another run
             value = {"phrases": answer.phrases, "usage": list(answer.usage)}
             self.store.put_many({key: json.dumps(value).encode()})
 
@@ -181,6 +254,7 @@ class Asker(ABC):
 def _decoded(value: bytes) -> Answer | None:
     try:
         record = json.loads(value)
-        return Answer([str(phrase) for phrase in record["phrases"]], Usage(*map(int, record["usage"])))
+        phrases = [str(phrase) for phrase in record["phrases"]]
+        return Answer(phrases, Usage(*map(int, record["usage"]))) if phrases else None
     except (ValueError, TypeError, KeyError):
         return None

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from dnr_env.errors import DnRError
 from dnr_env.extras import needed
 from dnr_env.models.device import FixedBatches, device_of, dtype_of
-from dnr_env.models.hub import find, loading
+from dnr_env.models.hub import check_complete, find, loading, running
+from dnr_env.models.snapshot import CAPTIONER, folder_of
 from dnr_env.types import ImageArray, Images
 
 CHAT_PROMPT = "Describe this image in one short sentence."
@@ -81,9 +82,10 @@ class HubCaptioner:
         """Return one line of text for each (height, width, 3) uint8 image. Sizes may differ.
 
         Raises:
-            DnRError: the model cannot be loaded.
+            DnRError: the model cannot be loaded, or fails.
         """
-        return self._batches.map(list(images), self._caption)
+        with running(self.source.setting):
+            return self._batches.map(list(images), self._caption)
 
     def _caption(self, images: Sequence[ImageArray]) -> list[str]:
         """Caption the images of one forward pass."""
@@ -119,12 +121,12 @@ class HubCaptioner:
         with needed():
             from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        name, where = self.source.id, {"revision": self.source.commit, "trust_remote_code": False}
-        with loading("captioner.model", name):
-            processor = AutoProcessor.from_pretrained(name, **where)
-            model = AutoModelForImageTextToText.from_pretrained(
-                name, **where, use_safetensors=True, dtype=self.dtype
-            )  # other weight files are pickles
+        folder = folder_of(self.source, CAPTIONER)
+        with loading("captioner.model", self.source.id):
+            processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+            safe = {"use_safetensors": True, "dtype": self.dtype, "output_loading_info": True}  # others are pickles
+            model, report = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=False, **safe)
+            check_complete(self.source.setting, report)
             model.eval().to(self.device)
         chat = bool(getattr(processor, "chat_template", None))
         prompt = self.prompt

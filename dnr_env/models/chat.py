@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 from dnr_env.errors import DnRError, unknown
 from dnr_env.evidence.store import Store
 from dnr_env.interfaces import Usage
-from dnr_env.models.asker import SCHEMA, Asker, CutShort, Question, Unusable
-from dnr_env.models.endpoint import Endpoint, Filtered, NotOffered, Refused
+from dnr_env.models.asker import Asker, CutShort, Question, Unusable, cut_short, spent
+from dnr_env.models.dialect import Dialect
+from dnr_env.models.endpoint import Endpoint
+from dnr_env.models.server_errors import Filtered, NotOffered, Refused, Unanswered
+from dnr_env.models.thought import without_thought
 from dnr_env.models.threads import spread
 
 if TYPE_CHECKING:
     import openai
 
 _log = logging.getLogger("dnr_env")
+
+_CONTROL = Question("Answer with one word.", "Is the sky blue?", 0)
+"""A question that no server has a reason to refuse."""
 
 
 class Chat(Asker):
@@ -28,8 +35,12 @@ class Chat(Asker):
         base_url: the endpoint. None takes OPENAI_BASE_URL or, if that is not set, OpenAI's own endpoint.
         temperature: the sampling temperature.
         max_tokens: the longest answer, in tokens.
+        effort: how much a reasoning model thinks: none, minimal, low, medium, high or xhigh. None leaves it to the
+            model.
+        thinking_tokens: the tokens that a reasoning model may think, in addition to `max_tokens`.
         timeout_s: seconds after which a request fails.
-        retries: how often a request is repeated after a temporary failure.
+        retries: how often a request is repeated after a failure that may pass.
+        patience_s: seconds for which a server that is busy or starts is waited for.
         concurrency: the maximum number of simultaneous requests.
         store: where answers are kept. None keeps them in memory only.
 
@@ -44,18 +55,24 @@ class Chat(Asker):
         base_url: str | None = None,
         temperature: float = 0.3,
         max_tokens: int = 200,
+        effort: str | None = None,
+        thinking_tokens: int = 0,
         timeout_s: float = 60,
         retries: int = 2,
+        patience_s: float = 300,
         concurrency: int = 8,
         store: Store | None = None,
     ) -> None:
-        super().__init__(f"{model}|temperature {temperature:g}", max_tokens, store)
+        thought = f"|effort {effort}" if effort else ""
+        super().__init__(f"{model}|temperature {temperature:g}{thought}", max_tokens + thinking_tokens, store)
         self.model = model
-        self.temperature = temperature
         self.concurrency = concurrency
-        self.endpoint = Endpoint(model, base_url, timeout_s, retries, self.counters)
-        self._optional = True  # whether the endpoint accepts the optional parameters, as far as is known
-        self._limit_name = "max_tokens"
+        self.endpoint = Endpoint(
+            model, base_url, timeout_s=timeout_s, retries=retries, patience_s=patience_s, counters=self.counters
+        )
+        self._dialect = Dialect(model, temperature, effort)
+        self._proven: Dialect | None = None  # the form of a request that was answered
+        self._finding = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Chat({self.model!r}, base_url={self.endpoint.url!r})"
@@ -86,7 +103,7 @@ class Chat(Asker):
             names = self.endpoint.names(client)
             if self.model not in names:
                 try:
-                    self._reply(client, Question("Answer with one word.", "Is the sky blue?", 0), self.max_tokens)
+                    self._reply(client, _CONTROL, self.max_tokens)
                 except Unusable:  # the model exists, because it has answered
                     pass
                 except NotOffered as error:
@@ -110,47 +127,97 @@ class Chat(Asker):
                 raise
 
     def _reply(self, client: openai.OpenAI, question: Question, limit: int) -> tuple[str, Usage]:
+        """Ask one question. What is wrong with this question alone is raised as Unusable."""
         while True:
-            optional, limit_name = self._optional, self._limit_name
-            parameters: dict[str, Any] = {limit_name: limit}
-            if optional:
-                schema = {"name": "phrases", "strict": True, "schema": SCHEMA}
-                parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
-                parameters.update(seed=question.sample, temperature=self.temperature)
-            messages = [{"role": "system", "content": question.system}, {"role": "user", "content": question.user}]
+            dialect = self._dialect
+            problem: DnRError
             try:
-                create = client.chat.completions.create
-                return self._read(self.endpoint.call(create, model=self.model, messages=messages, **parameters))
-            except Filtered:
-                raise Unusable("filtered", Usage(1)) from None
-            except Refused as refusal:
-                # Newer models call the limit by another name, and some servers accept no optional parameter.
-                if "max_completion_tokens" in str(refusal) and limit_name == "max_tokens":
-                    self._limit_name = "max_completion_tokens"
-                elif optional:
-                    self._optional = False
-                    _log.warning(
-                        "%s rejects a request; further requests are sent without schema, seed and temperature",
-                        self.endpoint.url,
-                    )
-                else:
-                    raise
+                return self._request(client, dialect, question, limit)
+            except (Filtered, Refused, Unanswered) as error:
+                problem = error
+            if isinstance(problem, Refused) and self._adapt(client, dialect, problem):
+                continue
+            if isinstance(problem, Unanswered) and (question == _CONTROL or not self._answers_another(client, dialect)):
+                raise problem
+            raise Unusable(str(problem), Usage(1), final=True)
 
-    def _read(self, completion: Any) -> tuple[str, Usage]:
+    def _adapt(self, client: openai.OpenAI, dialect: Dialect, refusal: Refused) -> bool:
+        """Return whether a refused question is worth asking again, because the form of the requests has changed.
+
+        Raises:
+            DnRError: the server refuses every form.
+        """
+        with self._finding:
+            if self._dialect != dialect:  # another thread has changed it
+                return True
+            if self._proven == dialect:
+                return False
+            found = dialect.accepted(lambda tried: self._refusal(client, tried))
+            if left_out := found.without - dialect.without:
+                _log.warning(
+                    "%s accepts questions only without %s: %s", self.endpoint.url, ", ".join(sorted(left_out)), refusal
+                )
+            self._dialect = self._proven = found
+            return found != dialect
+
+    def _refusal(self, client: openai.OpenAI, dialect: Dialect) -> Refused | None:
+        try:
+            self._request(client, dialect, _CONTROL.with_format(), self.max_tokens)
+        except Refused as refusal:
+            return refusal
+        except (Unusable, Filtered):  # the server has accepted the form
+            pass
+        return None
+
+    def _answers_another(self, client: openai.OpenAI, dialect: Dialect) -> bool:
+        try:
+            self._refusal(client.with_options(max_retries=0), dialect)
+        except Unanswered:
+            return False
+        return True
+
+    def _request(self, client: openai.OpenAI, dialect: Dialect, question: Question, limit: int) -> tuple[str, Usage]:
+        request = dialect.request(question, limit)
+        return self._read(self.endpoint.call(client.chat.completions.create, **request), dialect, limit)
+
+    def _read(self, completion: Any, dialect: Dialect, limit: int) -> tuple[str, Usage]:
         if "choices" not in getattr(completion, "model_fields_set", ()):
             del completion  # a page that repeats the key would appear among the locals of a traceback
             raise self.endpoint.incompatible()
+        self._proven = dialect
         tokens = completion.usage
         counts = [getattr(tokens, name, None) for name in ("prompt_tokens", "completion_tokens")]
         usage = Usage(1, *(count if isinstance(count, int) else 0 for count in counts))
         try:
             choice = completion.choices[0]
-            text, refusal, reason = choice.message.content, choice.message.refusal, choice.finish_reason
+            message, reason = choice.message, choice.finish_reason
+            text, declined = _text(message.content), message.refusal
         except (TypeError, IndexError, AttributeError):
-            raise Unusable("no choices", usage) from None
-        text = text if isinstance(text, str) else ""
+            raise Unusable("the server sends no choices", usage) from None
+        thought = any(getattr(message, name, None) for name in ("reasoning_content", "reasoning"))
         if reason == "length":
-            raise CutShort("length", usage, text)
-        if reason == "content_filter" or refusal or not text:
-            raise Unusable("refused or empty", usage)
+            if (thought or text) and not without_thought(text):
+                raise CutShort(spent(limit), usage)
+            raise CutShort(cut_short(limit), usage, text)
+        if reason == "content_filter":
+            raise Unusable("the server's filter stops the answer", usage, text)
+        if declined:
+            raise Unusable("the model declines to answer", usage, str(declined))
+        if not without_thought(text):
+            what = "the answer is a thought and nothing else" if thought or text else "the answer is empty"
+            raise Unusable(what, usage)
         return text, usage
+
+
+def _text(content: Any) -> str:
+    """Return the text of an answer, which may be a list of parts. Parts that hold a thought are left out."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = []
+    for part in parts:
+        kind = part.get("type", "text") if isinstance(part, dict) else "text"
+        said = part.get("text") if isinstance(part, dict) else part
+        if kind in ("text", "output_text") and isinstance(said, str):
+            texts.append(said)
+    return "".join(texts)

@@ -29,18 +29,22 @@ class TargetConfig(Section):
     """The network under study."""
 
     network: str = "torchvision:resnet50"
-    """`torchvision:NAME`, `timm:NAME`, `open_clip:NAME/TAG`, `hf:ID`, or a factory of the user's own,
-    `python:MODULE:FACTORY` or `python:FILE.py:FACTORY`."""
+    """`torchvision:NAME`, `timm:NAME`, `open_clip:NAME/TAG`, `hf:ID`, `example:efficientnet_lite0`, or a factory of
+    the user's own, `python:MODULE:FACTORY` or `python:FILE.py:FACTORY`."""
     layers: Names = ("layer4",)
-    """The modules to read, by their paths in `named_modules()`."""
+    """The modules to read, by their paths in `named_modules()`; patterns such as `blocks.*` or `layer?.*.conv2`; or
+    `all`, which is every convolution, linear and attention layer."""
     weights: str = "DEFAULT"
-    """`DEFAULT`, `none` (random weights), or a file: safetensors, or a state_dict saved by `torch.save`."""
+    """`DEFAULT`, `none` (random weights), or a file: safetensors, or a checkpoint saved by `torch.save`."""
+    channels: int | None = None
+    """The axis of the channels in the layers' outputs. It is needed only where an error asks for it."""
     pooling: Literal["mean", "max", "cls", "tokens-max"] = "mean"
     """How a map is reduced to one number, over space or over tokens."""
     neurons: str = "all"
     """The neurons of each layer: `all`, `0-511`, `3,7,10-20`."""
     sae: str | None = None
-    """A safetensors file of a sparse autoencoder on the layer. Its features become the neurons."""
+    """A file of a sparse autoencoder on the layer, of SAELens or sparsify, with its cfg.json beside it. Its features
+    become the neurons."""
     dtype: str = "float32"
     """The number format of the forward pass."""
     batch: int = Field(default=32, ge=1)
@@ -51,7 +55,8 @@ class ProbeConfig(Section):
     """The real images."""
 
     images: str | None = None
-    """A folder of images, searched recursively, or a data set on disk such as `torchvision:CIFAR10:ROOT`."""
+    """A folder of images, searched recursively, a zip archive, a Parquet or Arrow file, `hf-dataset:PATH`,
+    `torchvision:NAME:FOLDER`, or a function of the user's own, `python:FILE.py:FUNCTION`."""
     limit: int | None = Field(default=None, ge=1)
     """The maximum number of images. If there are more, a fixed random subset is used."""
     crops: bool = True
@@ -90,10 +95,16 @@ class WriterConfig(Section):
     """The sampling temperature."""
     max_tokens: int = Field(default=200, ge=8)
     """The longest answer, in tokens."""
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    """How much a reasoning model thinks. null leaves it to the model."""
+    thinking_tokens: int = Field(default=0, ge=0)
+    """The tokens that a reasoning model may think, in addition to `max_tokens`; 2,000 suit most."""
     timeout_s: float = Field(default=60, gt=0)
     """Seconds after which a request fails."""
     retries: int = Field(default=2, ge=0)
-    """Further attempts after a temporary failure."""
+    """Further attempts after a failure that may pass."""
+    patience_s: float = Field(default=300, ge=0)
+    """Seconds for which a server that is busy or starts is waited for."""
     concurrency: int = Field(default=8, ge=1)
     """The maximum number of simultaneous requests."""
     candidates: int = Field(default=8, ge=1)
@@ -105,8 +116,17 @@ class WriterConfig(Section):
 
 
 class GeneratorConfig(Section):
-    """The generator: a pipeline of diffusers."""
+    """The generator: a pipeline of diffusers, or a set of images from which the nearest to the text are retrieved."""
 
+    kind: Literal["diffusion", "retrieval"] = "diffusion"
+    """`diffusion` draws. `retrieval` takes real images, and of the settings uses only `images`, `limit`, `sets`,
+    `template` and `size`."""
+    images: str | None = None
+    """The images to retrieve, in any form that `probe.images` accepts."""
+    limit: int | None = Field(default=None, ge=1)
+    """The maximum number of images to retrieve from. If there are more, a fixed random subset is used."""
+    sets: int = Field(default=2, ge=1)
+    """How many disjoint sets of images there are for a concept: seeds of a run take one of them in turn."""
     model: str = "stabilityai/sd-turbo"
     """A hub id or a folder."""
     revision: str | None = None
@@ -135,15 +155,6 @@ class GeneratorConfig(Section):
     """A commit, tag or branch of the small decoder."""
 
 
-class JudgeConfig(Section):
-    """What the judge draws with, so that a label does not rest on the habits of one prompt or generator."""
-
-    template: str | None = "{}, seen in everyday life"
-    """The judge's prompt. null takes the generator's own template."""
-    generator: GeneratorConfig | None = None
-    """The judge's generator, with all its settings. null takes the generator of the search."""
-
-
 class EmbedderConfig(Section):
     """The embedder of images and texts: a model of open_clip."""
 
@@ -155,6 +166,17 @@ class EmbedderConfig(Section):
     """The number format of the forward pass."""
     batch: int = Field(default=64, ge=1)
     """Images per forward pass."""
+
+
+class JudgeConfig(Section):
+    """What the judge draws with, so that a label does not rest on the habits of one prompt or generator."""
+
+    template: str | None = "{}, seen in everyday life"
+    """The judge's prompt. null takes the generator's own template."""
+    generator: GeneratorConfig | None = None
+    """The judge's generator, with all its settings. null takes the generator of the search."""
+    embedder: EmbedderConfig | None = None
+    """The embedder of the judge's own simulation, with all its settings. null leaves only that of the search."""
 
 
 class StackConfig(Section):
@@ -185,6 +207,8 @@ class FurtherImages(Section):
     """As `probe.images` of a stack of real models. The judge repeats the simulation on them."""
     limit: int | None = Field(default=None, ge=1)
     """The maximum number of images."""
+    crops: bool = True
+    """Whether the target's maps give attention crops."""
 
 
 class WorldConfig(Section):

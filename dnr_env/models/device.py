@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from dnr_env.errors import DnRError, unknown
+from dnr_env.errors import DnRError, ItemError, unknown
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +72,7 @@ class FixedBatches:
                 results = work(part + part[-1:] * (self.size - len(part)))
             except torch.OutOfMemoryError:
                 if self.size == 1:
-                    raise DnRError(
+                    raise ItemError(
                         f"`{self.option}` is 1, and one item still does not fit into the device's memory"
                     ) from None
                 self.size //= 2

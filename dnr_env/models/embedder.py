@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dnr_env.models.device import FixedBatches, device_of, dtype_of
-from dnr_env.models.hub import loading
+from dnr_env.models.hub import loading, running
 from dnr_env.models.openclip import OpenClip
 from dnr_env.models.preprocess import Recipe, of_open_clip, prepare
 from dnr_env.types import FloatArray, ImageArray, Images
 
 if TYPE_CHECKING:
     import torch
+
+    from dnr_env.models.hub import Source
+    from dnr_env.models.snapshot import Selection
 
 _TEXT_BATCH = 16
 _TEXTS_KEPT = 1 << 14
@@ -42,6 +45,7 @@ class OpenClipEmbedder:
         device: "auto", "cpu", "cuda", "cuda:1", …
         dtype: "float32", "float16", "bfloat16", or "auto".
         batch: images per forward pass.
+        option: the section of the configuration that names the model, for error messages.
     """
 
     def __init__(
@@ -52,18 +56,25 @@ class OpenClipEmbedder:
         device: str = "auto",
         dtype: str = "float32",
         batch: int = 64,
+        option: str = "embedder",
     ) -> None:
-        self._clip = OpenClip("embedder.model", model, pretrained)
+        self._option = option
+        self._clip = OpenClip(f"{option}.model", model, pretrained)
         self._device = device
         self._dtype = dtype
-        self._images = FixedBatches("embedder.batch", batch)
-        self._texts = FixedBatches("embedder.batch", min(batch, _TEXT_BATCH))
+        self._images = FixedBatches(f"{option}.batch", batch)
+        self._texts = FixedBatches(f"{option}.batch", min(batch, _TEXT_BATCH))
         self._kept: OrderedDict[str, FloatArray] = OrderedDict()
+
+    @property
+    def files(self) -> tuple[Source, Selection] | None:
+        """Where the weights are; see `OpenClip.files`."""
+        return self._clip.files
 
     @cached_property
     def fingerprint(self) -> str:
         """Identifies model, weights and dtype, without loading the weights."""
-        dtype = dtype_of("embedder.dtype", self._dtype, device_of(self._device))
+        dtype = dtype_of(f"{self._option}.dtype", self._dtype, device_of(self._device))
         return f"{self._clip.fingerprint} {dtype}"
 
     @cached_property
@@ -74,7 +85,7 @@ class OpenClipEmbedder:
     @cached_property
     def _loaded(self) -> _Loaded:
         device = device_of(self._device)
-        dtype = dtype_of("embedder.dtype", self._dtype, device)
+        dtype = dtype_of(f"{self._option}.dtype", self._dtype, device)
         model: Any = self._clip.build()
         with loading(self._clip.option, self._clip.model):
             model = model.to(device, dtype)
@@ -82,12 +93,14 @@ class OpenClipEmbedder:
 
     def embed_images(self, images: Images) -> FloatArray:
         """Embed n images (h, w, 3) uint8 as (n, dim) float32 unit vectors. A row does not depend on the other rows."""
-        return self._stacked(self._images.map(list(images), self._embed_images))
+        with running(f"`{self._clip.option}` {self._clip.model!r}"):
+            return self._stacked(self._images.map(list(images), self._embed_images))
 
     def embed_texts(self, texts: Sequence[str]) -> FloatArray:
         """Embed n texts as (n, dim) float32 unit vectors. A row does not depend on the other rows."""
         new = [text for text in dict.fromkeys(texts) if text not in self._kept]
-        self._kept.update(zip(new, self._texts.map(new, self._embed_texts), strict=True))
+        with running(f"`{self._clip.option}` {self._clip.model!r}"):
+            self._kept.update(zip(new, self._texts.map(new, self._embed_texts), strict=True))
         rows = [self._kept[text] for text in texts]
         for text in texts:
             self._kept.move_to_end(text)

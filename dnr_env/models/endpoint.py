@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
+import random
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -14,7 +16,20 @@ from dnr_env.errors import DnRError
 from dnr_env.extras import needed
 from dnr_env.models.api_key import api_key, scrubbed
 from dnr_env.models.asker import Counters
+from dnr_env.models.http_client import bounded, http_client, is_loopback, proxy_variables
 from dnr_env.models.phrases import plain
+from dnr_env.models.server_errors import (
+    BUSY,
+    Busy,
+    Filtered,
+    NotAllowed,
+    NotOffered,
+    Refused,
+    Unanswered,
+    carried_status,
+    is_filter,
+    is_template,
+)
 
 if TYPE_CHECKING:
     import httpx2
@@ -23,23 +38,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("dnr_env")
 
 _NO_KEY = "none"  # the client requires a key, and a server on this machine does not
-_MAX_BODY = 4_000_000  # bytes
-
-
-class NotOffered(DnRError):
-    """The address or the model does not exist."""
-
-
-class NotAllowed(DnRError):
-    """The key is valid, but does not permit the request."""
-
-
-class Refused(DnRError):
-    """The endpoint rejects the request, for example because of a parameter that it does not support."""
-
-
-class Filtered(Refused):
-    """A filter in front of the model rejected the question (Azure OpenAI)."""
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0  # between two requests to a busy server that does not say how long to wait
+_LOG_EVERY_S = 10.0
 
 
 class Endpoint:
@@ -49,19 +49,33 @@ class Endpoint:
         model: the name of the model, for error messages.
         base_url: the address. None takes OPENAI_BASE_URL or, if that is not set, OpenAI's own address.
         timeout_s: seconds after which a request fails.
-        retries: how often a request is repeated after a temporary failure.
+        retries: how often a request is repeated after a failure that may pass.
+        patience_s: seconds for which a busy server is waited for.
         counters: count the requests that are sent.
 
     Raises:
         DnRError: base_url is not an address, or contains a password.
     """
 
-    def __init__(self, model: str, base_url: str | None, timeout_s: float, retries: int, counters: Counters) -> None:
+    def __init__(
+        self,
+        model: str,
+        base_url: str | None,
+        *,
+        timeout_s: float,
+        retries: int,
+        patience_s: float,
+        counters: Counters,
+    ) -> None:
         self.model = model
         self.url = base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
         self.timeout_s = timeout_s
         self.retries = retries
+        self.patience_s = patience_s
         self.counters = counters
+        self._waiting = 0
+        self._next_log = 0.0
+        self._lock = threading.Lock()
         try:
             parts = urlsplit(self.url)
             usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
@@ -73,7 +87,7 @@ class Endpoint:
             raise DnRError(
                 "`base_url` must not contain a password or parameters, because it is logged; set OPENAI_API_KEY instead"
             )
-        self._loopback = _is_loopback(parts.hostname or "")
+        self._loopback = is_loopback(parts.hostname or "")
 
     def client(self) -> openai.OpenAI:
         """Make a client, which the caller closes.
@@ -87,13 +101,12 @@ class Endpoint:
             raise DnRError(f"OPENAI_API_KEY is not set, and {self.url} is not on this machine; set it to your key")
         if not (api_key().isascii() and api_key().isprintable()):
             raise DnRError("OPENAI_API_KEY contains characters that no key has; set it to the key alone")
-        hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._count], "response": [self._watch]}
         return openai.OpenAI(
             api_key=api_key() or _NO_KEY,
             base_url=self.url,
             timeout=self.timeout_s,
             max_retries=self.retries,
-            http_client=openai.DefaultHttpxClient(event_hooks=hooks),
+            http_client=http_client(self.url, request=self._count, response=self._watch),
         )
 
     def names(self, client: openai.OpenAI) -> list[str]:
@@ -108,11 +121,39 @@ class Endpoint:
         return list(dict.fromkeys([*map(_short, names), *names]))
 
     def call(self, function: Callable[..., Any], **arguments: Any) -> Any:
-        """Call a function of the client and return its result.
+        """Call a function of the client and return its result. A busy server is waited for.
 
         Raises:
-            DnRError: the call failed.
+            DnRError: the call failed. `server_errors` has the kinds.
         """
+        waited, wait = 0.0, _FIRST_WAIT_S
+        while True:
+            try:
+                return self._call(function, **arguments)
+            except Busy as busy:
+                pause, problem = busy.wait_s or wait * random.uniform(0.75, 1), busy
+            if waited + pause > self.patience_s:
+                raise problem
+            self._wait(pause, self.patience_s - waited, problem)
+            waited, wait = waited + pause, min(2 * wait, _LONGEST_WAIT_S)
+            self.counters.add(retried=1)
+
+    def _wait(self, seconds: float, left_s: float, busy: Busy) -> None:
+        """Wait, and say now and then how many questions are waiting."""
+        with self._lock:
+            self._waiting += 1
+            waiting, due = self._waiting, time.monotonic() >= self._next_log
+            if due:
+                self._next_log = time.monotonic() + _LOG_EVERY_S
+        if due:
+            asks = f", and asks to wait {busy.wait_s:g} s" if busy.wait_s else ""
+            said = "%s answers %d%s; questions that wait: %d, for up to %.0f s more"
+            _log.warning(said, self.url, busy.status, asks, waiting, left_s)
+        time.sleep(seconds)
+        with self._lock:
+            self._waiting -= 1
+
+    def _call(self, function: Callable[..., Any], **arguments: Any) -> Any:
         import openai
 
         try:
@@ -121,11 +162,9 @@ class Endpoint:
             problem = self._status_problem(error)
         except openai.APITimeoutError:
             tries = f"{self.retries + 1} tries of {self.timeout_s:g} s"
-            problem = DnRError(f"{self.url} has not answered in {tries}; raise `timeout_s`, or try again later")
-        except openai.APIConnectionError:
-            problem = DnRError(
-                f"{self.url} cannot be reached; check `base_url` and the network, and that the server runs"
-            )
+            problem = Unanswered(f"{self.url} has not answered in {tries}; raise `timeout_s`, or try again later")
+        except openai.APIConnectionError as error:
+            problem = self._connection_problem(str(error.__cause__))
         except (openai.APIError, ValueError, TypeError, AttributeError, RecursionError):  # it reads without checking
             problem = self.incompatible()
         raise problem  # outside the handlers: an error raised in one would keep the client's error as its context
@@ -134,9 +173,25 @@ class Endpoint:
         """Make the error for an answer that does not follow the protocol."""
         return DnRError(f"{self.url} is not an OpenAI-compatible endpoint; check whether its address must end in /v1")
 
+    def _connection_problem(self, said: str) -> DnRError:
+        if "CERTIFICATE_VERIFY_FAILED" in said:
+            return DnRError(
+                f"{self.url} has a certificate that cannot be verified; set SSL_CERT_FILE to the certificate of its "
+                "authority"
+            )
+        if "WRONG_VERSION_NUMBER" in said or "RECORD_LAYER_FAILURE" in said:
+            return DnRError(f"{self.url} does not speak https; check whether its address begins with http://")
+        proxies = proxy_variables(self.url)
+        through = f" through the proxy of {proxies}" if proxies else ""
+        return Unanswered(
+            f"{self.url} cannot be reached{through}; check `base_url` and the network, and that the server runs"
+        )
+
     def _status_problem(self, error: openai.APIStatusError) -> DnRError:
         status, body = error.status_code, error.body
         said = plain(scrubbed(str(body.get("message", body) if isinstance(body, dict) else body)))
+        if status in (400, 403, 422, 451) and is_filter(str(body)):
+            return Filtered(f"{self.url} filters the question: {said}")
         if status == 402 or "insufficient_quota" in str(body):
             return DnRError(f"{self.url} reports that the account's quota is used up; top it up, then run again")
         if status == 401 and "Missing scopes" not in said:  # OpenAI's words for a valid key with fewer rights
@@ -147,30 +202,28 @@ class Endpoint:
             )
         if status in (404, 405):
             return NotOffered(f"{self.url} has no model {self.model!r}, or is not an address that ends in /v1")
-        if status == 429:
+        if status in BUSY:
             wait = _seconds(error.response)
-            later = f"in {wait:g} s" if wait else "later"
-            return DnRError(f"{self.url} limits the rate of requests; run again {later}, or lower `concurrency`")
-        if status in (400, 422):
-            kind = Filtered if error.code == "content_filter" else Refused
-            return kind(f"{self.url} refuses the request: {said}")
-        return DnRError(f"{self.url} fails with status {status}; try again later")
+            does, later = "has too much to do", f"in {wait:g} s" if wait else "later"
+            if status == 429:
+                does = "limits the rate of requests"
+            return Busy(f"{self.url} {does} ({status}); run again {later}, or lower `concurrency`", status, wait)
+        if status in (400, 422) or is_template(said):
+            return Refused(f"{self.url} refuses the request: {said}")
+        return Unanswered(f"{self.url} fails with status {status}: {said}")
 
     def _count(self, request: httpx2.Request) -> None:
         self.counters.add(made=1, retried=int(request.headers.get("x-stainless-retry-count", "0") != "0"))
 
     def _watch(self, response: httpx2.Response) -> None:
-        """Limit what is read, log what delays, and stop the client from retrying a permanent failure."""
-        response.stream = _bounded(response.stream, self.timeout_s)
-        if response.status_code == 429:
+        """Limit what is read, find errors inside successes, and stop the client from repeating what is not its task."""
+        response.stream = bounded(response.stream, self.timeout_s)
+        if response.status_code == 200 or response.status_code >= 429:
             response.read()
-            if "insufficient_quota" in response.text:
-                response.headers["x-should-retry"] = "false"
-                return
-        if response.status_code == 429 or response.status_code >= 500:
-            wait = _seconds(response)
-            after = f", and asks to wait {wait:g} s" if wait else ""
-            _log.warning("%s answers %d%s", self.url, response.status_code, after)
+        if response.status_code == 200:
+            response.status_code = carried_status(response.content) or 200
+        if response.status_code in BUSY or (response.status_code >= 500 and is_template(response.text)):
+            response.headers["x-should-retry"] = "false"
 
 
 def _short(name: str) -> str:
@@ -178,35 +231,14 @@ def _short(name: str) -> str:
     return name.removeprefix("models/").removesuffix(":latest")
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _seconds(response: httpx2.Response) -> float:
-    """Return the seconds in a Retry-After header, or 0 if it has none."""
+    """Return the seconds in a Retry-After header, which may be a date, or 0 if it has none."""
+    said = response.headers.get("retry-after", "0")
     try:
-        return max(0.0, float(response.headers.get("retry-after", 0)))
+        return max(0.0, float(said))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
     except ValueError:
         return 0.0
-
-
-def _bounded(stream: Any, timeout_s: float) -> httpx2.SyncByteStream:
-    """Limit a body in time and size, because the client's own time-out restarts with every byte."""
-    import httpx2
-
-    class BoundedStream(httpx2.SyncByteStream):
-        def __iter__(self) -> Iterator[bytes]:
-            deadline, size = time.monotonic() + timeout_s, 0
-            for part in stream:
-                size += len(part)
-                if time.monotonic() > deadline or size > _MAX_BODY:
-                    raise httpx2.ReadTimeout("too slow or too long")
-                yield part
-
-        def close(self) -> None:
-            stream.close()
-
-    return BoundedStream()

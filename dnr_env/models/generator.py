@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dnr_env.errors import DnRError
+from dnr_env.errors import DnRError, ItemError
 from dnr_env.extras import needed
 from dnr_env.models.device import FixedBatches, device_of, dtype_of
-from dnr_env.models.hub import find
+from dnr_env.models.hub import find, running
 from dnr_env.models.pipelines import PipelineSpec, scheduler_class, shared_pipeline
 from dnr_env.types import BoolArray, ImageArray
 
@@ -70,6 +70,7 @@ class DiffusionGenerator:
         tiny_vae: folder or hub id of an AutoencoderTiny such as "madebyollin/taesd", which replaces the checkpoint's
             own decoder. It draws slightly different pixels and costs a twentieth.
         tiny_vae_revision: branch, tag or commit of the AutoencoderTiny.
+        option: the section of the configuration that these settings stand in, for error messages.
 
     Raises:
         DnRError: an option is invalid, or the model does not exist.
@@ -99,27 +100,28 @@ class DiffusionGenerator:
         compile: bool = False,
         tiny_vae: str | None = None,
         tiny_vae_revision: str | None = None,
+        option: str = "generator",
     ) -> None:
         if template.count("{}") != 1:
             raise DnRError(
-                f"`generator.template` must contain one {{}} for the concept, like 'a photo of {{}}' (got {template!r})"
+                f"`{option}.template` must contain one {{}} for the concept, like 'a photo of {{}}' (got {template!r})"
             )
         if steps < 1:
-            raise DnRError(f"`generator.steps` must be at least 1 (got {steps})")
+            raise DnRError(f"`{option}.steps` must be at least 1 (got {steps})")
         if size < 8 or size % 8:
             near = max(8, round(size / 8) * 8)
-            raise DnRError(f"`generator.size` must be a multiple of 8, such as {near} (got {size})")
+            raise DnRError(f"`{option}.size` must be a multiple of 8, such as {near} (got {size})")
         with needed():
             self.device = device_of(device)
-            self.dtype = dtype_of("generator.dtype", dtype, self.device)
+            self.dtype = dtype_of(f"{option}.dtype", dtype, self.device)
         self.template, self.negative_prompt = template, negative_prompt
         self.steps, self.guidance, self.size = steps, guidance, size
         self.scheduler = scheduler
         if scheduler is not None:
-            scheduler_class(scheduler)
+            scheduler_class(scheduler, f"{option}.scheduler")
         self.compile = compile
-        self.source = find("generator.model", model, revision)
-        self.decoder = None if tiny_vae is None else find("generator.tiny_vae", tiny_vae, tiny_vae_revision)
+        self.source = find(f"{option}.model", model, revision)
+        self.decoder = None if tiny_vae is None else find(f"{option}.tiny_vae", tiny_vae, tiny_vae_revision)
         self.fingerprint = "diffusion-1 " + json.dumps(
             {
                 "model": self.source.fingerprint,
@@ -135,7 +137,7 @@ class DiffusionGenerator:
         )
         self.replaced = 0
         self.cut = {}
-        self._batches = FixedBatches("generator.batch", batch)
+        self._batches = FixedBatches(f"{option}.batch", batch)
         self._texts: OrderedDict[str, tuple[torch.Tensor, ...]] = OrderedDict()
 
     def generate(self, concepts: Sequence[str], seeds: Sequence[int]) -> ImageArray:
@@ -146,9 +148,8 @@ class DiffusionGenerator:
         Raises:
             DnRError: the model cannot be loaded, or an image stays black.
         """
-        prompts = [
-            self.template.replace("{}", concept) for concept in concepts
-        ]  # not str.format: a concept may contain braces
+        # Not str.format, because a concept may contain braces.
+        prompts = [self.template.replace("{}", concept) for concept in concepts]
         for prompt in dict.fromkeys(prompts):
             self._check_length(prompt)
         images = np.zeros((len(prompts), self.size, self.size, 3), np.uint8)
@@ -163,8 +164,8 @@ class DiffusionGenerator:
                 return images
             self.replaced += len(blank) if attempt == 0 else 0
         prompt, seed = wanted[blank[0]]
-        raise DnRError(
-            f"`generator.model` draws image {seed} of {prompt!r} black or constant in {1 + _REDRAWS} attempts; set "
+        raise ItemError(
+            f"{self.source.setting} draws image {seed} of {prompt!r} black or constant in {1 + _REDRAWS} attempts; set "
             "dtype to float32, or name another model"
         )
 
@@ -184,12 +185,18 @@ class DiffusionGenerator:
             "width": self.size,
             "output_type": "pt",
         }
+        accepted = {name: value for name, value in arguments.items() if name in self._accepted}
         with torch.no_grad():
-            pixels = self._pipeline(**{k: v for k, v in arguments.items() if k in self._accepted}).images
+            with running(self.source.setting):
+                pixels = self._pipeline(**accepted).images
             if len(pixels) != len(jobs):
                 raise DnRError(
-                    f"`generator.model` must return one image per prompt (got {len(pixels)} images for {len(jobs)} "
-                    f"prompts from {self.source.id!r})"
+                    f"{self.source.setting} must draw {len(jobs)} images for as many prompts (got {len(pixels)})"
+                )
+            if tuple(pixels.shape[-2:]) != (self.size, self.size):
+                raise DnRError(
+                    f"`generator.size` must be a multiple of {self._multiple(pixels.shape[-1])} for {self.source.id!r} "
+                    f"(got {self.size}, for which it draws {pixels.shape[-1]})"
                 )
             broken = ~pixels.isfinite().flatten(1).all(dim=1)
             pixels[broken] = 0
@@ -225,7 +232,7 @@ class DiffusionGenerator:
 
         # SDXL distinguishes no negative prompt, whose embeddings are zeros, from an empty one.
         negative = [self.negative_prompt] * len(prompts) if self._guided and self.negative_prompt else None
-        with torch.no_grad():
+        with torch.no_grad(), running(self.source.setting):
             columns = self._pipeline.encode_prompt(
                 prompt=prompts,
                 device=self.device,
@@ -250,6 +257,12 @@ class DiffusionGenerator:
         if ends and all(ends):
             self.cut[prompt] = end = min(ends, key=len).strip()
             warnings.warn(f"the prompt {prompt!r} is too long: the generator does not see {end!r}", PromptCut, 3)
+
+    def _multiple(self, drawn: int) -> int:
+        """The least multiple of the decoder's scale to which the pipeline can have rounded the size."""
+        scale = int(getattr(self._pipeline, "vae_scale_factor", 8))
+        fits = (step for step in range(scale, self.size + 1, scale) if self.size // step * step == drawn)
+        return next(fits, drawn)
 
     @property
     def _names(self) -> tuple[str, ...]:

@@ -6,13 +6,14 @@ import hashlib
 from functools import cached_property
 from typing import Any
 
-from dnr_env.errors import DnRError
 from dnr_env.evidence.store import Store
 from dnr_env.extras import needed
 from dnr_env.interfaces import Usage
-from dnr_env.models.asker import Asker, CutShort, Question
+from dnr_env.models.asker import Asker, CutShort, Question, Unusable, cut_short, spent
 from dnr_env.models.device import device_of, dtype_of
-from dnr_env.models.hub import find, loading
+from dnr_env.models.hub import check_complete, find, loading, running
+from dnr_env.models.snapshot import LANGUAGE_MODEL, folder_of, unweighted
+from dnr_env.models.thought import opens_thought, without_thought
 
 _OPTION = "writer.model"
 
@@ -28,6 +29,8 @@ class LocalChat(Asker):
         revision: a commit, branch or tag of a hub id. The commit is part of the fingerprint.
         temperature: the sampling temperature of samples other than 0.
         max_tokens: the longest answer, in tokens.
+        effort: how much a reasoning model thinks, as far as its chat template knows. None and "none" ask it not to.
+        thinking_tokens: the tokens that it may think, in addition to `max_tokens`.
         device: "auto", or a device of torch.
         dtype: "auto", "float32", "float16" or "bfloat16".
         store: where answers are kept. None keeps them in memory only.
@@ -43,16 +46,21 @@ class LocalChat(Asker):
         revision: str | None = None,
         temperature: float = 0.3,
         max_tokens: int = 200,
+        effort: str | None = None,
+        thinking_tokens: int = 0,
         device: str = "auto",
         dtype: str = "auto",
         store: Store | None = None,
     ) -> None:
-        self.source = find(_OPTION, model, revision)
+        self.source = find(_OPTION, model, revision, f"hf:{model}")
         self.device = device_of(device)
         self.dtype = dtype_of("writer.dtype", dtype, self.device)
         self.temperature = temperature
-        fingerprint = f"{self.source.fingerprint}|{self.dtype}|temperature {temperature:g}"
-        super().__init__(fingerprint, max_tokens, store)
+        self.effort = effort
+        self._thinks = bool(thinking_tokens or (effort and effort != "none"))
+        thought = f"|thinks, effort {effort}" if self._thinks else ""
+        fingerprint = f"{self.source.fingerprint}|{self.dtype}|temperature {temperature:g}{thought}"
+        super().__init__(fingerprint, max_tokens + thinking_tokens, store)
 
     def check(self) -> str:
         """Describe the model in one line. Its configuration is read, but not its weights.
@@ -60,22 +68,29 @@ class LocalChat(Asker):
         Raises:
             DnRError: the model does not exist, or transformers does not support it.
         """
+        folder = folder_of(self.source, unweighted(LANGUAGE_MODEL))
         with needed(), loading(_OPTION, self.source.id):
             from transformers import AutoConfig
 
-            config = AutoConfig.from_pretrained(self.source.id, revision=self.source.commit)
+            config = AutoConfig.from_pretrained(folder)
         return f"{self.source.id} ({config.model_type}) on {self.device}"
+
+    def load(self) -> None:
+        """Load the model, which happens otherwise at the first question."""
+        _ = self._loaded
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         """The tokenizer and the model."""
+        folder = folder_of(self.source, LANGUAGE_MODEL)
         with needed(), loading(_OPTION, self.source.id):
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
-            tokenizer = AutoTokenizer.from_pretrained(self.source.id, revision=self.source.commit)
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                self.source.id, revision=self.source.commit, use_safetensors=True, dtype=self.dtype
-            )
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            safe = {"use_safetensors": True, "dtype": self.dtype, "output_loading_info": True}
+            made: Any = AutoModelForCausalLM.from_pretrained(folder, **safe)
+            model, report = made
+            check_complete(self.source.setting, report)
             return tokenizer, model.to(self.device).eval()
 
     def _answer(self, questions: list[Question]) -> None:
@@ -88,15 +103,16 @@ class LocalChat(Asker):
 
         tokenizer, model = self._loaded
         self.counters.add(made=1)
-        ids = tokenizer(
-            _prompt(tokenizer, question), return_tensors="pt", add_special_tokens=not tokenizer.chat_template
-        )
+        prompt = self._prompt(tokenizer, question)
+        ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=not tokenizer.chat_template)
         tokens = ids["input_ids"].to(self.device)
         room = getattr(model.config, "max_position_embeddings", None)
         if room and tokens.shape[1] + self.max_tokens > room:
-            raise DnRError(
+            raise Unusable(
                 f"a question of {tokens.shape[1]} tokens and an answer of {self.max_tokens} do not fit into the {room} "
-                f"tokens of `{_OPTION}` {self.source.id!r}; lower max_tokens, or name another model"
+                f"tokens of `{_OPTION}` {self.source.id!r}; lower `writer.max_tokens`, or name another model",
+                Usage(),
+                final=True,
             )
         limit = min(limit, room - tokens.shape[1]) if room else limit
         ends = model.generation_config.eos_token_id
@@ -114,25 +130,37 @@ class LocalChat(Asker):
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []), torch.inference_mode():
             torch.manual_seed(int.from_bytes(hashlib.sha256(repr(tuple(question)).encode()).digest()[:7], "big"))
             try:
-                output = model.generate(tokens, attention_mask=torch.ones_like(tokens), generation_config=config)
+                with running(self.source.setting):
+                    output = model.generate(tokens, attention_mask=torch.ones_like(tokens), generation_config=config)
             except torch.OutOfMemoryError:
-                raise DnRError(
+                raise Unusable(
                     f"`{_OPTION}` {self.source.id!r} leaves too little of the device's memory for a question; name a "
-                    "smaller model"
+                    "smaller model",
+                    Usage(),
+                    final=True,
                 ) from None
         new = output[0, tokens.shape[1] :].tolist()
-        text = tokenizer.decode(new, skip_special_tokens=True)
         usage = Usage(1, tokens.shape[1], len(new))
-        if len(new) >= limit and new[-1] not in ends:
-            raise CutShort("length", usage, text)
+        cut = len(new) >= limit and new[-1] not in ends
+        while new and new[-1] in {*ends, tokenizer.pad_token_id}:
+            new.pop()
+        text = tokenizer.decode(new)  # with special tokens, because some models mark their thought with them
+        if opens_thought(prompt):
+            text = f"<think>{text}"
+        thought = bool(text) and not without_thought(text)
+        if cut:
+            raise CutShort(spent(limit) if thought else cut_short(limit), usage, text)
+        if thought:
+            raise Unusable("the answer is a thought and nothing else", usage, text)
         return text, usage
 
-
-def _prompt(tokenizer: Any, question: Question) -> str:
-    """Render the question as one user message, because some chat templates have no other role."""
-    text = f"{question.system}\n\n{question.user}"
-    if not tokenizer.chat_template:
-        return f"{text}\n\nAnswer: "
-    message = [{"role": "user", "content": text}]
-    rendered = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, enable_thinking=False)
-    return str(rendered)
+    def _prompt(self, tokenizer: Any, question: Question) -> str:
+        """Render the question as one user message, because some chat templates have no other role."""
+        text = f"{question.system}\n\n{question.user}"
+        if not tokenizer.chat_template:
+            return f"{text}\n\nAnswer: "
+        options: dict[str, Any] = {"enable_thinking": self._thinks}
+        if self.effort:
+            options["reasoning_effort"] = self.effort
+        message = [{"role": "user", "content": text}]
+        return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, **options))

@@ -9,7 +9,7 @@ import numpy as np
 
 from dnr_env.errors import ConceptError
 from dnr_env.evidence.vocabulary import Vocabulary
-from dnr_env.interfaces import MutationBatch, Suggestion, Trial
+from dnr_env.interfaces import MutationBatch, Origin, Suggestion, Trial
 from dnr_env.models import prompts
 from dnr_env.models.asker import Answer, Asker, Question
 from dnr_env.types import FloatArray
@@ -18,6 +18,7 @@ Look = Callable[[Sequence[tuple[str, int]]], list[str]]
 """Maps (concept, seed) pairs to one caption per image."""
 
 _BEST, _WORST, _IMAGES, _TRIED = 5, 3, 4, 100
+_STALE = "the answers contain nothing that has not been tried"
 _SAMPLES = 4  # number of answers to one question; each episode draws one of them
 
 
@@ -27,8 +28,11 @@ class LanguageMutator:
     Args:
         chat: the language model.
         normalise: maps a text to a concept. It raises ConceptError if the text is none.
-        look: captions the images in the questions. It is called once per batch, with distinct images.
+        look: captions the images in the questions. It is called once per batch, with distinct images. An image whose
+            caption is "" is left out.
     """
+
+    origin: Origin = "writer"
 
     def __init__(self, chat: Asker, normalise: Callable[[str], str], look: Look) -> None:
         self.chat = chat
@@ -36,7 +40,7 @@ class LanguageMutator:
         self.look = look
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
-        """Return (b) untried concepts, or the concept itself if two answers contain no untried one.
+        """Return (b) untried concepts, or the concept itself and the reason if two answers contain no untried one.
 
         Raises:
             DnRError: the language model cannot be used.
@@ -50,7 +54,7 @@ class LanguageMutator:
         for i, (history, pairs, rng) in enumerate(zip(histories, extremes, batch.rngs, strict=True)):
             move = list(prompts.MOVES)[int(rng.integers(len(prompts.MOVES)))]
             sample = 2 * int(rng.integers(_SAMPLES))  # odd samples are for second questions
-            exciting, dull = ([captions[pair] for pair in part] for part in pairs)
+            exciting, dull = ([captions[pair] for pair in part if captions[pair]] for part in pairs)
             order = sorted((trial for trial in history if np.isfinite(trial.score)), key=lambda trial: trial.score)
             scored = [prompts.Scored(trial.concept, trial.score, trial.error) for trial in order]
             worst = scored[: min(_WORST, len(scored) // 2)]
@@ -73,12 +77,17 @@ class LanguageMutator:
         found = [self._untried(answer, batch, i) for i, answer in enumerate(answers)]
         empty = [i for i, concept in enumerate(found) if concept is None]
         usages = [answer.usage for answer in answers]
+        failures = [""] * len(questions)
         again = [questions[i]._replace(sample=questions[i].sample + 1) for i in empty]
         for i, answer in zip(empty, self.chat.ask(again) if again else [], strict=True):
             found[i] = self._untried(answer, batch, i)
             usages[i] = usages[i].plus(answer.usage)
+            if found[i] is None:
+                failures[i] = answer.failure or _STALE
+        if stale := failures.count(_STALE):
+            self.chat.counters.add(stale=stale)
         chosen = [concept or same for concept, same in zip(found, batch.concepts, strict=True)]
-        return [Suggestion(*pair) for pair in zip(chosen, usages, strict=True)]
+        return [Suggestion(*row) for row in zip(chosen, usages, failures, strict=True)]
 
     def _untried(self, answer: Answer, batch: MutationBatch, i: int) -> str | None:
         """Return the first phrase that is a new concept."""
@@ -114,6 +123,8 @@ class VocabularyMutator:
         temperature: the temperature of the softmax over cosines. Small values prefer the nearest concepts.
     """
 
+    origin: Origin = "vocabulary"
+
     def __init__(self, vocabulary: Vocabulary, temperature: float = 0.05) -> None:
         self.vocabulary = vocabulary
         self.temperature = temperature
@@ -124,7 +135,7 @@ class VocabularyMutator:
         return words, self.vocabulary.embedder.embed_texts(words) if words else np.zeros((0, 1), np.float32)
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
-        """Return (b) untried concepts of the vocabulary, or the concept itself if all were tried."""
+        """Return (b) untried concepts of the vocabulary, or the concept itself and the reason if all were tried."""
         words, vectors = self._known
         asked = self.vocabulary.embedder.embed_texts(batch.concepts)
         suggestions = []
@@ -132,7 +143,7 @@ class VocabularyMutator:
             noise = rng.gumbel(size=len(words))  # the maximum after adding Gumbel noise is a draw from the softmax
             taken = {concept, *tried}
             free = np.array([word not in taken for word in words], bool)
-            choice = concept
+            choice = concept  # nobody was asked, so it is no failure if none is left
             if free.any():
                 utility = vectors @ vector / self.temperature + noise
                 choice = words[int(np.argmax(np.where(free, utility, -np.inf)))]

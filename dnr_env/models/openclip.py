@@ -12,12 +12,14 @@ from dnr_env.errors import DnRError, unknown
 from dnr_env.extras import needed
 from dnr_env.files import file_digest
 from dnr_env.models.hub import Source, find, loading
+from dnr_env.models.snapshot import OPEN_CLIP, TOKENIZER, OneOf, Selection, folder_of, unweighted
 
 if TYPE_CHECKING:
     import torch
 
 _CONFIG = "open_clip_config.json"
-_HUB_FILES = ["*.json", "*.txt", "*.model", "open_clip*.safetensors"]
+_PICKLED = "open_clip_pytorch_model.bin"
+"""The weights of a tag that names no file. They are read as tensors only."""
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.txt", "vocab.json")
 
 
@@ -59,7 +61,7 @@ class OpenClip:
         if self._elsewhere:
             name, _, revision = self.model.removeprefix("hf-hub:").partition("@")
             if self.model.startswith("hf-hub:"):
-                return find(self.option, name, revision or None)
+                return find(self.option, name, revision or None, self.model)
             folder = Path(self.model.removeprefix("local-dir:"))
             if not (folder / _CONFIG).is_file():
                 raise DnRError(
@@ -68,7 +70,21 @@ class OpenClip:
                 )
             return find(self.option, str(folder))
         repository = self._tag.get("hf_hub", "").rpartition("/")[0]
-        return find(self.option, repository) if repository else None
+        return find(self.option, repository, None, f"{self.model}/{self.pretrained}") if repository else None
+
+    @property
+    def files(self) -> tuple[Source, Selection] | None:
+        """Where the weights are and which files loading reads. None for a file, an address, or no weights."""
+        if self._source is None:
+            return None
+        return self._source, OPEN_CLIP if self._elsewhere else self._weights
+
+    @property
+    def _weights(self) -> OneOf:
+        """The file of a tag: safetensors where the repository has them."""
+        file = self._tag["hf_hub"].rpartition("/")[2] or _PICKLED
+        safe = "open_clip_model" if file == _PICKLED else file.rpartition(".")[0]
+        return OneOf((f"{safe}.safetensors", file))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -95,7 +111,8 @@ class OpenClip:
             known: dict[str, Any] = open_clip.get_model_config(self.model)
             return known
         with loading(self.option, self.model):
-            read: dict[str, Any] = json.loads(self._file(_CONFIG).read_text(encoding="utf-8"))["model_cfg"]
+            file = self._folder(weights=False) / _CONFIG
+            read: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["model_cfg"]
         return read
 
     def build(self, weights: bool = True) -> torch.nn.Module:
@@ -110,7 +127,7 @@ class OpenClip:
         with needed(), loading(self.option, self.model):
             fixed = {"precision": "fp32", "weights_only": True, "pretrained_text": False}
             if self._elsewhere:
-                folder = self._folder
+                folder = self._folder(weights)
                 if weights and not any(folder.glob("*.safetensors")):
                     raise DnRError(f"`{self.option}` must have safetensors (got {self.model!r}, which has none)")
                 name = f"local-dir:{folder}"
@@ -123,8 +140,7 @@ class OpenClip:
                         f"`{self.option}` {self.model!r} needs a tag of weights, which must be one of {', '.join(tags)}"
                     )
                 if weights and tag and self._source:
-                    wanted = tag["hf_hub"].rpartition("/")[2] or None
-                    file = pretrained.download_pretrained_from_hf(self._source.id, wanted, self._source.commit)
+                    file = str(self._weights.path(folder_of(self._source, self._weights)))
                 elif weights and tag:
                     file = pretrained.download_pretrained(tag)
                 # For a file, open_clip does not apply the activation function and preprocessing of the tag.
@@ -144,27 +160,27 @@ class OpenClip:
 
         name = self.model
         with needed(), loading(self.option, self.model):
+            borrowed = self.config["text_cfg"].get("hf_tokenizer_name")
             if self._elsewhere:
-                # A repository can refer to another one's tokenizer, which open_clip follows for hub names only.
-                borrowed = self.model.startswith("hf-hub:") and self.config["text_cfg"].get("hf_tokenizer_name")
-                own = any((self._folder / file).is_file() for file in _TOKENIZERS)
-                name = self.model.partition("@")[0] if borrowed and not own else f"local-dir:{self._folder}"
-            made: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(name)
+                folder = self._folder(weights=False)
+                name = f"local-dir:{folder}"
+                own = any((folder / file).is_file() for file in _TOKENIZERS)
+                # A repository can refer to another one's tokenizer. A folder cannot, as open_clip reads it.
+                borrowed = borrowed if self.model.startswith("hf-hub:") and not own else None
+            if borrowed:
+                text = self.config["text_cfg"]
+                source = find(self.option, borrowed, None, self.model)
+                made: Callable[[list[str]], torch.Tensor] = open_clip.tokenizer.HFTokenizer(
+                    str(folder_of(source, TOKENIZER)),
+                    context_length=text.get("context_length", 77),
+                    tokenizer_mode=text.get("tokenizer_mode"),
+                    **text.get("tokenizer_kwargs", {}),
+                )
+            else:
+                made = open_clip.get_tokenizer(name)
         return made
 
-    @cached_property
-    def _folder(self) -> Path:
-        source = self._source
-        if source is None or source.commit is None:
-            return Path(source.id if source else self.model)
-        from huggingface_hub import snapshot_download
-
-        return Path(snapshot_download(source.id, revision=source.commit, allow_patterns=_HUB_FILES))
-
-    def _file(self, name: str) -> Path:
-        source = self._source
-        if source is None or source.commit is None:
-            return Path(source.id if source else self.model) / name
-        from huggingface_hub import hf_hub_download
-
-        return Path(hf_hub_download(source.id, name, revision=source.commit))
+    def _folder(self, weights: bool) -> Path:
+        if self._source is None:
+            return Path(self.model)
+        return folder_of(self._source, OPEN_CLIP if weights else unweighted(OPEN_CLIP))

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from dnr_env.errors import ConceptError
+from dnr_env.models.thought import without_thought
 
 MAX_READ = 10_000
 """Number of characters of a text that are read."""
@@ -21,10 +22,12 @@ MAX_CONCEPT = 80
 """The maximum number of characters in a concept."""
 
 _PASSES = 10
-_BRACKETS = 20  # places where JSON may begin; each costs a pass over the text
+_FAILURES = 100  # places where JSON may begin and does not; each costs at most a pass over the text
 _DECODER = json.JSONDecoder(strict=False)  # accepts raw line breaks in strings, which are harmless
 
-_THOUGHT = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
+_BRACKET = re.compile(r"[\[{]")
+_JSON_FIRST = re.compile(r"(?:```\w*)?\s*[\[{]")
+_PHRASES_KEY = re.compile(r'"phrases"\s*:')
 _FENCE = re.compile(r"^\s*```.*$", re.MULTILINE)
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(?!\s*:)')
 _KEY = re.compile(r'"(?:[^"\\]|\\.)*"\s*:')
@@ -32,6 +35,16 @@ _ITEM = re.compile(r"\s*(?:[-*•·–—]|\d{1,3}[.)])\s+")
 _REFUSAL = re.compile(
     r"\W*(?:i['’]?m (?:really |very )?sorry|i am sorry|sorry|i can(?:['’]?t|not)|as an ai|i apologi[sz]e)\b", re.I
 )
+_MONTH = (
+    "(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    "|nov(?:ember)?|dec(?:ember)?)"
+)
+_NUMBERS = re.compile(
+    rf"±|\d\.\d\d|:\s*-?\d*\.\d|\d[-/.]\d{{1,2}}[-/.]\d|\b\d{{1,2}}:\d\d|\b{_MONTH}\.? \d"
+    rf"|\b\d{{1,2}}(?:st|nd|rd|th)? (?:of )?{_MONTH}\b",
+    re.I,
+)
+"""A score, a date or a time."""
 _LABEL = re.compile(r"\s*(?:concept|label|answer|phrase|summary|caption)\s*:\s*")
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10))))
 """Invisible characters whose category is that of letters or marks."""
@@ -47,35 +60,62 @@ def plain(text: str, limit: int = MAX_PHRASE) -> str:
     return " ".join(unicodedata.normalize("NFKC", "".join(kept)).split())[:limit].rstrip()
 
 
-def parse_phrases(text: str) -> list[str] | None:
+def parse_phrases(text: str, cut: bool = False) -> list[str] | None:
     """Return the phrases in a language model's answer, or None if none can be told from prose.
 
-    The answer may be a JSON object or list with or without prose and fences around it, truncated JSON with complete
-    strings, a list of bulleted or numbered lines, or a short single line. An apology is not a phrase.
+    After the model's thought, the answer may be JSON objects or lists with prose and fences around them, of which the
+    last counts, truncated JSON with complete strings, a list of bulleted or numbered lines, or a short single line.
+    An apology is not a phrase, and neither is a text without letters, a date or a score.
 
     Args:
-        text: the answer. Only the first `MAX_READ` characters are read.
+        text: the answer.
+        cut: whether the answer was cut short. Then it must begin with JSON: anything else may be a thought.
     """
-    text = _THOUGHT.sub(" ", text[:MAX_READ])
-    starts = [found.start() for found in re.finditer(r"[\[{]", text)]
-    for start in starts[:_BRACKETS]:
-        try:
-            value, _ = _DECODER.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            continue
+    text = without_thought(text)
+    if cut and not _JSON_FIRST.match(text):
+        return None
+    values, end = _decoded(text)
+    rest = text[end:]
+    unfinished = list(_PHRASES_KEY.finditer(rest))
+    if unfinished and (phrases := _tidy(_whole_strings(rest[unfinished[-1].start() :]))):
+        return phrases
+    values.reverse()
+    for value in sorted(values, key=_follows_format, reverse=True):  # a stable sort: the last object first
         if phrases := _tidy(_strings(value)):
             return phrases
         if isinstance(value, dict) and value.get("phrases") == []:
             return []
-    if starts and '"' in text[starts[0] :]:
-        return _tidy(_whole_strings(text[starts[0] :])) or None
+    if any(map(_follows_format, values)):
+        return None
+    start = _BRACKET.search(text)
+    if start and '"' in text[start.start() :]:
+        return _tidy(_whole_strings(text[start.start() :])) or None
     lines = [line for line in _FENCE.sub("", text).splitlines() if line.strip()]
     items = [line[found.end() :] for line in lines if (found := _ITEM.match(line))]
     if items:
         return _tidy(iter(items)) or None
-    if len(lines) == 1 and not starts and len(lines[0].split()) <= 2 * MAX_WORDS:
+    if len(lines) == 1 and not start and len(lines[0].split()) <= 2 * MAX_WORDS:
         return _tidy(iter(lines)) or None
     return None
+
+
+def _decoded(text: str) -> tuple[list[object], int]:
+    """Return the outermost JSON objects and lists in a text, in order, and where the last one ends."""
+    values: list[object] = []
+    place = end = failures = 0
+    while (found := _BRACKET.search(text, place)) and failures < _FAILURES:
+        try:
+            value, place = _DECODER.raw_decode(text, found.start())
+        except (ValueError, RecursionError):
+            failures, place = failures + 1, found.end()
+        else:
+            values.append(value)
+            end = place
+    return values, end
+
+
+def _follows_format(value: object) -> bool:
+    return isinstance(value, dict) and "phrases" in value
 
 
 def _strings(value: object) -> Iterator[str]:
@@ -102,11 +142,11 @@ def _whole_strings(text: str) -> Iterator[str]:
 
 
 def _tidy(texts: Iterator[str]) -> list[str]:
-    """Return at most `MAX_PHRASES` distinct plain phrases, without empty ones and apologies."""
+    """Return at most `MAX_PHRASES` distinct plain phrases, without apologies and what is no words."""
     kept: dict[str, None] = {}
     for text in texts:
         phrase = plain(text).strip("\"'“”‘’` ")
-        if phrase and not _REFUSAL.match(phrase):
+        if any(c.isalpha() for c in phrase) and not (_REFUSAL.match(phrase) or _NUMBERS.search(phrase)):
             kept.setdefault(phrase)
         if len(kept) == MAX_PHRASES:
             break

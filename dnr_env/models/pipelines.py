@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from dnr_env.errors import unknown
 from dnr_env.extras import needed
-from dnr_env.models.hub import Source, loading
+from dnr_env.models.hub import Source, check_complete, fetching, loading
+from dnr_env.models.snapshot import DECODER, Pipeline, folder_of
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +41,12 @@ def shared_pipeline(spec: PipelineSpec) -> Any:
     return pipeline
 
 
-def scheduler_class(name: str) -> Any:
+def selection_of(decoder: Source | None) -> Pipeline:
+    """Which parts of a pipeline are loaded. Its own decoder is not if there is another one."""
+    return Pipeline(("safety_checker", "vae") if decoder else ("safety_checker",))
+
+
+def scheduler_class(name: str, option: str = "generator.scheduler") -> Any:
     """Return the scheduler class of diffusers with that name.
 
     Raises:
@@ -50,7 +57,7 @@ def scheduler_class(name: str) -> Any:
 
     known = [kind for kind in dir(diffusers) if kind.endswith("Scheduler")]
     if name not in known:
-        raise unknown("generator.scheduler", name, known)
+        raise unknown(option, name, known)
     return getattr(diffusers, name)
 
 
@@ -58,24 +65,50 @@ def _load(spec: PipelineSpec) -> Any:
     with needed():
         from diffusers import AutoencoderTiny, AutoPipelineForText2Image
 
-    model, commit = spec.source.id, spec.source.commit
+    model = folder_of(spec.source, selection_of(spec.decoder))
     safe = {"use_safetensors": True, "dtype": spec.dtype}  # other weight files are pickles
+    told = {**safe, "output_loading_info": True}
     parts: dict[str, Any] = {}
     if spec.decoder:
-        with loading("generator.tiny_vae", spec.decoder.id):
-            parts["vae"] = AutoencoderTiny.from_pretrained(spec.decoder.id, revision=spec.decoder.commit, **safe)
-    with loading("generator.model", model):
-        if "safety_checker" in AutoPipelineForText2Image.load_config(model, revision=commit):
+        decoder = folder_of(spec.decoder, DECODER)
+        with fetching(spec.decoder.setting):
+            parts["vae"], report = AutoencoderTiny.from_pretrained(decoder, **told)
+            check_complete(spec.decoder.setting, report)
+    with fetching(spec.source.setting):
+        config = AutoPipelineForText2Image.load_config(model)
+        if "safety_checker" in config:
             parts |= {"safety_checker": None, "requires_safety_checker": False}
-        pipeline = AutoPipelineForText2Image.from_pretrained(model, revision=commit, **safe, **parts)
-        if spec.scheduler is not None:
+        # The pipeline would load its networks itself, but not tell which of their weights are missing.
+        for name, kind in _networks(config).items():
+            if name not in parts:
+                parts[name], report = kind.from_pretrained(model, subfolder=name, **told)
+                check_complete(f"{spec.source.setting}, {name},", report)
+        pipeline = AutoPipelineForText2Image.from_pretrained(model, **safe, **parts)
+    if spec.scheduler is not None:
+        with loading("generator.scheduler", spec.scheduler):
             pipeline.scheduler = scheduler_class(spec.scheduler).from_config(pipeline.scheduler.config)
+    with fetching(spec.source.setting):
         pipeline.to(spec.device)
     pipeline.set_progress_bar_config(disable=True)
     if hasattr(pipeline, "watermark"):
         pipeline.watermark = None  # SDXL's watermark would change pixels if a further package is installed
     _speed_up(pipeline, spec)
     return pipeline
+
+
+def _networks(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the classes of a pipeline's networks by their names, from its configuration."""
+    import diffusers
+    import transformers
+
+    found = {}
+    for name, value in config.items():
+        library, kind = value if isinstance(value, list | tuple) and len(value) == 2 else (None, None)
+        base = {"diffusers": diffusers.ModelMixin, "transformers": transformers.PreTrainedModel}.get(str(library))
+        made = getattr(diffusers if library == "diffusers" else transformers, str(kind), None) if base else None
+        if base and isinstance(made, type) and issubclass(made, base):
+            found[name] = made
+    return found
 
 
 def _speed_up(pipeline: Any, spec: PipelineSpec) -> None:

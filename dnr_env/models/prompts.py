@@ -16,13 +16,13 @@ _DATA = (
 )
 _SIMPLIFY = (
     "You shorten image captions. Keep what can be seen: objects, parts, materials, colours, textures, places, actions. "
-    "Leave out guesses, moods, names and phrases like 'a picture of'. Give one phrase of at most ten words."
+    "Leave out guesses, moods, names, and words that only say that it is an image. Give one phrase of up to ten words."
 )
 _SUMMARISE = (
     "A unit of a vision network responds strongly to a set of images, one caption each. Find what most of them have in "
     "common and name it in one to five words, as one thing. It may be an object, a part, a material, a colour, a "
-    "texture, a scene or an action. Do not repeat a caption, and do not list several things. Captions "
-    "'a black dog on grass', 'two puppies in a field', 'a wolf by a tree' would give 'canines outdoors'."
+    "texture, a scene or an action. Where the captions name different things of one kind, name the kind, with what "
+    "else they share. Do not repeat a caption, and do not list several things."
 )
 _CONDENSE = (
     "A label should name one visual concept, but this one names several. Find one concept, in one to five words, that "
@@ -32,7 +32,7 @@ _MUTATE = (
     "A unit of a vision network responds to some visual concept, and we search for its name. A candidate concept is "
     "scored by drawing images of it and measuring how much these excite the unit: higher is better, and the number "
     "after ± is one standard error. Propose new candidates that could score higher than the best so far. Each is "
-    "something to be seen in an image, in one to five words, and differs from all that were tried."
+    "something to be seen in an image, in one to five words without numbers, and differs from all that were tried."
 )
 MOVES = {
     "generalise": "Propose broader concepts: ones that include the concept and further things like it.",
@@ -40,6 +40,8 @@ MOVES = {
     "substitute": "Propose different concepts of about the same breadth that explain the exciting images better.",
 }
 """The ways to change a concept."""
+PROPOSED = 5
+"""The most concepts in an answer to `mutate`."""
 VERSION = hashlib.sha256(
     "\n".join([_DATA, _SIMPLIFY, _SUMMARISE, _CONDENSE, _MUTATE, *MOVES.values()]).encode()
 ).hexdigest()[:8]
@@ -80,7 +82,7 @@ def mutate(
     dull: Sequence[str],
     sample: int,
 ) -> Question:
-    """Ask for up to five concepts that replace one.
+    """Ask for up to `PROPOSED` concepts that replace one.
 
     Args:
         concept: the concept to change.
@@ -99,9 +101,10 @@ def mutate(
         f"Captions of the most exciting images:\n{_data(exciting)}" if exciting else "",
         f"Captions of the least exciting images:\n{_data(dull)}" if dull else "",
         f"Already tried, not to be repeated:\n{_data(tried)}" if tried else "",
-        f"{MOVES[move]} Give up to five phrases, the most promising first.",
+        f"{MOVES[move]} Put the most promising first.",
     ]
-    return Question(f"{_MUTATE}\n{_DATA}", "\n\n".join(part for part in parts if part), sample)
+    user = "\n\n".join(part for part in parts if part)
+    return Question(f"{_MUTATE}\n{_DATA}", user, sample, most=PROPOSED)
 
 
 def _line(trial: Scored) -> str:

@@ -20,9 +20,11 @@ _PATHS = {
     ("target", "network"), ("target", "weights"), ("target", "sae"), ("probe", "images"), ("captioner", "model"),
     ("writer", "model"), ("generator", "model"), ("generator", "tiny_vae"), ("embedder", "model"),
     ("embedder", "pretrained"), ("vocabulary",), ("judge", "generator", "model"), ("judge", "generator", "tiny_vae"),
+    ("judge", "embedder", "model"), ("judge", "embedder", "pretrained"),
+    ("generator", "images"), ("judge", "generator", "images"),
 }  # fmt: skip
 """Settings that may hold a path, which is relative to the configuration file."""
-_BEFORE_PATH = re.compile(r"(python|open_clip|hf|torchvision:\w+):")
+_BEFORE_PATH = re.compile(r"(python|open_clip|hf|hf-dataset|torchvision:\w+):")
 
 
 def read_config(name: str, settings: Sequence[str] = ()) -> StackConfig:
@@ -108,7 +110,7 @@ def _anchor(values: dict[str, Any], place: tuple[str, ...], folder: Path) -> Non
     found = _BEFORE_PATH.match(text)
     kind = found.group() if found else ""
     path, colon, end = text.removeprefix(kind), "", ""
-    if kind.startswith(("python", "torchvision")):  # a function or a split may follow
+    if kind.startswith(("python", "torchvision", "hf-dataset")):  # a function, split or column may follow
         path, colon, end = path.partition(":")
     found_at = folder / Path(path).expanduser()
     if found_at.is_file() or (found_at.is_dir() and place != ("vocabulary",)):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dnr_env.errors import DnRError
-from dnr_env.models.layout import Layout, patch_grid
+from dnr_env.models.layout import Layout
 from dnr_env.models.sae import SparseAutoencoder
 
 if TYPE_CHECKING:
@@ -39,10 +40,11 @@ class Readout:
             found = found[:, layout.prefix :]
         if self.sae is None:
             return self._over_space(found)[:, layout.indices]
-        found = found.float().contiguous()
-        block = max(1, _SAE_NUMBERS // max(1, found[..., 0].numel()))
-        parts = torch.split(layout.indices, block)
-        return torch.cat([self._over_space(self.sae.encode(found, part)) for part in parts], dim=1)
+        mean = self.pooling == "mean"
+        parts = [part.sum(1) if mean else part.amax(1) for part in _encoded(self.sae, found, layout.indices)]
+        if mean:
+            return torch.stack(parts).sum(0) / found[0, ..., 0].numel()
+        return torch.stack(parts).amax(0)
 
     def mapped(self, layout: Layout, output: torch.Tensor, size: tuple[int, int], neuron: str) -> torch.Tensor:
         """Return the maps of one neuron in the output of a layer: (n, rows, columns) float32.
@@ -59,17 +61,14 @@ class Readout:
         import torch
 
         index = int(neuron.rpartition(":")[2])
-        found = layout.positions(output)
-        if found.ndim == 3:
-            found = found[:, layout.prefix :]
-            grid = patch_grid(found.shape[1], size)
-            found = found.reshape(len(found), *grid, -1) if grid else found
-        if found.ndim < 4:
+        found = layout.grid(output, size)
+        if found is None:
             raise DnRError(
                 f"`neuron` must belong to a map or to patch tokens, which have places in the image (got {neuron})"
             )
         if self.sae:
-            return self.sae.encode(found, torch.tensor([index], device=found.device))[..., 0]
+            parts = _encoded(self.sae, found, torch.tensor([index], device=found.device))
+            return torch.cat(list(parts), dim=1).reshape(found.shape[:-1])
         return found[..., index].to(torch.float32, copy=True)  # the next module may change the output in place
 
     def _over_space(self, found: torch.Tensor) -> torch.Tensor:
@@ -79,6 +78,16 @@ class Readout:
         if not space:
             return found.float()
         return found.mean(space, dtype=torch.float32) if self.pooling == "mean" else found.amax(space).float()
+
+
+def _encoded(sae: SparseAutoencoder, found: torch.Tensor, features: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Encode (n, ..., channels) in blocks (n, positions, len(features)). A vector has one position."""
+    import torch
+
+    flat = found.float().reshape(len(found), -1, found.shape[-1])
+    numbers = len(flat) * sae.computed(len(features))
+    for block in torch.split(flat, max(1, _SAE_NUMBERS // max(1, numbers)), dim=1):
+        yield sae.encode(block, features)
 
 
 def read_ranges(neurons: str) -> Ranges:

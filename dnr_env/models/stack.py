@@ -11,24 +11,25 @@ import numpy as np
 
 from dnr_env.errors import DnRError, unknown
 from dnr_env.evidence.corruptions import CORRUPTIONS
-from dnr_env.evidence.image_set import ImageSet
+from dnr_env.evidence.image_set import ImageSet, reasons
 from dnr_env.evidence.images import open_images
 from dnr_env.evidence.lab import Lab
 from dnr_env.evidence.measure import measure_images
 from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.second import SecondEmbedder
 from dnr_env.evidence.store import Store, cache_dir
 from dnr_env.evidence.vocabulary import Vocabulary
-from dnr_env.interfaces import Captioner, Generator, Language, Mutator, Reader, Summary, Writer
+from dnr_env.interfaces import Captioner, Language, Mutator, Origin, Reader, Summary, Writer
 from dnr_env.models.captioner import HubCaptioner
 from dnr_env.models.chat import Chat
-from dnr_env.models.config import GeneratorConfig, StackConfig, WorldConfig, WriterConfig
+from dnr_env.models.config import StackConfig, WorldConfig, WriterConfig
 from dnr_env.models.embedder import OpenClipEmbedder
-from dnr_env.models.generator import DiffusionGenerator
+from dnr_env.models.generators import check_generators, judge_generator, make_generators
 from dnr_env.models.local_chat import LocalChat
-from dnr_env.models.missing import NoCaptioner, NoEmbedder, NoGenerator
+from dnr_env.models.missing import NoCaptioner, NoEmbedder
 from dnr_env.models.mutator import LanguageMutator, VocabularyMutator
 from dnr_env.models.phrases import clean
-from dnr_env.models.reader import NetworkReader
+from dnr_env.models.reader import ImagesOnly, NetworkReader
 from dnr_env.models.target import NetworkTarget
 from dnr_env.models.words import read_words
 from dnr_env.models.writer import LanguageWriter
@@ -39,13 +40,13 @@ from dnr_env.stack import Bill, Stack
 
 _log = logging.getLogger("dnr_env")
 _LANGUAGE = Language(clean)
-Measure = Callable[[str | None], Probe]
 
 
 class CaptionsAsConcepts:
     """The writer of a stack without a language model."""
 
     fingerprint = "captions"
+    origin: Origin = "captions"
 
     def summarise(
         self, captions: Sequence[Sequence[str]], count: int, rngs: Sequence[np.random.Generator]
@@ -54,8 +55,8 @@ class CaptionsAsConcepts:
         return [Summary([]) for _ in captions]
 
 
-def make_target(config: StackConfig | WorldConfig) -> NetworkTarget:
-    """Make the network under study."""
+def make_target(config: StackConfig | WorldConfig, store: Store | None = None) -> NetworkTarget:
+    """Make the network under study. The store keeps the outcome of its trial."""
     target = config.target
     return NetworkTarget(
         target.network,
@@ -67,6 +68,8 @@ def make_target(config: StackConfig | WorldConfig) -> NetworkTarget:
         device=config.device,
         dtype=target.dtype,
         batch=target.batch,
+        channels=target.channels,
+        store=store,
     )
 
 
@@ -80,24 +83,20 @@ def make_embedder(config: StackConfig) -> OpenClipEmbedder | NoEmbedder:
     )
 
 
-def make_generator(config: GeneratorConfig, device: str, template: str | None = None) -> DiffusionGenerator:
-    """Make a generator, with its own template or another one."""
-    settings = config.model_dump()
-    return DiffusionGenerator(**{**settings, "template": template or config.template, "device": device})
-
-
 def make_chat(config: WriterConfig, store: Store | None, device: str) -> Chat | LocalChat:
     """Make the language model."""
-    common = {"temperature": config.temperature, "max_tokens": config.max_tokens, "store": store}
+    names = ("temperature", "max_tokens", "effort", "thinking_tokens")
+    common = {"store": store, **{name: getattr(config, name) for name in names}}
     if config.model.startswith("hf:"):
-        return LocalChat(config.model[3:], revision=config.revision, device=device, **common)  # type: ignore[arg-type]
+        return LocalChat(config.model[3:], revision=config.revision, device=device, **common)
     return Chat(
         config.model,
         base_url=config.base_url,
         timeout_s=config.timeout_s,
         retries=config.retries,
+        patience_s=config.patience_s,
         concurrency=config.concurrency,
-        **common,  # type: ignore[arg-type]
+        **common,
     )
 
 
@@ -127,15 +126,20 @@ def model_stack(
         DnRError: a setting is invalid.
     """
     _check(config)
+    check_generators(config)
     store = Store(cache_dir() / "store.sqlite")
-    target = target or make_target(config)
+    target = target or make_target(config, store)
     embedder = make_embedder(config)
     reader = NetworkReader(target, embedder)
     captioner: Captioner = NoCaptioner()
     if config.captioner:
         captioner = HubCaptioner(**config.captioner.model_dump(), device=config.device)
-    lab, judge_lab = (Lab(generator, reader, store) for generator in _generators(config))
-    probes = ProbeSource(_probe_source(config, reader, store, images), config.probe.corruptions)
+    the_images = cache(lambda: images or probe_images(config, store))
+    generators = make_generators(config, embedder, store, the_images)
+    lab, judge_lab = (Lab(generator, reader, store) for generator in generators)
+    probes = ProbeSource(
+        lambda corruption: measure_probe(the_images(), reader, store, corruption), config.probe.corruptions
+    )
     vocabulary = Vocabulary(partial(_concepts, config.vocabulary), embedder, probes)
     informed = InformedMutator(vocabulary)
     mutators: dict[str, Mutator] = {"informed": informed, "vocabulary": VocabularyMutator(vocabulary)}
@@ -171,6 +175,8 @@ def model_stack(
             (config.writer.input_price, config.writer.output_price) if config.writer else (0.0, 0.0),
             lambda: f"language model: {chat.counters}" if chat else "",
         ),
+        judge_embedder=_judge_embedder(config, store, the_images),
+        heat=target.heat,
         missing=_missing(config),
     )
 
@@ -187,20 +193,6 @@ def _check(config: StackConfig) -> None:
         )
 
 
-def _generators(config: StackConfig) -> tuple[Generator, Generator]:
-    """Make the generators of the search and of the judge."""
-    search: Generator = make_generator(config.generator, config.device) if config.generator else NoGenerator()
-    judging = _judge_generator(config)
-    if not config.judge or not judging:
-        return search, NoGenerator()
-    return search, make_generator(judging, config.device, config.judge.template)
-
-
-def _judge_generator(config: StackConfig) -> GeneratorConfig | None:
-    """Return what the judge draws with, or None if there is no judge or nothing to draw with."""
-    return (config.judge.generator or config.generator) if config.judge else None
-
-
 def _missing(config: StackConfig) -> frozenset[str]:
     """Return the parts that the stack lacks."""
     parts = {
@@ -208,7 +200,7 @@ def _missing(config: StackConfig) -> frozenset[str]:
         "captioner": config.captioner,
         "writer": config.writer,
         "embedder": config.embedder,
-        "judge": _judge_generator(config),
+        "judge": judge_generator(config),
     }
     return frozenset(name for name, part in parts.items() if part is None)
 
@@ -220,12 +212,15 @@ def _concepts(spec: str) -> list[str]:
     return concepts
 
 
-def _probe_source(config: StackConfig, reader: Reader, store: Store, given: ImageSet | None) -> Measure:
-    @cache
-    def the_images() -> ImageSet:
-        return given or probe_images(config, store)
-
-    return lambda corruption: measure_probe(the_images(), reader, store, corruption)
+def _judge_embedder(config: StackConfig, store: Store, images: Callable[[], ImageSet]) -> SecondEmbedder | None:
+    """Make the embedder of the judge's simulation, if one is set."""
+    settings = config.judge.embedder if config.judge else None
+    if settings is None:
+        return None
+    embedder = OpenClipEmbedder(**settings.model_dump(), device=config.device, option="judge.embedder")
+    return SecondEmbedder(
+        embedder.fingerprint, embedder, lambda: measure_images(images(), ImagesOnly(embedder), store).embeddings
+    )
 
 
 def measure_probe(images: ImageSet, reader: Reader, store: Store, corruption: str | None = None) -> Probe:
@@ -236,8 +231,7 @@ def measure_probe(images: ImageSet, reader: Reader, store: Store, corruption: st
     """
     activations, embeddings, usable = measure_images(images, reader, store, corruption)
     if images.skipped and not corruption:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(images.skipped.items()))
-        _log.warning("`probe.images`: %d images are used; skipped: %s", len(usable), reasons)
+        _log.warning("`probe.images`: %d images are used; skipped: %s", len(usable), reasons(images))
     content = hashlib.sha256("".join(images.key(index) for index in usable).encode()).hexdigest()[:32]
     return Probe(
         f"{content} {corruption} {reader.fingerprint}",

@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dnr_env.errors import DnRError, unknown
+from dnr_env.evidence.store import Store
 from dnr_env.models.device import FixedBatches, device_of, dtype_of
 from dnr_env.models.hooks import hooks, tensor_of
 from dnr_env.models.hub import loading
-from dnr_env.models.layout import DRY_IMAGES, Layout, axes, patch_grid, prefix_tokens
+from dnr_env.models.layers import find_layers
+from dnr_env.models.layout import Layout
 from dnr_env.models.memory import no_grad, still
-from dnr_env.models.networks import FILES, KINDS, Network, is_weights, load_network
+from dnr_env.models.networks import KINDS, Network, load_network
 from dnr_env.models.preprocess import prepare, view_of
-from dnr_env.models.readout import POOLINGS, Readout, read_ranges, wanted_indices
-from dnr_env.models.sae import SparseAutoencoder
-from dnr_env.neurons import Neurons
+from dnr_env.models.readout import POOLINGS, Readout, read_ranges
+from dnr_env.models.sae_file import load_autoencoder
+from dnr_env.models.selfcheck import Use, check_images
+from dnr_env.models.survey import Survey, does_not_run
+from dnr_env.models.trial import Trial
+from dnr_env.models.weights import FILES, is_weights
+from dnr_env.neurons import Neurons, is_pattern
 from dnr_env.propose.crops import Box, Heat
 from dnr_env.types import FloatArray, ImageArray, Images
 
@@ -32,29 +38,35 @@ class NetworkTarget:
     """A network, the layers that are read, and the reduction of their outputs to neurons.
 
     A layer is any path in `named_modules()`. Its output is a map (n, channels, h, w) or (n, h, w, channels), tokens
-    (n, tokens, channels) or (tokens, n, channels), or a vector (n, channels). The spatial axes of a map are the two
-    that have the aspect ratio of the input. If both pairs have it, the channels are last for a linear layer or a layer
-    norm, and first otherwise. Tokens that are not patch tokens come first. Their number is that of the network's class,
+    (n, tokens, channels), (n, channels, tokens) or (tokens, n, channels), or a vector (n, channels); `axes` says how
+    they are told apart. Tokens that are not patch tokens come first. Their number is that of the network's class,
     distillation and register tokens, or the smallest number that leaves a grid of the input's aspect ratio. A module
     that runs more than once in a forward pass is read at its last run.
+
+    At its first use the network is tried (see `Trial`): an image has one output, whatever else is in its batch, and
+    that output depends on no tensor without weights.
 
     Args:
         network: a `Network` in memory, which keeps its device and its state; or a name: "torchvision:resnet50",
             "timm:vit_tiny_patch16_224", "open_clip:ViT-B-16/openai" (the image tower), "open_clip:folder",
-            "hf:organisation/name" (transformers, optionally with "@revision"), "hf:folder", or a factory of the user's
+            "hf:organisation/name" (transformers, optionally with "@revision"), "hf:folder",
+            "example:efficientnet_lite0" (trained, from a package of the extra `examples`), or a factory of the user's
             own, "python:package.module:factory" or "python:path/file.py:factory". A factory returns a module, or a
             module and a transform of (n, 3, h, w) uint8 tensors or of PIL images. Without a transform, images are
             prepared as for ImageNet, at 224 pixels.
-        layers: paths of the modules that are read.
+        layers: paths of the modules that are read, patterns such as "blocks.*", or "all" (see `find_layers`).
+            Modules that only a pattern chose are passed over, with a warning, if they cannot be read.
         weights: "DEFAULT"; "none" for random weights, which are the same in every process; a file with a state dict;
             or a weights name of torchvision such as "IMAGENET1K_V1".
         pooling: "mean" or "max" over space or patch tokens, "cls" for the class token, "tokens-max" for the maximum
             over all tokens. Vectors are not pooled.
         neurons: indices within each layer: "all", "0-511", "3,7,10-20".
-        sae: a sparse autoencoder (see `SparseAutoencoder.load`) that is applied at each position of a single layer.
+        sae: a sparse autoencoder (see `load_autoencoder`) that is applied at each position of a single layer.
         device: "auto", "cpu", "cuda", "cuda:1", …
         dtype: "float32", "float16", "bfloat16", or "auto".
         batch: images per forward pass.
+        channels: the axis of the channels in maps and tokens, where kinds and shapes of modules leave it open.
+        store: where the outcome of the network's trial is kept. None: in memory only.
 
     Raises:
         DnRError: an option is invalid. Faults that only the loaded network can reveal are raised at its first use.
@@ -72,6 +84,8 @@ class NetworkTarget:
         device: str = "auto",
         dtype: str = "float32",
         batch: int = 32,
+        channels: int | None = None,
+        store: Store | None = None,
     ) -> None:
         self.network = network if isinstance(network, str) else network.name
         self._given = None if isinstance(network, str) else network
@@ -83,6 +97,8 @@ class NetworkTarget:
         self._device_name = device
         self._dtype_name = dtype
         self._batches = FixedBatches("target.batch", batch)
+        self._channels = channels
+        self._store = store
         if isinstance(network, str):
             _check_named(network, weights)
         if not self.layers or len(set(self.layers)) < len(self.layers):
@@ -90,15 +106,16 @@ class NetworkTarget:
         if pooling not in POOLINGS:
             raise unknown("target.pooling", pooling, POOLINGS)
         if sae is not None and len(self.layers) > 1:
-            raise DnRError(f"`target.layers` must name one layer where `target.sae` is given (got {len(self.layers)})")
+            raise _one_layer(len(self.layers))
 
     @cached_property
     def fingerprint(self) -> str:
         """Identifies everything that activations depend on, but not the paths of files."""
         digest = hashlib.sha256(self._net.digest.encode())
         rest = (
-            self.layers,
+            tuple(self._inferred if any(map(is_pattern, self.layers)) else self.layers),
             self.pooling,
+            self._channels,
             self._ranges,
             self._readout.sae.digest if self._readout.sae else None,
             self._dtype,
@@ -123,11 +140,13 @@ class NetworkTarget:
         """Return one neuron before pooling, on each of n prepared images: (rows, columns) float32.
 
         Raises:
-            DnRError: the neuron does not exist, or its layer has no spatial positions.
+            DnRError: the neuron does not exist, or its layer has no spatial positions that follow the image.
         """
         if neuron not in self._places:
             raise unknown("neuron", neuron, self.neurons)
         layer, _ = self._places[neuron]
+        if self._layouts[layer].space:
+            self._trial.check_places(layer)
 
         def use(_: str, output: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
             return self._readout.mapped(self._layouts[layer], output, size, neuron)
@@ -138,7 +157,11 @@ class NetworkTarget:
         return self._batches.map(list(images), work)
 
     def heat(self, images: Images, neuron: str) -> list[Heat] | None:
-        """Return a neuron's maps and the part of each image that they cover, or None if its layer has no positions."""
+        """Return a neuron's maps and the part of each image that they cover, or None if its layer has no positions.
+
+        Raises:
+            DnRError: the maps do not follow the image.
+        """
         if not self._layouts[self._places[neuron][0]].space:
             return None
         given = list(images)
@@ -176,92 +199,79 @@ class NetworkTarget:
 
     @cached_property
     def _readout(self) -> Readout:
-        sae = SparseAutoencoder.load(self._sae_file).to(self._device) if self._sae_file is not None else None
+        sae = load_autoencoder(self._sae_file).to(self._device) if self._sae_file is not None else None
         return Readout(self.pooling, sae)
 
     @cached_property
-    def _modules(self) -> dict[str, torch.nn.Module]:
-        """The modules that are read, by their paths."""
-        known = {name: module for name, module in self._net.module.named_modules() if name}
-        for layer in self.layers:
-            if layer not in known:
-                raise unknown("target.layers", layer, known)
-        return {layer: known[layer] for layer in self.layers}
+    def _found(self) -> tuple[dict[str, torch.nn.Module], frozenset[str]]:
+        """The modules that are read, by their paths; and the paths of those that only a pattern chose."""
+        found = find_layers(self._net.module, self.layers)
+        if self._sae_file is not None and len(found[0]) > 1:
+            raise _one_layer(len(found[0]))
+        return found
 
     @cached_property
     def _layouts(self) -> dict[str, Layout]:
-        """The layouts of the layers, inferred from a forward pass of blank images."""
-        layouts: dict[str, Layout] = {}
+        """The layouts of the layers of a network that has stood its trial."""
+        self._trial.check()
+        return self._inferred
 
-        def look(name: str, output: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-            layouts[name] = self._layout(name, output, size)
-            return self._readout.pooled(layouts[name], output)
+    @cached_property
+    def _trial(self) -> Trial:
+        layouts = self._inferred
 
-        names = list(self._modules)
-        try:
-            self._forward([np.zeros((224, 224, 3), np.uint8)] * DRY_IMAGES, names, look)
-        except DnRError:
-            raise
-        except Exception as error:  # a module may raise any error
-            reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-            raise DnRError(
-                f"`target.network` must accept the input that its transform makes (got {self.network!r}, which "
-                f"fails on a blank image: {reason})"
-            ) from error
-        return {name: layouts[name] for name in names}
+        def run(inputs: torch.Tensor, use: Use) -> dict[str, torch.Tensor]:
+            return self._run(inputs, list(layouts), use)
 
-    def _layout(self, name: str, output: torch.Tensor, size: tuple[int, int]) -> Layout:
-        import torch
+        return Trial(self._net, run, layouts, self._tried, self._batches.size, self._store, self.fingerprint)
 
-        images, channels = axes(name, self._modules[name], output, size)
-        width, prefix, space = output.shape[channels], 0, output.ndim == 4
-        if output.ndim == 3:
-            tokens = output.shape[1 - images]
-            prefix = prefix_tokens(tokens, size, self._net.prefix)
-            space = patch_grid(tokens - prefix, size) is not None
-        if self.pooling == "cls" and output.ndim > 2 and not prefix:
-            raise DnRError(f"`target.pooling` must be mean or max for {name!r}, which has no class token (got 'cls')")
-        sae = self._readout.sae
-        if sae and sae.inputs != width:
-            raise DnRError(f"`target.sae` must take the {width} channels of {name!r} (got one that takes {sae.inputs})")
-        wanted = wanted_indices(name, self._ranges, sae.features if sae else width)
-        return Layout(images, channels, prefix, space, torch.tensor(wanted, device=self._device))
+    @cached_property
+    def _inferred(self) -> dict[str, Layout]:
+        modules, optional = self._found
+        how = Survey(self.network, self._net, self._readout, self._ranges, self._channels)
+        return how.layouts(modules, optional, self._tried)
+
+    @cached_property
+    def _tried(self) -> torch.Tensor:
+        """The input on which the layouts are inferred and the network stands its trial."""
+        return prepare(check_images(), self._net.transform, self._device).to(self._dtype)
 
     def _read_batch(self, images: list[ImageArray]) -> list[FloatArray]:
         layouts = self._layouts
         read = self._forward(images, list(layouts), lambda name, output, _: self._readout.pooled(layouts[name], output))
         return list(np.concatenate([read[name].cpu().numpy() for name in layouts], axis=1))
 
-    def _forward(
-        self,
-        images: list[ImageArray],
-        names: list[str],
-        use: Callable[[str, torch.Tensor, tuple[int, int]], torch.Tensor],
-    ) -> dict[str, torch.Tensor]:
-        """Run a forward pass, and return what `use` makes of each layer's name, output, and input height and width."""
-        made: dict[str, torch.Tensor] = {}
+    def _forward(self, images: list[ImageArray], names: list[str], use: Use) -> dict[str, torch.Tensor]:
+        """Run a forward pass on images, and return what `use` makes of each layer."""
         with no_grad(self._net), still(self._net):
-            given = prepare(images, self._net.transform, self._device).to(self._dtype)
-            size = (given.shape[2], given.shape[3])
+            return self._run(prepare(images, self._net.transform, self._device).to(self._dtype), names, use)
 
-            def see(name: str, output: object) -> None:
-                # Called immediately, because the next module may change the output in place.
-                made[name] = use(name, tensor_of(name, output), size)
+    def _run(self, given: torch.Tensor, names: list[str], use: Use) -> dict[str, torch.Tensor]:
+        """Run a forward pass on an input, and return what `use` makes of each layer."""
+        made: dict[str, torch.Tensor] = {}
 
-            with hooks({name: self._modules[name] for name in names}, see):
-                self._net.module(given)
+        def see(name: str, output: object) -> None:
+            # Called immediately, because the next module may change the output in place.
+            made[name] = use(name, tensor_of(name, output), (given.shape[2], given.shape[3]))
+
+        with no_grad(self._net), still(self._net), hooks({name: self._found[0][name] for name in names}, see):
+            self._net.module(given)
         for name in names:
             if name not in made:
-                raise DnRError(
-                    f"`target.layers` must name modules that run in a forward pass (got {name!r}, which does not)"
-                )
+                raise does_not_run(name)
         return made
+
+
+def _one_layer(count: int) -> DnRError:
+    return DnRError(f"`target.layers` must name one layer where `target.sae` is given (got {count})")
 
 
 def _check_named(network: str, weights: str) -> None:
     kind, _, name = network.partition(":")
     if kind not in KINDS or not name:
-        examples = "torchvision:resnet50, timm:NAME, open_clip:NAME/TAG, hf:ORG/NAME or python:FILE.py:FUNCTION"
+        examples = (
+            "torchvision:resnet50, timm:NAME, open_clip:NAME/TAG, hf:ORG/NAME, example:NAME or python:FILE.py:FUNCTION"
+        )
         raise DnRError(f"`target.network` must be written as {examples} (got {network!r})")
     named = kind == "torchvision" and Path(weights).suffix not in FILES
     if weights not in ("DEFAULT", "none") and not named and not is_weights(weights):

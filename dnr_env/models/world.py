@@ -24,10 +24,12 @@ def world_stack(
         target: a network in memory that replaces the configured one.
         images: images in memory that replace the configured ones.
     """
+    store = Store(cache_dir() / "store.sqlite")
 
     def beside(reader: Reader) -> Probe:
-        store = Store(cache_dir() / "store.sqlite")
         return measure_probe(images or probe_images(config, store), reader, store)
 
     has_images = images is not None or config.probe.images is not None
-    return shapes_stack(name, config.world, target or make_target(config), beside if has_images else None)
+    target = target or make_target(config, store)
+    heat = target.heat if config.probe.crops else None
+    return shapes_stack(name, config.world, target, beside if has_images else None, heat)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from dnr_env.errors import ConceptError
-from dnr_env.interfaces import Summary, Usage
+from dnr_env.interfaces import Origin, Summary, Usage
 from dnr_env.models import prompts
 from dnr_env.models.asker import Answer, Asker, Question
 from dnr_env.models.phrases import clean, plain
+
+_NOTHING = "the language model gave no answer that names a concept"
 
 
 class LanguageWriter:
@@ -23,6 +26,8 @@ class LanguageWriter:
         captions_limit: the number of distinct captions per neuron that are used, from the first.
     """
 
+    origin: Origin = "writer"
+
     def __init__(self, chat: Asker, captions_limit: int = 30) -> None:
         self.chat = chat
         self.captions_limit = captions_limit
@@ -33,8 +38,8 @@ class LanguageWriter:
     ) -> list[Summary]:
         """Return up to `count` distinct clean concepts for each of b neurons, with the cost of all their questions.
 
-        A summary is empty if the model gives no usable answer. A question that several neurons share counts for each
-        of them.
+        A summary without a concept says why. A caption that cannot be shortened is shown whole, unless the server has
+        refused it. A question that several neurons share counts for each of them.
 
         Raises:
             DnRError: the language model cannot be used.
@@ -44,7 +49,8 @@ class LanguageWriter:
 
         drawn: list[list[Question]] = []
         for texts, rng in zip(given, rngs, strict=True):
-            short = [_first(simplified[prompts.simplify(text)]) or text for text in texts]
+            said = [(simplified[prompts.simplify(text)], text) for text in texts]
+            short = [answer.phrases[0] if answer.phrases else text for answer, text in said if not answer.refused]
             orders = [rng.permutation(len(short)) for _ in range(count)]
             drawn.append([prompts.summarise([short[i] for i in order], k) for k, order in enumerate(orders) if short])
         summaries = self._ask(question for questions in drawn for question in questions)
@@ -55,11 +61,13 @@ class LanguageWriter:
         results = []
         for texts, questions in zip(given, drawn, strict=True):
             second = [long[question] for question in questions if question in long]
-            last = [condensed[long[q]] if q in long else summaries[q] for q in questions]
+            last = [condensed[long[q]] if q in long and condensed[long[q]].phrases else summaries[q] for q in questions]
             answers = [simplified[prompts.simplify(text)] for text in texts]
             answers += [summaries[q] for q in dict.fromkeys(questions)]
             answers += [condensed[q] for q in dict.fromkeys(second)]
-            results.append(Summary(_concepts(last), _total(answer.usage for answer in answers)))
+            concepts = _concepts(last)
+            failure = "" if concepts else _failure(last or answers)
+            results.append(Summary(concepts, _total(answer.usage for answer in answers), failure))
         return results
 
     def _distinct(self, captions: Sequence[str]) -> list[str]:
@@ -72,8 +80,12 @@ class LanguageWriter:
         return dict(zip(distinct, self.chat.ask(distinct), strict=True)) if distinct else {}
 
 
-def _first(answer: Answer) -> str:
-    return answer.phrases[0] if answer.phrases else ""
+def _failure(answers: Sequence[Answer]) -> str:
+    """Say why no answer is a concept: the most frequent reason."""
+    if not answers:
+        return "no caption has any text"
+    reasons = Counter(answer.failure or "the answer is no concept of one to eight words" for answer in answers)
+    return reasons.most_common(1)[0][0]
 
 
 def _things(answer: Answer) -> list[str]:

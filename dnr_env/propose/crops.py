@@ -5,12 +5,13 @@ Source: Bai et al. 2025, "Describe-and-Dissect", step 1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from dnr_env.extras import needed
-from dnr_env.types import FloatArray
+from dnr_env.types import FloatArray, Images
 
 CROPS = 4
 """The most crops of one image."""
@@ -51,6 +52,10 @@ class Heat(NamedTuple):
     """(rows, columns)."""
     view: Box
     """The part of the image that the map covers, in pixels. It may extend beyond the image, as the input was padded."""
+
+
+HeatOf = Callable[[Images, str], list[Heat] | None]
+"""Returns the maps of a neuron on some images; None if its layer has no positions."""
 
 
 def otsu(values: FloatArray) -> float:

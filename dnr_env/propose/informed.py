@@ -8,7 +8,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from dnr_env.evidence.vocabulary import Vocabulary
-from dnr_env.interfaces import MutationBatch, Suggestion
+from dnr_env.interfaces import MutationBatch, Origin, Suggestion
 from dnr_env.propose.posterior import sample_weights
 from dnr_env.scores import excitement, promise
 from dnr_env.types import FloatArray, IntArray
@@ -30,6 +30,8 @@ class InformedMutator:
         vocabulary: the words, and the real images.
         prior: precision of the prior on a weight, in units of the noise.
     """
+
+    origin: Origin = "model"
 
     def __init__(self, vocabulary: Vocabulary, prior: float = 1.0) -> None:
         self.vocabulary = vocabulary

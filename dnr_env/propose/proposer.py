@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from dnr_env.errors import ConceptError, DnRError
+from dnr_env.errors import ConceptError, ItemError, piecewise, reason_of
 from dnr_env.evidence.lab import Lab
 from dnr_env.evidence.probe import EXEMPLARS
 from dnr_env.evidence.store import address
 from dnr_env.evidence.vocabulary import Vocabulary
-from dnr_env.interfaces import Captioner, Language, Summary, Usage, Writer
+from dnr_env.interfaces import Captioner, Language, Origin, Summary, Usage, Writer
 from dnr_env.propose import crops
 from dnr_env.propose.caption import caption
-from dnr_env.types import ImageArray, Images
+from dnr_env.types import ImageArray
 
 _TOGETHER = 16  # neurons whose pictures are in memory at the same time
 
@@ -40,8 +41,22 @@ class Proposal(NamedTuple):
     """The candidate concepts of a neuron, and the pictures they come from."""
 
     concepts: list[str]
+    """None if there is no candidate that can be drawn."""
     excerpts: list[Excerpt]
     usage: Usage
+    origin: Origin
+    failure: str = ""
+    """Why the candidates are not the writer's; "" if they are, or if the stack has no writer on purpose."""
+
+
+_KEPT = 3  # fields of a proposal that are stored; the others are the same for all that are
+
+
+class _Described(NamedTuple):
+    """The captioned pictures of a neuron, and why the others have no caption."""
+
+    excerpts: list[Excerpt]
+    failures: list[str]
 
 
 class Proposer:
@@ -67,7 +82,7 @@ class Proposer:
         captioner: Captioner,
         writer: Writer,
         *,
-        heat: Callable[[Images, str], list[crops.Heat] | None] | None = None,
+        heat: crops.HeatOf | None = None,
         most: int | None = None,
         preflight: Callable[[], None] = lambda: None,
     ) -> None:
@@ -82,12 +97,29 @@ class Proposer:
         self._found: dict[tuple[int, int], Proposal] = {}
 
     def propose(self, neurons: Sequence[int], count: int) -> list[Proposal]:
-        """Propose up to `count` distinct concepts for each neuron. They are kept in the store and never change.
-
-        Concepts that cannot be drawn are dropped. If none is left, the captions themselves are the candidates.
+        """Propose up to `count` distinct concepts for each neuron, as `attempt` does.
 
         Raises:
-            DnRError: a neuron has no candidate that can be drawn, or the language model cannot be used.
+            ItemError: a neuron has no candidate that can be drawn.
+            DnRError: the language model cannot be used.
+        """
+        proposals = self.attempt(neurons, count)
+        for neuron, proposal in zip(neurons, proposals, strict=True):
+            if not proposal.concepts:
+                raise ItemError(
+                    f"`neuron` must have a candidate that can be drawn (got {self.lab.reader.neurons[neuron]}, which "
+                    f"has none: {proposal.failure}); give some in options['concepts']"
+                )
+        return proposals
+
+    def attempt(self, neurons: Sequence[int], count: int) -> list[Proposal]:
+        """Propose up to `count` distinct concepts for each neuron. They are kept in the store and never change.
+
+        Concepts that cannot be drawn are dropped. If none is left, the captions themselves are the candidates, and the
+        proposal says why. Such a proposal is kept in memory only, until `retry`.
+
+        Raises:
+            DnRError: the language model cannot be used.
 
         Source: Bai et al. 2025, "Describe-and-Dissect", steps 1 and 2.
         """
@@ -98,35 +130,80 @@ class Proposer:
             self._found.update(((neuron, count), made[neuron]) for neuron in absent)
         return [self._found[neuron, count] for neuron in neurons]
 
+    def retry(self) -> None:
+        """Forget the proposals that failed, so that they are attempted again."""
+        self._found = {key: proposal for key, proposal in self._found.items() if not proposal.failure}
+
     def _propose(self, neurons: Sequence[int], count: int) -> dict[int, Proposal]:
-        store, probe = self.lab.store, self.vocabulary.probe
         keys = {neuron: self._key(neuron, count) for neuron in neurons}
-        kept = store.get_many(keys.values()) if store else {}
-        found = {neuron: _read(kept[key]) for neuron, key in keys.items() if key in kept}
+        found = self._kept(keys)
         # A neuron that does not respond has no exemplars to describe, so the language model is not asked.
-        idle = Proposal(list(self.vocabulary.concepts[:1]), [], Usage())
-        found.update((neuron, idle) for neuron in keys if not probe.alive[neuron])
-        absent = [neuron for neuron in keys if neuron not in found]
+        idle = [neuron for neuron in neurons if not self.vocabulary.probe.alive[neuron]]
+        found.update(
+            (neuron, Proposal(list(self.vocabulary.concepts[:1]), [], Usage(), "vocabulary")) for neuron in idle
+        )
+        absent = [neuron for neuron in neurons if neuron not in found]
         if absent:
             self.preflight()
-            described = self.excerpts(absent)
-            captions = [[excerpt.caption for excerpt in part] for part in described]
-            summaries = self.writer.summarise(captions, count, [self._rng(neuron) for neuron in absent])
-            for neuron, part, summary in zip(absent, described, summaries, strict=True):
-                found[neuron] = Proposal(self._concepts(neuron, summary, part)[:count], part, summary.usage)
-            if store:
-                store.put_many({keys[neuron]: json.dumps(found[neuron]).encode() for neuron in absent})
+            described = dict(zip(absent, self._described(absent), strict=True))
+            made = self._summarised(described, count)
+            found.update(made)
+            whole = [n for n, proposal in made.items() if not (proposal.failure or described[n].failures)]
+            if self.lab.store:
+                self.lab.store.put_many({keys[n]: json.dumps(made[n][:_KEPT]).encode() for n in whole})
         return found
 
+    def _summarised(self, described: Mapping[int, _Described], count: int) -> dict[int, Proposal]:
+        """Make the proposals of neurons from their captions."""
+
+        def summarise(neurons: Sequence[int]) -> list[Summary]:
+            captions = [[excerpt.caption for excerpt in described[neuron].excerpts] for neuron in neurons]
+            return self.writer.summarise(captions, count, [self._rng(neuron) for neuron in neurons])
+
+        captioned = [neuron for neuron, one in described.items() if one.excerpts]
+        answers = dict(zip(captioned, piecewise(summarise, captioned), strict=True))
+        made = {}
+        for neuron, one in described.items():
+            if neuron in answers:
+                answer = answers[neuron]
+                summary = Summary([], Usage(), reason_of(answer)) if isinstance(answer, Exception) else answer
+                made[neuron] = self._proposal(one.excerpts, summary, count)
+            else:
+                ((reason, _),) = Counter(one.failures).most_common(1)
+                made[neuron] = Proposal([], [], Usage(), "captions", reason)
+        return made
+
+    def described(self, neuron: int, count: int) -> list[Excerpt]:
+        """The excerpts of a neuron's proposal, which are made again if it is not kept. The writer is not asked."""
+        count = min(count, self.most or count)
+        if (neuron, count) in self._found:
+            return self._found[neuron, count].excerpts
+        kept = self._kept({neuron: self._key(neuron, count)})
+        return kept[neuron].excerpts if kept else self.excerpts([neuron])[0]
+
     def excerpts(self, neurons: Sequence[int]) -> list[list[Excerpt]]:
-        """Caption the excerpts of each neuron, strongest first."""
+        """Caption the excerpts of each neuron, strongest first. Those without a caption are left out."""
+        return [one.excerpts for one in self._described(neurons)]
+
+    def _described(self, neurons: Sequence[int]) -> list[_Described]:
         found = []
         for start in range(0, len(neurons), _TOGETHER):
-            cuts = [self._cuts(neuron) for neuron in neurons[start : start + _TOGETHER]]
-            shown = [picture for part in cuts for *_, picture in part]
-            texts = iter(caption(self.captioner, shown, self.lab.store))
-            found += [[Excerpt(place, box, next(texts)) for place, box, _ in part] for part in cuts]
+            part = neurons[start : start + _TOGETHER]
+            cuts = piecewise(lambda some: [self._cuts(neuron) for neuron in some], part)
+            shown = [picture for one in cuts if not isinstance(one, Exception) for *_, picture in one]
+            said = iter(caption(self.captioner, shown, self.lab.store))
+            for one in cuts:
+                if isinstance(one, Exception):
+                    found.append(_Described([], [f"its real images cannot be read: {reason_of(one)}"]))
+                    continue
+                ours = [(place, box, next(said)) for place, box, _ in one]
+                excerpts = [Excerpt(place, box, spoken.text) for place, box, spoken in ours if not spoken.failure]
+                found.append(_Described(excerpts, [spoken.failure for *_, spoken in ours if spoken.failure]))
         return found
+
+    def _kept(self, keys: Mapping[int, bytes]) -> dict[int, Proposal]:
+        kept = self.lab.store.get_many(keys.values()) if self.lab.store else {}
+        return {neuron: _read(kept[key], self.writer.origin) for neuron, key in keys.items() if key in kept}
 
     def pictures(self, neuron: int, excerpts: Sequence[Excerpt]) -> list[ImageArray]:
         """The pictures (height, width, 3) of a neuron's excerpts."""
@@ -168,16 +245,17 @@ class Proposer:
         everything = [*whole, *boxed]
         return [everything[i] for i in np.argsort(-strength, kind="stable")[:EXEMPLARS]]
 
-    def _concepts(self, neuron: int, summary: Summary, excerpts: Sequence[Excerpt]) -> list[str]:
-        captions = (" ".join(excerpt.caption.split()[:8]) for excerpt in excerpts)
-        for texts in (summary.concepts, captions):
-            if found := drawable(texts, self.language):
-                return found
-        name = self.lab.reader.neurons[neuron]
-        raise DnRError(
-            f"`neuron` must have a candidate that can be drawn (got {name}, which has none); give some in "
-            "options['concepts']"
-        )
+    def _proposal(self, excerpts: list[Excerpt], summary: Summary, count: int) -> Proposal:
+        """Take the writer's concepts or, if none can be drawn, the captions."""
+        if found := drawable(summary.concepts, self.language):
+            return Proposal(found[:count], excerpts, summary.usage, self.writer.origin)
+        found = drawable((" ".join(excerpt.caption.split()[:8]) for excerpt in excerpts), self.language)
+        failure = ""
+        if self.writer.origin != "captions":
+            failure = summary.failure or "no concept of the writer's can be drawn"
+        elif not found:
+            failure = "no caption can be drawn"
+        return Proposal(found[:count], excerpts, summary.usage, "captions", failure)
 
 
 def drawable(texts: Iterable[str], language: Language) -> list[str]:
@@ -193,7 +271,7 @@ def _cut(image: ImageArray, box: crops.Box | None) -> ImageArray:
     return image if box is None else image[box.top : box.bottom, box.left : box.right]
 
 
-def _read(data: bytes) -> Proposal:
+def _read(data: bytes, origin: Origin) -> Proposal:
     concepts, excerpts, usage = json.loads(data)
     boxed = [Excerpt(place, crops.Box(*box) if box else None, text) for place, box, text in excerpts]
-    return Proposal(concepts, boxed, Usage(*usage))
+    return Proposal(concepts, boxed, Usage(*usage), origin)

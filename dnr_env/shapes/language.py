@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from dnr_env.interfaces import MutationBatch, Suggestion, Summary
+from dnr_env.interfaces import MutationBatch, Origin, Suggestion, Summary
 from dnr_env.shapes import lexicon
 from dnr_env.shapes.lexicon import FAMILIES, FAMILY_SLICES, MAX_NAMED, MEMBERS, OPEN, VALUE_FAMILY, VALUES, Values
 from dnr_env.shapes.parse import parse, values_of
@@ -43,6 +43,8 @@ class LexiconWriter:
     Args:
         withheld: words that no concept may use.
     """
+
+    origin: Origin = "writer"
 
     def __init__(self, withheld: frozenset[str] = frozenset()) -> None:
         self.fingerprint = f"lexicon-writer-1{''.join(f' -{word}' for word in sorted(withheld))}"
@@ -110,6 +112,8 @@ class RandomMutator:
         withheld: words that no concept may use.
     """
 
+    origin: Origin = "vocabulary"
+
     def __init__(self, withheld: frozenset[str] = frozenset()) -> None:
         self._sayable = _sayable_edits(withheld)
 
@@ -130,6 +134,8 @@ class EvidenceMutator:
         withheld: words that no concept may use.
         prior: weight of the prior, in images.
     """
+
+    origin: Origin = "model"
 
     def __init__(self, withheld: frozenset[str] = frozenset(), prior: float = 3.0) -> None:
         self.prior = prior

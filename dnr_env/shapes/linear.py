@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from dnr_env.evidence.vocabulary import Vocabulary
-from dnr_env.interfaces import MutationBatch, Suggestion
+from dnr_env.interfaces import MutationBatch, Origin, Suggestion
 from dnr_env.propose.posterior import sample_weights
 from dnr_env.scores import excitement, promise
 from dnr_env.shapes.lexicon import CHANCE, FAMILIES, FAMILY_SLICES, MEMBERS, OPEN, VALUE_FAMILY, VALUES
@@ -42,6 +42,8 @@ class LinearMutator:
             real image weighs as much as an image of the episode.
         prior: precision of the prior on a weight, in units of that of one image.
     """
+
+    origin: Origin = "model"
 
     def __init__(
         self,

@@ -52,6 +52,13 @@ class ShapesNet(nn.Module):
             pooled.append(x.mean(dim=(2, 3)))
         return self.head(pooled[-1]), pooled
 
+    def maps(self, x: Tensor, layer: str) -> Tensor:
+        """Compute the channels (n, channels, rows, columns) of one layer of (n, 3, 64, 64)."""
+        x = self.stem(x)
+        for name in LAYERS[: LAYERS.index(layer) + 1]:
+            x = getattr(self, name)(x)
+        return x
+
 
 def to_input(images: ImageArray) -> Tensor:
     """Convert pictures (n, 64, 64, 3) uint8 to (n, 3, 64, 64) float32 between -1 and 1."""

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from dnr_env.interfaces import Target
 from dnr_env.neurons import Neurons
+from dnr_env.propose.crops import Box, Heat
 from dnr_env.shapes import planted
 from dnr_env.shapes.lexicon import FAMILY_SLICES, WORDS, embed_words, word_probabilities
 from dnr_env.shapes.planted import Formula
@@ -91,6 +92,19 @@ class ShapesReader:
             activations[start : start + len(part)] = read[: len(part)]
             probabilities[start : start + len(part)] = words[: len(part)]
         return activations, embed_words(probabilities)
+
+    def heat(self, images: Images, neuron: str) -> list[Heat] | None:
+        """The maps of a channel on n pictures of this world; None for a planted neuron, which has no positions."""
+        import torch
+
+        from dnr_env.shapes.network import to_input
+
+        layer, index = neuron.split(":")
+        if layer == "planted":
+            return None
+        with torch.inference_mode(), _one_thread():
+            maps = self._network.maps(to_input(np.array(images)), layer)[:, int(index)].numpy()
+        return [Heat(values, Box(0, 0, SIDE, SIDE)) for values in maps]
 
     def caption(self, images: Images) -> list[str]:
         """Caption each image by some of its five attributes, as in "a red star".

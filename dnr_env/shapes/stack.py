@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
+
 from dnr_env.evidence.lab import Lab
 from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.second import SecondEmbedder
 from dnr_env.evidence.store import Store, cache_dir
 from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Language, Reader, Target
+from dnr_env.propose.crops import HeatOf
 from dnr_env.propose.proposer import Proposer
 from dnr_env.seeds import Purpose
 from dnr_env.shapes import language, lexicon
@@ -22,6 +26,7 @@ from dnr_env.shapes.parse import normalise, passed_over
 from dnr_env.shapes.reader import OtherTarget, ShapesReader
 from dnr_env.shapes.render import Renderer
 from dnr_env.stack import Knowledge, Stack
+from dnr_env.types import FloatArray
 
 _PROBE_IMAGES = 2000
 
@@ -31,6 +36,7 @@ def shapes_stack(
     config: ShapesConfig,
     target: Target | None = None,
     beside: Callable[[Reader], Probe] | None = None,
+    heat: HeatOf | None = None,
 ) -> Stack:
     """Build the stack of a variant of the world.
 
@@ -39,6 +45,7 @@ def shapes_stack(
         config: the settings.
         target: a network to study in place of the world's own. Nothing is known about its neurons.
         beside: measures real images on which the judge repeats the simulation, with such a network.
+        heat: returns the activation maps of such a network.
     """
     own = ShapesReader(config.width)
     reader, known = _reader(own, config, target)
@@ -68,6 +75,8 @@ def shapes_stack(
             "informed": informed,
         },
         known=known,
+        judge_embedder=SecondEmbedder("true attributes", embedder, _true_embeddings),
+        heat=own.heat if reader is own else heat,
     )
 
 
@@ -81,6 +90,13 @@ def _reader(own: ShapesReader, config: ShapesConfig, target: Target | None) -> t
     elif config.neurons == "fresh":
         reader = FreshReader(own)
     return reader, Knowledge(reader.formula, partial(optimum, config))
+
+
+def _true_embeddings() -> FloatArray:
+    """Embed the probe set by the attributes that it was drawn with, in place of those that the detector reads."""
+    codes, _ = Renderer().resolve([lexicon.ANYTHING] * _PROBE_IMAGES, Purpose.PROBE.seeds(0, _PROBE_IMAGES).tolist())
+    shown = np.concatenate([np.eye(len(f.words))[code] for f, code in zip(lexicon.FAMILIES, codes.T, strict=True)], 1)
+    return lexicon.embed_words(shown)
 
 
 def _probe(faithful: Renderer, reader: Reader, store: Store) -> Probe:

@@ -412,9 +412,11 @@ def test_help(cache: Path) -> None:
 
 
 def test_a_command_has_no_option_that_does_nothing() -> None:
-    assert {field.name for field in fields(Judge)} == {"stack", "labels", "out", "score", "seed"}
+    assert {field.name for field in fields(Judge)} == {
+        "stack", "labels", "layer", "neurons", "out", "score", "seed",
+    }  # fmt: skip
     assert {field.name for field in fields(Plan)} == {"stack", "agent", "neurons", "score", "budget", "image_cost"}
-    assert Judge(labels=Path("mine.csv"), out=Path("out"), score="log_k").rules.score == "log_k"
+    assert Judge(labels=(Path("mine.csv"),), out=Path("out"), score="log_k").rules.score == "log_k"
 
 
 # --- ends ------------------------------------------------------------------------------------------------------------
@@ -473,7 +475,7 @@ def test_ctrl_c_says_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("command", "resumes"),
     [
-        (("label",), True), (("compare",), True), (("rank",), True), (("judge", "--labels", "mine.csv"), True),
+        (("label",), True), (("compare",), True), (("rank",), True), (("judge", "mine.csv"), True),
         (("play",), True), (("exemplars",), False),
     ],
 )  # fmt: skip

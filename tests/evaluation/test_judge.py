@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from dnr_env.env.rules import Rules
-from dnr_env.evaluation.judge import IMAGES, Verdict, judge
+from dnr_env.evaluation.judge import IMAGES, judge
 from dnr_env.evaluation.report import write_label_report
 from dnr_env.evidence.lab import Lab
 from dnr_env.evidence.probe import Probe, ProbeSource
 from dnr_env.scores import SCORES
 from dnr_env.seeds import Purpose
+from dnr_env.shapes.lexicon import ANYTHING, FAMILIES, embed_words
 from dnr_env.shapes.render import Renderer
 from dnr_env.stack import Stack
 from dnr_env.types import FloatArray, ImageArray, Images
@@ -26,7 +27,7 @@ from dnr_env.types import FloatArray, ImageArray, Images
 PAIRS = (("layer4:5", "huge purple striped thing"), ("layer3:1", "huge star"), ("planted:26", "star on sky"))
 
 
-def by_hand(stack: Stack, neuron: str, label: str, images: int) -> Verdict:
+def by_hand(stack: Stack, neuron: str, label: str, images: int) -> dict[str, float]:
     """Compute the verdict for the score `log_k` with plain loops."""
     index = stack.neurons.index(neuron)
     evidence = stack.lab.measure(concepts=[label], seeds=np.arange(2 << 30, (2 << 30) + images)[None])
@@ -42,7 +43,18 @@ def by_hand(stack: Stack, neuron: str, label: str, images: int) -> Verdict:
     mad = (np.mean(drawn) - np.mean(real)) / np.std(real, ddof=1)
     similarity = [float(stack.embedder.embed_texts([label])[0] @ row) for row in stack.probe.embeddings]
     simulation = np.corrcoef(similarity, probe)[0, 1]
-    return Verdict(float(np.mean(subsets)), 0.0, float(auc), float(mad), float(simulation), {})
+    strong = float(np.quantile(probe, 0.99))
+    rate = np.mean([a > strong for a in evidence.activations[0, :, index]])
+    codes = Renderer().resolve([ANYTHING] * len(probe), range(3 << 30, (3 << 30) + len(probe)))[0]
+    words = [
+        [float(code == i) for i in range(len(f.words))] for row in codes for f, code in zip(FAMILIES, row, strict=True)
+    ]
+    true = embed_words(np.array(list(itertools.chain(*words))).reshape(len(probe), -1))
+    attributes = np.corrcoef(true @ stack.embedder.embed_texts([label])[0], probe)[0, 1]
+    return {
+        "value": float(np.mean(subsets)), "auc": float(auc), "mad": float(mad), "simulation": float(simulation),
+        "activation_rate": float(rate), "judge_simulation": float(attributes),
+    }  # fmt: skip
 
 
 def test_the_judge_by_hand(stack: Stack) -> None:
@@ -53,8 +65,8 @@ def test_the_judge_by_hand(stack: Stack) -> None:
         strict=True,
     ):
         expected = by_hand(stack, neuron, label, 12)
-        for name in ("value", "auc", "mad", "simulation"):
-            assert getattr(verdict, name) == pytest.approx(getattr(expected, name), rel=1e-4, abs=1e-5), name
+        for name, value in expected.items():
+            assert getattr(verdict, name) == pytest.approx(value, rel=1e-4, abs=1e-5), name
         assert verdict.error is not None
         assert 0 < verdict.error < 1
 
@@ -185,7 +197,8 @@ def test_verdicts_of_sick_neurons_are_finite(sick: Stack, number: int) -> None:
             rules=Rules(score=name, images_per_measure=5),
             images=10,
         ):
-            assert all(math.isfinite(value) for value in dataclasses.astuple(verdict)[:-1]), verdict
+            numbers = {name: value for name, value in vars(verdict).items() if name != "simulations"}
+            assert all(math.isfinite(value) for value in numbers.values()), verdict
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -225,6 +238,7 @@ def test_the_report_says_that_a_neuron_is_dead(sick: Stack, tmp_path: Path) -> N
     record = {
         "neuron": "layer4:0", "seed": 0, "block": 0, "label": "red thing", "images": 40, "steps": 1, "alive": False,
         "curve": [(0, 0.0, 0.0)], "calls": 0, "cost": 0.0, "labels": ["red thing"],
+        "origin": "model", "fallback": "", "failure": "",
         "concepts": [("red thing", 0.0)], **dataclasses.asdict(verdict),
     }  # fmt: skip
     write_label_report(sick, "dnr", [record], "log_k", 8, tmp_path / "report.html")

@@ -18,10 +18,11 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 from dnr_env.errors import DnRError
 from dnr_env.evidence.decode import UnusableImage
-from dnr_env.evidence.given import GivenImages, images_given
+from dnr_env.evidence.given import images_given
 from dnr_env.evidence.image_set import ImageSet
 from dnr_env.evidence.images import ImageFolder
 from dnr_env.evidence.measure import measure_images
+from dnr_env.evidence.sequence import GivenImages
 from dnr_env.evidence.store import Store
 from dnr_env.neurons import Neurons
 from dnr_env.types import FloatArray, ImageArray, Images
@@ -277,7 +278,7 @@ def test_a_loader_of_a_stream_is_refused() -> None:
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DnRError, match=r"^`probe\.images` must be a folder of images \(got .*nowhere\)$"):
+    with pytest.raises(DnRError, match=r"^`probe\.images` must be a folder of images, .* \(got .*nowhere\)$"):
         images_given(tmp_path / "nowhere")
 
 

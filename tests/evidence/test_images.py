@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import os
+import re
 import struct
 import warnings
 from collections import Counter
@@ -13,57 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from probe_pictures import ListReader, fill, picture
 
 import dnr_env.evidence.images
 import dnr_env.evidence.measure
 from dnr_env.errors import DnRError
 from dnr_env.evidence.corruptions import CORRUPTIONS
-from dnr_env.evidence.decode import UnusableImage, read_file
-from dnr_env.evidence.images import ImageFolder, TorchvisionImages, open_images
+from dnr_env.evidence.decode import HEIC, UnusableImage, read_file
+from dnr_env.evidence.images import ImageFolder, open_images
 from dnr_env.evidence.measure import measure_images
 from dnr_env.evidence.store import Store, cache_dir
 from dnr_env.files import file_digest
 from dnr_env.models.words import read_words
-from dnr_env.neurons import Neurons
-from dnr_env.types import FloatArray, ImageArray, Images
+from dnr_env.types import ImageArray
 
 RED = (220, 30, 40)
-
-
-def picture(seed: int, size: tuple[int, int] = (12, 9)) -> Image.Image:
-    """Noise of its own; the size is (width, height)."""
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-
-
-def fill(folder: Path, count: int = 20) -> Path:
-    """Good images a000.png, a001.png, …"""
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed in range(count):
-        picture(seed).save(folder / f"a{seed:03}.png")
-    return folder
-
-
-class ListReader:
-    """Means of channels, some of them zero; counts the images it reads."""
-
-    dim = 2
-
-    def __init__(self, fingerprint: str = "list", neurons: int = 40) -> None:
-        self.fingerprint = fingerprint
-        self.neurons = Neurons(f"n:{i}" for i in range(neurons))
-        self.count = 0
-        self.limit = 10**9
-
-    def read(self, images: Images) -> tuple[FloatArray, FloatArray]:
-        self.count += len(images)
-        if self.count > self.limit:
-            raise KeyboardInterrupt
-        activations = np.zeros((len(images), len(self.neurons)), np.float32)
-        activations[:, :3] = [image.mean(axis=(0, 1)) for image in images]
-        activations[:, 3] = np.nan
-        activations[:, 4] = -0.0
-        embeddings = np.array([[image[0, 0, 0], 1.0 + image[-1, -1, 2]] for image in images], np.float32)
-        return activations, embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
 
 @pytest.fixture
@@ -204,7 +168,10 @@ def spoil(folder: Path) -> Counter[str]:
     (folder / "loop").symlink_to(folder, target_is_directory=True)
     (folder / "self.png").symlink_to(folder / "self.png")
     (folder / "nothing.png").symlink_to(folder / "gone.png")
-    (folder / "notes.txt").write_text("not counted")
+    (folder / "notes.txt").write_text("no image")
+    (folder / "deep" / "IMG_0001").write_bytes(whole)
+    (folder / "deep" / "IMG_0002.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (folder / "renamed.jpg").write_bytes(b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic")
     (folder / "._a000.png").write_text("not counted")
     return Counter(
         {
@@ -213,6 +180,9 @@ def spoil(folder: Path) -> Counter[str]:
             "empty": 1,
             "duplicate": 2,
             "broken link": 2,
+            "not an image (.txt)": 1,
+            "without suffix": 1,
+            HEIC: 2,
             "link upwards or to a folder already entered": 1,
         }
     )
@@ -222,8 +192,9 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path, store: Store) -> None:
     folder = fill(tmp_path / "photos", 25)
     expected = spoil(folder)
     images = ImageFolder(folder, store=store)
-    seen_at_once = {reason for reason in expected if "link" in reason} | {"empty"}
-    assert images.skipped == Counter({reason: expected[reason] for reason in seen_at_once})
+    seen_at_once = {reason for reason in expected if "link" in reason} | {"empty", "without suffix"}
+    seen_at_once |= {"not an image (.txt)"}
+    assert images.skipped == Counter({reason: expected[reason] for reason in seen_at_once}) + Counter({HEIC: 1})
     for _ in range(2):  # counted once, however often it is measured
         measured = measure_images(images, ListReader(), store, batch=7)
         assert images.skipped == expected
@@ -249,7 +220,7 @@ def test_too_few_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DnRError, match=r"\(got 19 in .*photos; skipped: 1 broken, 1 duplicate\)"):
         measure_images(ImageFolder(folder), reader, None)
     for wrong in (tmp_path / "nowhere", folder / "x.png"):
-        with pytest.raises(DnRError, match=rf"`probe\.images` must be a folder of images \(got {wrong}\)"):
+        with pytest.raises(DnRError, match=rf"`probe\.images` must be a folder of images, .* \(got {wrong}\)"):
             ImageFolder(wrong)
 
 
@@ -400,61 +371,6 @@ def test_a_map_that_cannot_be_kept_is_named(tmp_path: Path, monkeypatch: pytest.
         measure_images(ImageFolder(fill(tmp_path / "photos")), ListReader(), None)
 
 
-def mnist(root: Path, count: int, split: str = "t10k") -> ImageArray:
-    """The files of torchvision's MNIST, with noise."""
-    raw = root / "MNIST" / "raw"
-    raw.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(len(split)).integers(0, 256, (count, 28, 28), dtype=np.uint8)
-    for name, header, body in (
-        (f"{split}-images-idx3-ubyte", struct.pack(">IIII", 2051, count, 28, 28), pixels.tobytes()),
-        (f"{split}-labels-idx1-ubyte", struct.pack(">II", 2049, count), bytes(count)),
-    ):
-        (raw / name).write_bytes(header + body)
-        (raw / f"{name}.gz").write_bytes(gzip.compress(header + body))
-    return pixels
-
-
-def test_data_sets_of_torchvision(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels = mnist(tmp_path, 30)
-    pixels[7] = pixels[2]
-    mnist_file = tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
-    mnist_file.write_bytes(mnist_file.read_bytes()[:16] + pixels.tobytes())
-    mnist(tmp_path, 25, "train")
-    images = open_images(f"torchvision:MNIST:{tmp_path}", None, store)
-    assert isinstance(images, TorchvisionImages)
-    opened: list[int] = []
-    image_of = images._image
-
-    def opening(index: int) -> ImageArray:
-        opened.append(index)
-        return image_of(index)
-
-    monkeypatch.setattr(images, "_image", opening)
-    assert images.key(3) == images.key(3)
-    assert opened == [3]  # a key costs an image, so it is kept
-    measured = measure_images(images, ListReader(), store)
-    assert measured.indices == [i for i in range(30) if i != 7]
-    assert images.skipped == Counter(duplicate=1)
-    np.testing.assert_array_equal(images.image(4), np.repeat(pixels[4][..., None], 3, axis=2))
-    assert len(open_images(f"torchvision:MNIST:{tmp_path}:train")) == 25
-    assert len(open_images(f"torchvision:MNIST:{tmp_path}:test", limit=22)) == 22
-
-
-def test_data_sets_that_are_not_there(tmp_path: Path) -> None:
-    for spec, message in {
-        f"torchvision:CIFAR10:{tmp_path}": r"name a folder that torchvision's CIFAR10 was downloaded to \(got .*: ",
-        f"torchvision:CIFAR1000:{tmp_path}": r"be one of CIFAR100, .*\(got 'CIFAR1000'\)",
-        f"torchvision:CIFAR10:{tmp_path}:val": r"be one of train, test \(got 'val'\)",
-        f"torchvision:STL10:{tmp_path}:tset": r"name a folder that torchvision's STL10 was downloaded to \(got .*: ",
-        f"torchvision:Country211:{tmp_path}:tset": r"name a folder that torchvision's Country211 was downloaded to",
-        f"torchvision:Flickr8k:{tmp_path}:test": r"name no split for torchvision's Flickr8k, which has none \(got 'te",
-        "torchvision:CIFAR10": r"have the form torchvision:NAME:FOLDER or .* \(got 'torchvision:CIFAR10'\)",
-        f"torchvision:ImageFolder:{tmp_path}:val": r"be a folder of images \(got .*val\)",
-    }.items():
-        with pytest.raises(DnRError, match=rf"^`probe\.images` must {message}"):
-            open_images(spec)
-
-
 def test_a_folder_may_be_a_link(tmp_path: Path) -> None:
     folder = fill(tmp_path / "photos")
     spoil(folder)
@@ -475,6 +391,142 @@ def test_links_to_folders_outside_are_followed(tmp_path: Path) -> None:
     assert images.skipped == Counter({"link upwards or to a folder already entered": 1})
 
 
+def cycles(root: Path) -> dict[str, Path]:
+    """Ways into a folder of 20 images whose links never end."""
+    photos = fill(root / "photos", 10)
+    fill(root / "photos" / "inner", 20)
+    for link, to in {
+        root / "link": photos,
+        root / "link of link": root / "link",
+        photos / "self": photos,
+        photos / "up": root,
+        photos / "inner" / "round": root / "link of link",
+        photos / "nowhere": photos / "nowhere",
+    }.items():
+        link.symlink_to(to, target_is_directory=True)
+    return {name: root / name for name in ("photos", "link", "link of link", "photos/self", "photos/inner/round")}
+
+
+@pytest.mark.parametrize("way", ["photos", "link", "link of link", "photos/self", "photos/inner/round"])
+def test_a_folder_is_read_once_whatever_links_lead_to_it(tmp_path: Path, way: str) -> None:
+    images = ImageFolder(cycles(tmp_path)[way])
+    assert len(images) == 30
+    assert len({path.resolve() for path in images.paths}) == 30
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("IMG_1.HEIC", HEIC),
+        ("IMG_1.heif", HEIC),
+        ("IMG_1.hif", HEIC),
+        ("IMG_1", "without suffix"),
+        ("00000a1b", "without suffix"),
+        ("IMG_1.", "without suffix"),
+        ("raw.CR2", "not an image (.cr2)"),
+        ("clip.mp4", "not an image (.mp4)"),
+        ("labels.csv", "not an image (.csv)"),
+        ("shard-00.tar", "not an image (.tar)"),
+    ],
+)
+def test_every_kind_of_file_passed_over_is_counted_and_named(tmp_path: Path, name: str, reason: str) -> None:
+    folder = tmp_path / "photos"
+    for i in range(3):
+        (folder / str(i)).mkdir(parents=True)
+        (folder / str(i) / name).write_bytes(b"content")
+    with pytest.raises(DnRError, match=rf"\(got 0 in .*photos; skipped: 3 {re.escape(reason)}\)$"):
+        ImageFolder(folder)
+    assert ImageFolder(fill(folder)).skipped == Counter({reason: 3})
+
+
+def test_many_kinds_of_other_files_are_one_reason(tmp_path: Path) -> None:
+    folder = fill(tmp_path)
+    for name in ("a.txt", "b.txt", "c.xml", "d.mat", "e.json", "f.json", "g.json"):
+        (folder / name).write_text("content")
+    assert ImageFolder(folder).skipped == Counter({"not an image (.json, .txt, .xml, …)": 7})
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1", b"msf1"])
+def test_heic_under_another_suffix_is_told_from_a_broken_file(tmp_path: Path, brand: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(20))
+    (tmp_path / "b.jpg").write_bytes(b"\0\0\0\x18ftypavc1" + bytes(20))
+    with pytest.raises(UnusableImage, match=f"^{HEIC}$"):
+        read_file(tmp_path / "a.jpg")
+    with pytest.raises(UnusableImage, match=r"^broken$"):
+        read_file(tmp_path / "b.jpg")
+
+
+FACTORIES = {
+    "a list of paths": "return sorted(Path(FOLDER).rglob('*.png'))",
+    "a data set of tuples": "return [(Image.open(path), 1) for path in sorted(Path(FOLDER).rglob('*.png'))]",
+    "one array": "return np.stack([np.asarray(Image.open(p)) for p in sorted(Path(FOLDER).rglob('*.png'))])",
+    "a lazy sequence": """
+    class Lazy:
+        def __init__(self): self.paths = sorted(Path(FOLDER).rglob('*.png'))
+        def __len__(self): return len(self.paths)
+        def __getitem__(self, index): return {"image": Image.open(self.paths[index])}
+    return Lazy()""",
+}
+
+
+def factory(folder: Path, body: str) -> str:
+    """A text that names a function with this body, in a file of its own."""
+    path = folder / f"mine{len(list(folder.glob('*.py')))}.py"
+    path.write_text(
+        f"from pathlib import Path\nimport numpy as np\nfrom PIL import Image\n"
+        f"FOLDER = {str(folder / 'photos')!r}\ndef images():\n    {body}\n"
+    )
+    return f"python:{path}:images"
+
+
+@pytest.mark.parametrize("form", FACTORIES)
+def test_a_function_of_the_users_own(tmp_path: Path, store: Store, form: str) -> None:
+    folder = fill(tmp_path / "photos", 25)
+    images = open_images(factory(tmp_path, FACTORIES[form]), store=store)
+    assert len(images) == 25
+    for index in (0, 24):
+        np.testing.assert_array_equal(images.image(index), ImageFolder(folder).image(index))
+    measure_images(images, ListReader(), store)
+    again = ListReader()
+    measure_images(open_images(factory(tmp_path, FACTORIES[form]), store=store), again, store)
+    assert again.count == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return 3", "be a folder, a list of paths, .* \\(got int\\)"),
+        ("return iter([])", "be a folder, a list of paths, .* \\(got list_iterator\\)"),
+        ("return {'train': []}", "be a folder, a list of paths, .* \\(got dict\\)"),
+        ("return FOLDER", "be a folder, a list of paths, .* \\(got str\\)"),
+        ("return []", "have at least 20 usable images \\(got 0 in python:.*:images; skipped: none\\)"),
+    ],
+)
+def test_a_function_that_returns_no_images(tmp_path: Path, body: str, said: str) -> None:
+    with pytest.raises(DnRError, match=rf"^`probe\.images` must {said}$"):
+        open_images(factory(tmp_path, body))
+
+
+@pytest.mark.parametrize("end", ["", ":", ":image", ":FOLDER"])
+def test_a_function_that_is_not_there(tmp_path: Path, end: str) -> None:
+    spec = factory(tmp_path, "return []").rpartition(":")[0]
+    with pytest.raises(DnRError, match=r"^`probe\.images` must be "):
+        open_images(spec + end)
+
+
+def test_messages_name_the_option(tmp_path: Path) -> None:
+    for spec in (
+        str(tmp_path),
+        f"torchvision:MNIST:{tmp_path}",
+        f"hf-dataset:{tmp_path}",
+        factory(tmp_path, "return 3"),
+    ):
+        with pytest.raises(DnRError, match=r"^`generator\.images` must "):
+            open_images(spec, option="generator.images")
+    with pytest.raises(DnRError, match=r"^`generator\.limit` must be at least 20 \(got 5\)$"):
+        open_images(str(fill(tmp_path / "photos")), 5, option="generator.images")
+
+
 def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "photos")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -487,7 +539,6 @@ def test_folders_of_torchvision_are_folders(tmp_path: Path) -> None:
     assert isinstance(images, ImageFolder)
     assert len(images) == 20
     assert isinstance(open_images(str(tmp_path)), ImageFolder)
-    assert not issubclass(TorchvisionImages, ImageFolder)
 
 
 def test_words_of_imagenet() -> None:

@@ -52,7 +52,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def chat_of(server: FakeOpenAI, **options: Any) -> Chat:
-    return Chat("m", base_url=server.url, **{"timeout_s": 5, **options})
+    return Chat("m", base_url=server.url, **{"timeout_s": 5, "patience_s": 1, **options})
 
 
 def echo(body: dict[str, Any]) -> Reply:
@@ -67,7 +67,7 @@ def test_a_question_goes_out_with_schema_and_sample_and_its_answer_comes_back() 
         body = server.requests[0]
     assert (body["model"], body["seed"], body["temperature"], body["max_tokens"]) == ("m", 7, 0.3, 200)
     assert body["response_format"]["json_schema"]["schema"]["required"] == ["phrases"]
-    assert '{"phrases"' in body["messages"][0]["content"]  # servers may drop the schema
+    assert "a list of one string" in body["messages"][0]["content"]  # servers may drop the schema
     assert body["messages"][1]["content"] == Q.user
     assert str(chat.counters).startswith("1 requests made (0 of them repeats)")
 
@@ -122,11 +122,11 @@ def test_rate_limit_waits_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_used_up_quota_stops_at_once_and_keeps_what_came(store: Store) -> None:
     quota = error(429, "insufficient_quota", "You exceeded your current quota")
-    with FakeOpenAI(phrases("a"), phrases("b"), quota, answer=echo) as server:
+    with FakeOpenAI(phrases("ant"), phrases("b"), quota, answer=echo) as server:
         with pytest.raises(DnRError, match=r"quota is used up.*2 of 12 answers are in and kept"):
             chat_of(server, store=store, concurrency=1).ask(SEVERAL)
         assert len(server.requests) == 3
-        assert chat_of(server, store=store).ask(SEVERAL)[0].phrases == ["a"]
+        assert chat_of(server, store=store).ask(SEVERAL)[0].phrases == ["ant"]
         assert len(server.requests) == 13
 
 
@@ -144,7 +144,7 @@ def test_passing_failures_are_retried_a_few_times(fault: Reply) -> None:
     with FakeOpenAI(answer=lambda body: fault) as server:
         with pytest.raises(DnRError, match=r"status 500|cannot be reached"):
             chat_of(server).ask([Q])
-        assert len(server.requests) == 3
+        assert len(server.requests) == 4  # the last is another question, which could be answered
 
 
 @pytest.mark.parametrize("fault", ["hang", "trickle"])
@@ -155,7 +155,7 @@ def test_a_hanging_server_ends_in_time(fault: str) -> None:
         with pytest.raises(DnRError, match=r"not answered in 2 tries of 0.5 s"):
             chat_of(server, timeout_s=0.5, retries=1).ask([Q])
         assert time.monotonic() - start < 10  # the whole trickle takes 45 s
-        assert len(server.requests) == 2
+        assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_an_absent_server() -> None:
         completion("I'm sorry, I can't help with that."),
         completion(None, refusal="I will not"),
         completion('{"phrases": ["half'),
-        completion('{"phrases": ["a"]}', "content_filter"),
+        completion('{"phrases": ["ant"]}', "content_filter"),
         completion('{"phrases": []}'),
         completion("word " * 500),
         completion("", choices=[]),
@@ -210,9 +210,18 @@ def test_an_unusable_answer_is_asked_for_once_more(useless: Reply, store: Store)
         assert server.requests[0]["seed"] != server.requests[1]["seed"]
     with FakeOpenAI(answer=lambda body: useless) as server:
         chat = chat_of(server, store=store)
-        assert chat.ask([Q]) == [Answer([], Usage(2, 20, 10))]
-        assert (chat.counters.retried, chat.counters.failed, len(server.requests)) == (1, 1, 2)
-        assert chat_of(server, store=store).ask([Q]) == [Answer([], Usage(2, 20, 10))]
+        (answer,) = chat.ask([Q])
+        assert (answer.phrases, answer.usage) == ([], Usage(2, 20, 10))
+        assert answer.failure
+        assert chat.counters.failures == {answer.failure: 1}
+        assert (chat.counters.retried, len(server.requests)) == (1, 2)
+        server.answer = lambda body: phrases("red dog")
+        assert chat.ask([Q])[0].phrases == ["red dog"]  # a failure is kept neither in memory
+        server.answer = lambda body: useless
+        other = Q._replace(sample=9)
+        assert chat.ask([other])[0].failure
+        server.answer = lambda body: phrases("red dog")
+        assert chat_of(server, store=store).ask([other])[0].phrases == ["red dog"]  # nor in the store
 
 
 def test_a_cut_answer_gets_more_room_and_then_what_is_whole_counts() -> None:
@@ -225,28 +234,30 @@ def test_a_cut_answer_gets_more_room_and_then_what_is_whole_counts() -> None:
 
 
 def test_missing_usage_is_nothing() -> None:
-    with FakeOpenAI(completion('["a"]', usage=None)) as server:
-        assert chat_of(server).ask([Q]) == [Answer(["a"], Usage(1, 0, 0))]
+    with FakeOpenAI(completion('["ant"]', usage=None)) as server:
+        assert chat_of(server).ask([Q]) == [Answer(["ant"], Usage(1, 0, 0))]
 
 
 @pytest.mark.parametrize("status", [400, 422])
-def test_a_server_without_the_optional_parameters(status: int) -> None:
+def test_a_server_without_the_optional_parameters(status: int, caplog: pytest.LogCaptureFixture) -> None:
     def picky(body: dict[str, Any]) -> Reply:
-        return error(status, message="unknown field seed") if "seed" in body else phrases("a")
+        return error(status, message="unknown field seed") if "seed" in body else phrases("ant")
 
     with FakeOpenAI(answer=picky) as server:
         chat = chat_of(server, concurrency=1)
-        assert all(answer.phrases == ["a"] for answer in chat.ask(SEVERAL))
-        assert len(server.requests) == 13
-        assert not {"seed", "temperature", "response_format"} & set(server.requests[-1])
+        assert all(answer.phrases == ["ant"] for answer in chat.ask(SEVERAL))
+        assert len(server.requests) == 15  # one refusal, and two of another question
+        assert "seed" not in server.requests[-1]
+        assert {"temperature", "response_format"} < set(server.requests[-1])
+    assert caplog.text.count("only without seed") == 1
 
 
 def test_a_model_with_another_name_for_the_limit() -> None:
     def newer(body: dict[str, Any]) -> Reply:
-        return error(400, message="use max_completion_tokens") if "max_tokens" in body else phrases("a")
+        return error(400, message="use max_completion_tokens") if "max_tokens" in body else phrases("ant")
 
     with FakeOpenAI(answer=newer) as server:
-        assert chat_of(server).ask([Q])[0].phrases == ["a"]
+        assert chat_of(server).ask([Q])[0].phrases == ["ant"]
         assert server.requests[-1]["max_completion_tokens"] == 200
         assert "seed" in server.requests[-1]
 
@@ -255,7 +266,7 @@ def test_a_wrong_request_is_not_repeated_forever() -> None:
     with FakeOpenAI(answer=lambda body: error(400, message="context length exceeded")) as server:
         with pytest.raises(DnRError, match="context length exceeded"):
             chat_of(server).ask([Q])
-        assert len(server.requests) == 2
+        assert len(server.requests) == 3
 
 
 def test_keys_are_needed_where_they_are() -> None:

@@ -157,8 +157,16 @@ def test_models_that_are_not_there(folder: Path, tmp_path: Path) -> None:
     for model, tag, message in [
         ("ViT-B-61", None, "must be one of ViT-B-16, "),
         ("ViT-B-16", "opnai", "must be one of ViT-B-16/openai, "),
-        ("ViT-B-16", "openai", "'timm/vit_base_patch16_clip_224.openai' is not in the hub's cache, and HF_HUB_OFFLINE"),
-        ("hf-hub:no/where", None, "'no/where' is not in the hub's cache, and HF_HUB_OFFLINE forbids downloading it"),
+        (
+            "ViT-B-16",
+            "openai",
+            "'ViT-B-16/openai' (timm/vit_base_patch16_clip_224.openai on the hub) is not in the hub's cache, and ",
+        ),
+        (
+            "hf-hub:no/where",
+            None,
+            "'hf-hub:no/where' is not in the hub's cache, and HF_HUB_OFFLINE forbids downloading it",
+        ),
         (
             str(tmp_path / "empty"),
             None,

@@ -21,7 +21,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str | None]:
     """The revisions that are requested from a hub that always answers COMMIT."""
     revisions: list[str | None] = []
 
-    def model_info(self: Any, model: str, revision: str | None = None) -> SimpleNamespace:
+    def model_info(self: Any, model: str, revision: str | None = None, timeout: float = 0) -> SimpleNamespace:
         revisions.append(revision)
         return SimpleNamespace(sha=COMMIT)
 

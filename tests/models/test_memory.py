@@ -290,7 +290,7 @@ def test_a_function_that_fails_is_named(images: ImageArray) -> None:
         raise ValueError("no such size")
 
     with pytest.raises(
-        DnRError, match=r"^`target.network` must accept .*'memory:failing', .* blank image: no such size"
+        DnRError, match=r"^`target.network` must accept .*'memory:failing', .* on an image: no such size"
     ):
         target(failing, "output").read(images)
 

@@ -55,7 +55,7 @@ def label(stack: Stack, agent: str) -> dnr_env.Labels:
     return api.label(stack=stack, agent=agent, neurons=NEURONS, rules=dnr_env.Rules(budget=15), progress=False)
 
 
-def judged(stack: Stack) -> dnr_env.Labels:
+def judged(stack: Stack) -> dnr_env.Judged:
     return api.judge(stack=stack, labels={"layer3:0": "red star"}, progress=False)
 
 
@@ -191,7 +191,7 @@ def test_exemplars_of_a_model_in_memory_load_nothing_else(world: Path, monkeypat
     def refuse(*args: object, **options: object) -> None:
         raise AssertionError("a model is looked for")
 
-    for place in ("captioner", "generator", "local_chat", "openclip", "networks"):
+    for place in ("captioner", "generator", "local_chat", "openclip", "origin"):
         monkeypatch.setattr(f"dnr_env.models.{place}.find", refuse)
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.ReLU())

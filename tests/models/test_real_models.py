@@ -220,6 +220,7 @@ def test_a_users_own_network_with_an_autoencoder(world: Path, server: Any, tmp_p
     generator = np.random.default_rng(0)
     weights = {"W_enc": generator.normal(size=(8, 24)), "b_enc": generator.normal(size=24)}
     save_file({name: value.astype(np.float32) for name, value in weights.items()}, tmp_path / "sae.safetensors")
+    (tmp_path / "cfg.json").write_text('{"architecture": "topk", "k": 6}')
     settings = f"target.network=python:{tmp_path}/mine.py:make target.layers=1 target.sae={tmp_path}/sae.safetensors"
     env = environment(tmp_path / "cache", server.url)
     done = label(f"{world} {settings}", tmp_path / "out", env, "--neurons", "1.sae:0,1.sae:5")

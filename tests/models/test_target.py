@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from small_clip import PREPROCESS, hub_id, write_clip, write_hub
+from small_saes import saelens_arrays, saelens_features, saelens_settings, write_sae
 
 from dnr_env.errors import DnRError
 from dnr_env.models import preprocess
-from dnr_env.models.sae import SparseAutoencoder
 from dnr_env.models.target import NetworkTarget
-from dnr_env.types import ImageArray
+from dnr_env.types import FloatArray, ImageArray
 
 FACTORY = """
 import torch
@@ -320,6 +320,7 @@ def test_torchvision_weights_bring_their_own_preprocessing(monkeypatch: pytest.M
     monkeypatch.delenv("HF_HUB_OFFLINE")  # nothing is downloaded, because get_state_dict is patched
     kinds = torchvision.models.get_model_weights("vit_l_16")
     plain = torchvision.models.get_model("squeezenet1_1", weights=None)
+    monkeypatch.setattr("dnr_env.models.networks.download_size", lambda setting, url: 0)
     monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", lambda self, **options: {})
     monkeypatch.setattr(torchvision.models, "get_model", lambda name, weights: plain)
     for name in ("IMAGENET1K_V1", "IMAGENET1K_SWAG_E2E_V1"):
@@ -341,6 +342,7 @@ def test_random_weights_are_the_same_and_leave_the_global_generator_alone() -> N
 
 def test_the_fingerprint_names_what_activations_depend_on(user: str, tmp_path: Path) -> None:
     encoder = {"W_enc": torch.ones(6, 4), "b_enc": torch.zeros(4)}
+    (tmp_path / "cfg.json").write_text('{"architecture": "standard"}')
     save_file(encoder, tmp_path / "sae.safetensors")
     save_file({**encoder, "b_enc": torch.ones(4)}, tmp_path / "other.safetensors")
     variants: list[dict[str, object]] = [
@@ -383,70 +385,57 @@ def test_code_beside_the_factory_is_found_and_counts(tmp_path: Path) -> None:
     assert found[0] == found[2] != found[1]
 
 
-def test_a_users_network_with_a_sparse_autoencoder(user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(1)
-    weight, bias = rng.normal(size=(6, 50)).astype(np.float32), rng.normal(size=50).astype(np.float32)
-    centre, threshold = rng.normal(size=6).astype(np.float32), rng.uniform(0, 1, 50).astype(np.float32)
-    arrays = {"W_enc": weight, "b_enc": bias, "b_dec": centre, "threshold": threshold}
-    tensors = {name: torch.tensor(array) for name, array in arrays.items()}
-    save_file({**tensors, "W_dec": torch.zeros(50, 6)}, tmp_path / "jump.safetensors")
-    other = {"encoder.weight": tensors["W_enc"].T.contiguous(), "encoder.bias": tensors["b_enc"]}
-    save_file(other, tmp_path / "relu.safetensors")
+@pytest.mark.parametrize("numbers", [1 << 24, 400], ids=["one block", "a few positions at a time"])
+@pytest.mark.parametrize(
+    "settings", [{"architecture": "jumprelu"}, {"architecture": "standard"}, {"architecture": "topk", "k": 3}], ids=str
+)
+def test_a_users_network_with_a_sparse_autoencoder(
+    user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], numbers: int
+) -> None:
+    arrays = saelens_arrays(6, 50)
+    if settings["architecture"] == "jumprelu":
+        arrays["threshold"] = np.linspace(0, 1, 50, dtype=np.float32)
+    cfg = {**saelens_settings("", 6, 50), **settings}
+    sae = str(write_sae(tmp_path, cfg, arrays))
     plain = target(f"{user}:make", "conv")
     maps = np.stack([np.stack(plain.maps(IMAGES, f"conv:{c}")) for c in range(6)], axis=-1)
     np.testing.assert_allclose(plain.read(IMAGES), maps.mean((1, 2)), rtol=1e-4, atol=1e-6)
 
-    before = (maps - centre) @ weight + bias
-    jump = np.where(before > threshold, np.maximum(before, 0), 0)
-    options = {"sae": str(tmp_path / "jump.safetensors"), "neurons": "40-49,3"}
-    monkeypatch.setattr("dnr_env.models.readout._SAE_NUMBERS", 400)  # two features at a time
-    sparse = target(f"{user}:make", "conv", **options)
-    assert sparse.neurons[:2] == ("conv.sae:3", "conv.sae:40")
-    np.testing.assert_allclose(sparse.read(IMAGES), jump.mean((1, 2))[:, [3, *range(40, 50)]], rtol=1e-4, atol=1e-5)
-    largest = target(f"{user}:make", "conv", pooling="max", **options)
-    np.testing.assert_allclose(largest.read(IMAGES)[:, 0], jump[..., 3].max((1, 2)), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(np.stack(sparse.maps(IMAGES, "conv.sae:3")), jump[..., 3], rtol=1e-4, atol=1e-5)
-
-    relu = target(f"{user}:make", "conv", sae=str(tmp_path / "relu.safetensors"))
-    expected = np.maximum(maps @ weight + bias, 0).mean((1, 2))
-    np.testing.assert_allclose(relu.read(IMAGES), expected, rtol=1e-4, atol=1e-5)
-
-    centred = SparseAutoencoder.load(tmp_path / "jump.safetensors")
-    (tmp_path / "cfg.json").write_text('{"apply_b_dec_to_input": false}')
-    uncentred = SparseAutoencoder.load(tmp_path / "jump.safetensors")
-    np.testing.assert_allclose(centred.bias, bias - centre @ weight, atol=1e-5)
-    np.testing.assert_array_equal(uncentred.bias, bias)
-    assert uncentred.digest != centred.digest
-    (tmp_path / "cfg.json").write_text('{"normalize_activations": "layer_norm"}')
-    with pytest.raises(
-        DnRError, match=r"^`target.sae` must have its input normalisation folded .*, which normalises its input\)$"
-    ):
-        SparseAutoencoder.load(tmp_path / "jump.safetensors")
-    nan = uncentred.encode(torch.full((1, 6), torch.nan), torch.arange(3))
-    assert nan.isnan().all()
+    expected = saelens_features(cfg, arrays, maps.reshape(-1, 6)).reshape(*maps.shape[:-1], 50)
+    monkeypatch.setattr("dnr_env.models.readout._SAE_NUMBERS", numbers)
+    every = target(f"{user}:make", "conv", sae=sae)
+    np.testing.assert_allclose(every.read(IMAGES), expected.mean((1, 2)), rtol=1e-4, atol=1e-5)
+    some = target(f"{user}:make", "conv", sae=sae, neurons="40-49,3")
+    assert some.neurons[:2] == ("conv.sae:3", "conv.sae:40")
+    wanted = [3, *range(40, 50)]
+    np.testing.assert_allclose(some.read(IMAGES), expected.mean((1, 2))[:, wanted], rtol=1e-4, atol=1e-5)
+    largest = target(f"{user}:make", "conv", sae=sae, neurons="40-49,3", pooling="max")
+    np.testing.assert_allclose(largest.read(IMAGES), expected.max((1, 2))[:, wanted], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.stack(some.maps(IMAGES, "conv.sae:3")), expected[..., 3], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("tensors", "message"),
-    [
-        (
-            {"weight": (3, 4)},
-            "must contain W_enc (inputs, features) and b_enc, or encoder.weight (features, inputs) and",
-        ),
-        (
-            {"W_enc": (6, 4), "b_enc": (5,)},
-            "encoder.bias, with shapes that match (got {'W_enc': (6, 4), 'b_enc': (5,)}",
-        ),
-        ({"W_enc": (6, 4), "b_enc": (4,), "k": ()}, "must have ReLU or JumpReLU (got "),
-        ({"W_enc": (7, 4), "b_enc": (4,)}, "must take the 6 channels of 'conv' (got one that takes 7)"),
-    ],
-)
-def test_what_is_no_sparse_autoencoder_of_the_layer(
-    user: str, tmp_path: Path, tensors: dict[str, tuple[int, ...]], message: str
-) -> None:
-    save_file({name: torch.zeros(shape) for name, shape in tensors.items()}, tmp_path / "sae.safetensors")
-    with pytest.raises(DnRError, match=f"^`target.sae` .*{re.escape(message)}"):
-        _ = target(f"{user}:make", "conv", sae=str(tmp_path / "sae.safetensors")).neurons
+def test_features_of_vectors_and_of_tokens(tmp_path: Path) -> None:
+    arrays = saelens_arrays(64, 100)
+    cfg = saelens_settings("topk", 64, 100, k=5)
+    sae = str(write_sae(tmp_path, cfg, arrays))
+    seen: list[FloatArray] = []
+    for layer, pooling in (("blocks.0", "cls"), ("blocks.0", "tokens-max"), ("norm", "mean")):
+        net = target("timm:test_vit", layer, sae=sae, pooling=pooling)
+        _ = net.neurons
+        seen.clear()
+        module = net._net.module.get_submodule(layer)
+        with module.register_forward_hook(lambda *call: seen.append(call[2].numpy(force=True))):
+            read = net.read(IMAGES)
+        tokens = np.concatenate(seen)[: len(IMAGES)]
+        expected = saelens_features(cfg, arrays, tokens.reshape(-1, 64)).reshape(*tokens.shape[:-1], 100)
+        pooled = {"cls": expected[:, 0], "tokens-max": expected.max(1), "mean": expected[:, 1:].mean(1)}[pooling]
+        np.testing.assert_allclose(read, pooled, rtol=1e-4, atol=1e-5)
+
+
+def test_an_autoencoder_of_another_layer(user: str, tmp_path: Path) -> None:
+    sae = write_sae(tmp_path, saelens_settings("standard", 7, 4), saelens_arrays(7, 4))
+    with pytest.raises(DnRError, match=r"^`target.sae` must take the 6 channels of 'conv' \(got one that takes 7\)$"):
+        _ = target(f"{user}:make", "conv", sae=str(sae)).neurons
 
 
 def test_tuples_and_batches_on_the_second_axis(user: str) -> None:
@@ -503,9 +492,9 @@ def test_hooks_are_gone_after_an_exception(user: str, monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(net.read(IMAGES), before)
 
 
-NETWORKS = "torchvision:resnet50, timm:NAME, open_clip:NAME/TAG, hf:ORG/NAME or python:FILE.py:FUNCTION"
+NETWORKS = "torchvision:resnet50, timm:NAME, open_clip:NAME/TAG, hf:ORG/NAME, example:NAME or python:FILE.py:FUNCTION"
 INDICES = "`target.neurons` must be all or indices such as 0-511 or 3,7,10-20"
-WEIGHTS = "`target.weights` must be DEFAULT, none, or a file that ends in .safetensors, .pt, .pth"
+WEIGHTS = "`target.weights` must be DEFAULT, none, or a file that ends in .safetensors, .pt, .pth, .bin, .ckpt, .tar"
 
 
 @pytest.mark.parametrize(
@@ -565,12 +554,12 @@ def test_options_that_are_wrong_at_once(
             {},
             "`target.network` must be a folder or a hub id such as organisation/name (got 'nowhere')",
         ),
-        ("hf:no/where", "x", {}, "`target.network` 'no/where' is not in the hub's cache, and HF_HUB_OFFLINE"),
+        ("hf:no/where", "x", {}, "`target.network` 'hf:no/where' is not in the hub's cache, and HF_HUB_OFFLINE"),
         (
             "timm:test_vit",
             "x",
             {"weights": "DEFAULT"},
-            "`target.network` 'timm/test_vit.r160_in1k' is not in the hub's",
+            "`target.network` 'timm:test_vit' (timm/test_vit.r160_in1k on the hub) is not in the hub's",
         ),
         ("timm:test_vit", "block.0", {}, "`target.layers` must be one of blocks.0"),
         (
@@ -652,7 +641,7 @@ def test_a_network_that_fails_on_its_own_input(user: str) -> None:
     net = target(f"{user}:broken", "x")
     net._net.module.add_module("x", torch.nn.Identity())
     with pytest.raises(
-        DnRError, match=r"^`target.network` must accept .* fails on a blank image: .* shapes cannot be multiplied"
+        DnRError, match=r"^`target.network` must accept .* fails on an image: .* shapes cannot be multiplied"
     ):
         _ = net.neurons
 
@@ -674,9 +663,9 @@ def test_files_of_weights(tmp_path: Path, user: str) -> None:
     torch.save(torch.nn.Linear(1, 1), tmp_path / "whole.pt")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     for file, message in {
-        "lacks.safetensors": r"must contain 'conv.bias' \(got .*lacks.safetensors', which begins with ",
-        "wide.safetensors": r"must contain 'conv.bias' with the shape \(6,\) \(got \(9,\) in .*wide.safetensors'\)$",
-        "whole.pt": r"must be a state_dict, .* \(got .*whole.pt', a pickled object that could run code\)$",
+        "lacks.safetensors": r"must contain all tensors that 'conv' depends on \(got .*'conv.bias' is not there; ",
+        "wide.safetensors": r"must contain all .* 'conv.bias' has the shape \(9,\) instead of \(6,\); 1 tensors ",
+        "whole.pt": r"must hold nothing but tensors, .*whole.pt', which holds objects of torch.nn.* could run code\); ",
         "broken.safetensors": r"must be a state_dict, .* \(got .*broken.safetensors', which cannot be read: \w+\)$",
     }.items():
         with pytest.raises(DnRError, match=f"^`target.weights` {message}"):

@@ -89,7 +89,7 @@ def test_the_command_and_the_interface_give_the_same_labels(spec: str, photos: P
     for record, line in zip(labels.records, lines, strict=True):
         assert record["simulations"] == line["simulations"]
     table = (tmp_path / "out" / "labels.csv").read_text().splitlines()
-    assert table[0].endswith(",alive,simulation_images")
+    assert table[0].endswith(",simulation_images")
     assert table[1].endswith(f",{lines[0]['simulations']['images']}")
 
 
@@ -140,7 +140,10 @@ def test_a_preset_takes_a_network_too(spec: str) -> None:
         ("device=cpu", r"^`target.network` must name a network"),
         ("target.network=timm:resnet18 neurons=fresh", r"^`neurons` must be left out where .*\(got fresh\)$"),
         ("target.network=timm:resnet18 target.layer=x", r"must be one of .*target\.layers.* \(got 'target.layer'\)$"),
-        ("target.network=timm:resnet18 probe.crops=true", r"must be one of .*probe.* \(got 'probe.crops'\)$"),
+        (
+            "target.network=timm:resnet18 probe.corruptions=blur",
+            r"must be one of .*probe.* \(got 'probe.corruptions'\)$",
+        ),
         ("target.network=timm:resnet18 generator.size=8", r"^a setting of shapes must be one of .*\(got 'generator"),
         ("target.network=timm:resnet18 target=3", r"^a setting of shapes must be one of .*\(got 'target'\)$"),
         ("target.network=resnet18", r"^`target.network` must be written as .*\(got 'resnet18'\)$"),
@@ -167,5 +170,5 @@ def test_plan_and_doctor_know_the_network(spec: str, photos: Path, capsys: pytes
         main(["doctor", "--stack", f"{spec} target.weights=none probe.images={photos} target.layers=9"])
     assert ended.value.code == 1
     out = capsys.readouterr().out
-    assert "30 files" in out
+    assert "30 images" in out
     assert "`target.layers` must be one of" in out

@@ -19,7 +19,7 @@ from dnr_env.errors import ConceptError, DnRError
 from dnr_env.evidence.probe import Probe, ProbeSource
 from dnr_env.evidence.store import Store
 from dnr_env.evidence.vocabulary import Vocabulary
-from dnr_env.interfaces import MutationBatch, Summary, Trial, Usage
+from dnr_env.interfaces import MutationBatch, Suggestion, Summary, Trial, Usage
 from dnr_env.models import prompts
 from dnr_env.models.asker import Answer, Asker, CutShort, Question
 from dnr_env.models.chat import Chat
@@ -338,7 +338,7 @@ class Looker:
 def test_mutator_shows_the_evidence() -> None:
     chat, look = Scripted(lambda question: '{"phrases": ["thing 3", "!!", "A New One.", "other"]}'), Looker()
     (suggestion,) = LanguageMutator(chat, clean, look).mutate(batch_of(["thing 8"]))
-    assert suggestion == ("new one", Usage(1, 10, 1))
+    assert suggestion == Suggestion("new one", Usage(1, 10, 1))
     ((question,),) = chat.asked
     assert "thing 8: 0.900 ± 0.010" in question.user
     assert "thing 0: 0.500 ± 0.010" in question.user
@@ -378,13 +378,25 @@ def test_moves_vary_and_a_request_does_not_depend_on_the_others() -> None:
 def test_mutator_asks_once_more_and_then_gives_the_concept_back() -> None:
     chat = Scripted(lambda question: json.dumps(["fresh" if question.sample % 2 else "thing 2"]))
     mutator = LanguageMutator(chat, clean, Looker())
-    assert mutator.mutate(batch_of(["thing 1"])) == [("fresh", Usage(2, 20, 2))]
+    assert mutator.mutate(batch_of(["thing 1"])) == [Suggestion("fresh", Usage(2, 20, 2))]
     assert chat.asked[1][0].sample == chat.asked[0][0].sample + 1
 
     chat = Scripted(lambda question: '["thing 2"]')
     mutator = LanguageMutator(chat, clean, Looker())
-    assert mutator.mutate(batch_of(["thing 1"])) == [("thing 1", Usage(2, 20, 2))]
+    (suggestion,) = mutator.mutate(batch_of(["thing 1"]))
+    assert suggestion[:2] == ("thing 1", Usage(2, 20, 2))
+    assert "not been tried" in suggestion.failure
+    assert chat.counters.stale == 1
+    assert "1 mutations that brought nothing new" in str(chat.counters)
     assert len(chat.asked) == 2
+
+
+def test_a_mutation_without_an_answer_says_why() -> None:
+    chat = Scripted(lambda question: "no " * 99)
+    mutator = LanguageMutator(chat, clean, Looker())
+    (suggestion,) = mutator.mutate(batch_of(["thing 1"]))
+    assert (suggestion.concept, suggestion.failure) == ("thing 1", "the answer contains no phrase")
+    assert (chat.counters.stale, chat.counters.failed) == (0, 2)
 
 
 class Letters:
@@ -417,7 +429,8 @@ def test_vocabulary_mutator_prefers_what_is_near_and_untried() -> None:
 @pytest.mark.parametrize("words", [[], ["mmm"], ["mmm", "nnn"]])
 def test_vocabulary_mutator_runs_out(words: list[str]) -> None:
     batch = batch_of(["mmm"], [[Trial("nnn", 0.5, 0.1, np.zeros(1), np.zeros(1, int))]])
-    assert vocabulary_mutator(words).mutate(batch) == [("mmm", Usage())]
+    (suggestion,) = vocabulary_mutator(words).mutate(batch)
+    assert suggestion == Suggestion("mmm")
 
 
 def test_a_question_that_is_filtered_has_no_answer_and_ends_nothing() -> None:
@@ -428,7 +441,8 @@ def test_a_question_that_is_filtered_has_no_answer_and_ends_nothing() -> None:
         chat = Chat("small", base_url=server.url, concurrency=1)
         answers = chat.ask([prompts.simplify("a knife"), prompts.simplify("a dog")])
         assert [answer.phrases for answer in answers] == [[], ["a dog"]]
-        assert answers[0].usage == Usage(2, 0, 0)
+        assert "filters the question" in answers[0].failure
+        assert answers[0].usage == Usage(1, 0, 0)  # the same question would be filtered again
         assert "seed" in server.requests[-1]  # a filtered question does not mean that optional parameters are refused
 
 
@@ -439,27 +453,9 @@ def test_a_question_that_is_filtered_has_no_answer_and_ends_nothing() -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A language model of letters with two layers and random weights."""
     pytest.importorskip("transformers")
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+    from small_models import small_language
 
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {letter: i for i, letter in enumerate([*letters, "<end>"])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
-    end = vocabulary["<end>"]
-    config = GPT2Config(
-        vocab_size=len(vocabulary), n_positions=2000, n_embd=16, n_layer=2, n_head=2, eos_token_id=end, bos_token_id=end
-    )
-    path = tmp_path_factory.mktemp("model")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = GPT2LMHeadModel(config)
-    model.save_pretrained(path)
-    fast.save_pretrained(path)
-    return path
+    return small_language(tmp_path_factory.mktemp("model"))
 
 
 def local(folder: Path, **options: Any) -> LocalChat:
@@ -482,7 +478,7 @@ def test_local_answers_are_functions_of_the_question(folder: Path, tmp_path: Pat
     assert local(folder).ask(QUESTIONS[::-1]) == answers[::-1]
     other = local(folder, store=store)
     assert other.ask(QUESTIONS) == answers
-    assert (other.counters.made, other.counters.remembered) == (0, 3)
+    assert other.counters.remembered == 3 - chat.counters.failed
     store.close()
 
 
@@ -511,8 +507,11 @@ def test_local_check_and_errors(folder: Path, tmp_path: Path) -> None:
     chat = local(folder)
     assert "gpt2" in chat.check()
     assert "_loaded" not in vars(chat)
-    with pytest.raises(DnRError, match="do not fit"):
-        chat.ask([Question("x" * 3000, "", 0)])
+    long, short = chat.ask([Question("x" * 3000, "", 0), QUESTIONS[0]])
+    assert "do not fit" in long.failure  # the failure of this question only
+    assert (long.refused, short.refused) == (True, False)
+    with pytest.raises(DnRError, match="has not answered one of 16 questions: a question of"):
+        local(folder).ask([Question("x" * 3000, "", sample) for sample in range(20)])
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DnRError, match="cannot be loaded"):

@@ -11,7 +11,7 @@ import pytest
 from dnr_env.errors import DnRError
 from dnr_env.evidence.lab import Lab
 from dnr_env.evidence.store import Store
-from dnr_env.interfaces import Captioner, Summary, Usage, Writer
+from dnr_env.interfaces import Captioner, Origin, Summary, Usage, Writer
 from dnr_env.propose.proposer import Proposer, drawable
 from dnr_env.stack import Stack
 from dnr_env.types import Images
@@ -21,6 +21,7 @@ class FixedWriter:
     """Gives the same texts for every neuron, and counts what it is asked."""
 
     fingerprint = "fixed"
+    origin: Origin = "writer"
 
     def __init__(self, *texts: str) -> None:
         self.texts = list(texts)
