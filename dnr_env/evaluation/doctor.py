@@ -62,14 +62,15 @@ def examine(spec: str, load: bool) -> Iterator[Finding]:
     except DnRError as error:
         yield Finding("stack", False, str(error))
         return
-    if not isinstance(config, ShapesConfig):
-        yield _check("[models]", lambda: _versions("models"))
-    yield _check("device", _device)
     if isinstance(config, ShapesConfig):
+        yield _check("device", _device)
         yield Finding("stack", True, f"{spec}: its weights come with the package")
         return
     from dnr_env.models.config import StackConfig
 
+    if isinstance(config, StackConfig):  # a network in an embedded world needs its own library alone
+        yield _check("[models]", lambda: _versions("models"))
+    yield _check("device", _device)
     if not isinstance(config, StackConfig):
         yield Finding("stack", True, "pictures and words come with the package")
     downloads: dict[str, int] = {}  # search and judge may share a model
