@@ -136,7 +136,9 @@ def private(options: Options) -> dict[str, str]:
     places = {str(Path.home()): "~", str(Path.cwd()): ".", str(options.out.resolve()): "OUT"}
     if images and Path(images).exists():
         places |= {str(Path(images).resolve()): "IMAGES", str(Path(images).absolute()): "IMAGES"}
-    return dict(sorted(places.items(), key=lambda place: -len(place[0])))
+    # A container may have / as its home, and every text has that.
+    named = [place for place in places.items() if place[0] != Path(place[0]).anchor]
+    return dict(sorted(named, key=lambda place: -len(place[0])))
 
 
 def bundle(folder: Path, places: dict[str, str]) -> Path:

@@ -12,7 +12,7 @@ from dnr_env.agents.registry import check_agents, identity, make_agent
 from dnr_env.assemble import assemble
 from dnr_env.env.rules import Rules
 from dnr_env.env.users import Users, user_source
-from dnr_env.errors import DnRError
+from dnr_env.errors import DnRError, unknown
 from dnr_env.evaluation.exemplars import BANDS, exemplars_of
 from dnr_env.evaluation.failures import MOST_FAILED, check_labels, check_share
 from dnr_env.evaluation.folder import rules_noted, settle, users_noted
@@ -178,8 +178,10 @@ def judge(
         rules = rules or Rules()
         models = assemble(model, layer, images, stack, preprocess, pooling)
         models.require("judge", ("embedder",))
-        only = None if neurons is None else names_of(models.neurons, layer if model is not None else None, neurons)
-        sources = read_sources(labels, models, layer if isinstance(layer, str) else None, only)
+        layers = _layers(models.neurons, layer)
+        within = None if isinstance(neurons, str) else layer  # a text may name more than the layer of the files
+        only = None if neurons is None else names_of(models.neurons, within, neurons)
+        sources = read_sources(labels, models, layers[0] if len(layers) == 1 else None, only)
         (seed,) = usable_seeds("seed", [seed])
         settings: dict[str, str | float | None] = {
             "judged": True,
@@ -251,23 +253,33 @@ def names_of(known: Neurons, layer: str | Sequence[str] | None, neurons: Which) 
     Raises:
         DnRError: there is no such layer or neuron.
     """
-    within = {name: name.rpartition(":")[0].removesuffix(".sae") for name in known}
-    layers: list[str] = []
-    for one in [layer] if isinstance(layer, str) else list(layer or ()):
-        found = [one] if one in within.values() else layers_like(one, dict.fromkeys(within.values()))
-        if not found:
-            known.named(one, "layer")  # names the nearest
-        layers += found
-    inside = [name for name in known if not layers or within[name] in layers]
+    layers = _layers(known, layer)
+    inside = [name for name in known if not layers or _layer(name) in layers]
     if neurons is None:
         return inside
     if not isinstance(neurons, str) and isinstance(neurons, Iterable) and len(layers) == 1:
         prefix = inside[0].rpartition(":")[0]
         neurons = [one if isinstance(one, str) else f"{prefix}:{one}" for one in neurons]
     chosen = known.named(neurons)
-    if outside := [name for name in chosen if name not in inside]:
+    if outside := sorted(set(chosen) - set(inside), key=known.index):
         raise DnRError(f"`neurons` must lie in the layers {', '.join(layers)} (got {outside[0]})")
     return chosen
+
+
+def _layers(known: Neurons, layer: str | Sequence[str] | None) -> list[str]:
+    """The layers that names and patterns choose; none for None."""
+    names = list(dict.fromkeys(map(_layer, known)))
+    chosen: list[str] = []
+    for one in [layer] if isinstance(layer, str) else list(layer or ()):
+        found = [one] if one in names else layers_like(one, names) or [one.removesuffix(".sae")]
+        if found[0] not in names:
+            raise unknown("layer", one, names)
+        chosen += found
+    return chosen
+
+
+def _layer(neuron: str) -> str:
+    return neuron.rpartition(":")[0].removesuffix(".sae")
 
 
 def usable_seeds(option: str, seeds: Sequence[int]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from dnr_env.env.rules import Rules
 from dnr_env.errors import DnRError
 from dnr_env.evaluation.exemplars import exemplars_of, write_exemplars
 from dnr_env.evaluation.folder import Settings, settle
-from dnr_env.evaluation.judged_report import shown_interval, write_judged_report
+from dnr_env.evaluation.judged_report import counted, shown_interval, single, write_judged_report
 from dnr_env.evaluation.labelling import Record
 from dnr_env.evaluation.summary import Mean, Paired, differences, means, tables, write_differences, write_means
 from dnr_env.evaluation.verdicts import COLUMNS, Source, shared, write_judged
@@ -104,6 +104,8 @@ class Judged(Rows[Label]):
         write_means(self.means, folder / "means.csv")
         if self.differences:
             write_differences(self.differences, folder / "differences.csv")
+        else:
+            (folder / "differences.csv").unlink(missing_ok=True)  # of files that were judged here earlier
         neurons = list(dict.fromkeys(label.neuron for label in self))
         write_exemplars(exemplars_of(self.stack, neurons), folder / "exemplars.csv")
         write_judged_report(
@@ -114,9 +116,11 @@ class Judged(Rows[Label]):
     def __repr__(self) -> str:
         lines = [f"{m.source:<20} {m.metric:<18} {m.labels:>7,}  {shown_interval(m.interval)}" for m in self.means]
         lines += [
-            f"{d.source} - {d.other}: {d.metric} {shown_interval(d.difference)} on {d.neurons:,} neurons"
+            f"{d.source} - {d.other}: {d.metric} {shown_interval(d.difference)} on {counted(d.neurons, 'neuron')}"
             for d in self.differences
         ]
+        if alone := single(self.means, self.differences):
+            lines.append(alone)
         return "\n".join([f"{'labels':<20} {'metric':<18} {'number':>7}  mean [95% interval]", *lines])
 
     def _repr_html_(self) -> str:

@@ -176,7 +176,9 @@ class Labels(Rows[Label]):
         settle(folder, self.stack, self.settings)
         lines = folder / "labels.jsonl"
         known = {(row["neuron"], row["label"]) for row in read_lines(lines, ("neuron", "label"))}
-        append_lines(lines, [row for row in self.records if (row["neuron"], row["label"]) not in known])
+        named = {neuron for neuron, text in known if text}  # a later line would take the place of the label
+        new = [row for row in self.records if (row["neuron"], row["label"]) not in known]
+        append_lines(lines, [row for row in new if not (row["failure"] and row["neuron"] in named)])
         neurons = list(dict.fromkeys(label.neuron for label in self))
         write_exemplars(exemplars_of(self.stack, neurons), folder / "exemplars.csv")
         write_table(self.records, folder / "labels.csv")

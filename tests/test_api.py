@@ -340,7 +340,56 @@ def test_numbers_are_indices_within_the_layer() -> None:
     assert names_of(known, "b", "b:0") == ["b:0"]
     assert names_of(known, ["b"], None) == ["b:0", "b:5"]
     assert names_of(known, ["a", "b"], None) == list(known)
-    assert names_of(Neurons(("x.sae:3",)), "x", None) == ["x.sae:3"]
+    for layer in ("x", "x.sae", "?"):
+        assert names_of(Neurons(("x.sae:3",)), layer, None) == ["x.sae:3"]
+
+
+@pytest.mark.parametrize("layer", ["b:0-5", "b:5", "test", "train", "a,b", "a:test", "", ":"])
+def test_what_names_no_layer_does_not_stand_for_all_of_them(layer: str) -> None:
+    with pytest.raises(DnRError, match=r"^`layer` must be one of"):
+        names_of(Neurons(("a:0", "a:1", "b:0", "b:5")), layer, None)
+
+
+def test_labels_of_layers_that_a_pattern_chooses_are_judged(tmp_path: Path) -> None:
+    names, units = tmp_path / "names.csv", tmp_path / "units.csv"
+    names.write_text("neuron,label\n1:0,red star\n4:3,blue thing\n")
+    units.write_text("layer,unit,label\n1,0,red star\n4,3,blue thing\n")
+    model = nn.Sequential(nn.Identity(), nn.Conv2d(3, 4, 5, stride=4), nn.ReLU(), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    choices: list[tuple[str | list[str], Path]] = [("all", names), ("[14]", units), (["1", "4"], units)]
+    for layer, path in choices:
+        judged = dnr_env.judge(model, layer, path, preprocess=halves, progress=False)
+        assert [label.neuron for label in judged] == ["1:0", "4:3"]
+
+
+def test_numbers_choose_labels_within_the_layer() -> None:
+    labels = {"layer4:0": "star", "layer4:1": "ring", "layer3:0": "star"}
+    judged = dnr_env.judge(layer="layer4", labels=labels, neurons=[1], progress=False)
+    assert [label.neuron for label in judged] == ["layer4:1"]
+    judged = dnr_env.judge(layer="layer4", labels=labels, neurons="layer3", progress=False)
+    assert [label.neuron for label in judged] == ["layer3:0"]
+
+
+def test_a_failure_takes_no_labels_place_in_a_folder(tmp_path: Path) -> None:
+    labels = dnr_env.label(neurons=["layer4:0", "layer4:1"], progress=False)
+    labels.save(tmp_path)
+    failed = [{**record, "label": "", "failure": "black"} for record in labels.records]
+    Labels(failed, labels.stack, labels.agent, labels.rules, labels.settings).save(tmp_path)
+    again = dnr_env.label(neurons=["layer4:0", "layer4:1"], out=tmp_path, progress=False)
+    assert again.records == labels.records
+
+
+def test_failures_of_neurons_that_are_not_asked_for_are_not_this_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["label", "--neurons", "layer4:0-2", "--out", str(tmp_path)])
+    rows = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
+    broken = [{**row, "label": "", "failure": "black"} for row in rows[:2]]
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*broken, rows[2]]))
+    capsys.readouterr()
+    main(["label", "--neurons", "layer4:2", "--out", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert said.startswith("1 labels")
+    assert "failed" not in said
 
 
 def test_the_package_is_light_to_import() -> None:

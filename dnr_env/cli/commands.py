@@ -38,13 +38,15 @@ def label(options: given.Label) -> None:
     )
     tally = labels.stack.tally()  # before the report draws its own pictures
     report = labels.save(options.out)
-    failed = [one.failure for one in labels if one.failure]
-    print(f"{len(labels) - len(failed)} labels{_mean(labels)}; {tally}")
+    wanted = set(labels.stack.neurons.named(options.neurons))  # the folder may hold others
+    asked = [record for record in labels.records if record["neuron"] in wanted]
+    failed = [record["failure"] for record in asked if record["failure"]]
+    print(f"{sum(not one.failure for one in labels)} labels{_mean(labels)}; {tally}")
     print(f"origins: {origins(labels.records)}")
     if failed:
-        print(f"failed: {len(failed)} of {len(labels)} neurons: {reasons(failed)}; the same command tries them again")
+        print(f"failed: {len(failed)} of {len(asked)} neurons: {reasons(failed)}; the same command tries them again")
     print(f"report: {report}")
-    check_labels(labels.records, options.most_failed)
+    check_labels(asked, options.most_failed)
 
 
 def _mean(labels: Labels) -> str:

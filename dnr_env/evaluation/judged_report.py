@@ -30,6 +30,18 @@ def shown_interval(interval: Interval) -> str:
     return f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, such as "1 neuron" or "2,000 neurons"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def single(means: Sequence[Mean], differences: Sequence[Paired]) -> str:
+    """A sentence on intervals that come from one neuron alone; "" if there are none."""
+    if all(mean.labels > 1 for mean in means) and all(one.neurons > 1 for one in differences):
+        return ""
+    return "An interval or p-value from a single neuron lacks the variation between neurons."
+
+
 def _unbroken(interval: Interval) -> str:
     return shown_interval(interval).replace(", ", ",\N{NO-BREAK SPACE}")
 
@@ -77,8 +89,10 @@ def write_judged_report(
         "stack": stack.name,
         "score": score,
         "sources": sources,
-        "labels": len(records),
-        "neurons": len(neurons),
+        "labels": counted(len(records), "label"),
+        "neurons": counted(len(neurons), "neuron"),
+        "single": single(means, differences),
+        "more": len(neurons) > MOST,
         "judge_images": judge_images(stack),
         "headings": [NAMES[name] for name in metrics],
         "means": [

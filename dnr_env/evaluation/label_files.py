@@ -25,10 +25,11 @@ def read_file(path: Path, neurons: Neurons, layer: str | None) -> list[tuple[str
         path: a CSV file with one of the columns of NEURONS and one of LABELS, and with the column layer where the first
             holds indices. Other columns are ignored, and rows of a neuron whose labelling failed are left out.
         neurons: of the target.
-        layer: the layer of the indices, in place of what the file says; needed if it says none and there are several.
+        layer: the layer of the indices, where the file says none or has another name for it; needed if it says none
+            and there are several.
 
     Raises:
-        DnRError: the file cannot be read, lacks a column, or does not say which layer is meant.
+        DnRError: the file cannot be read, lacks a column, does not say which layer is meant, or says another one.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -38,7 +39,7 @@ def read_file(path: Path, neurons: Neurons, layer: str | None) -> list[tuple[str
             neuron, label = _column(path, columns, NEURONS), _column(path, columns, LABELS)
             name = _names(path, neurons, layer)
             return [
-                (name(row[neuron] or "", row.get("layer") or ""), _label(label, row[label] or ""))
+                (name(row[neuron] or "", text_of((row.get("layer") or "").strip())), _label(label, row[label] or ""))
                 for row in reader
                 if not row.get("failure")
             ]
@@ -71,12 +72,22 @@ def _names(path: Path, neurons: Neurons, layer: str | None) -> Callable[[str, st
     plain = {name.removesuffix(".sae"): name for name in layers}
     if layer is not None and layer not in {*layers, *plain}:
         raise unknown("layer", layer, layers)
+    layer = plain.get(layer, layer) if layer else None
+    aliases: set[str] = set()
 
     def name(cell: str, said: str) -> str:
         cell = text_of(cell.strip())
         if not cell.isdecimal():
             return cell
-        wanted = layer or text_of(said.strip()) or (layers[0] if len(layers) == 1 else "")
+        if layer and said:
+            aliases.add(plain.get(said, said))
+            if len(aliases) > 1 or aliases & {*layers} - {layer}:
+                others = ", ".join(sorted(aliases - {layer}))
+                raise DnRError(
+                    f"`layer` must be the only layer of the indices of {path.name} (got {layer!r}, and {others} in the "
+                    "file)"
+                )
+        wanted = layer or said or (layers[0] if len(layers) == 1 else "")
         if wanted not in {*layers, *plain}:
             raise DnRError(
                 f"`layer` must say which layer the indices of {path.name} are in, one of {', '.join(layers[:12])} "

@@ -143,10 +143,15 @@ def _failed(stack: Stack, neuron: str, seed: int, reason: str) -> Record:
 
 def write_table(records: Sequence[Record], path: Path) -> None:
     """The labels as CSV, with a column for the simulation on each other probe set."""
+    write_atomically(path, with_simulations(COLUMNS, records))
+
+
+def with_simulations(columns: Sequence[str], records: Sequence[Record]) -> bytes:
+    """Some columns of records as CSV, and one more for the simulation on each other probe set."""
     others = sorted({name for record in records for name in record["simulations"]})
     nothing = dict.fromkeys(f"simulation_{name}" for name in others)
     rows = [
         {**nothing, **record, **{f"simulation_{name}": value for name, value in record["simulations"].items()}}
         for record in records
     ]
-    write_atomically(path, csv_table([*COLUMNS, *(f"simulation_{name}" for name in others)], rows))
+    return csv_table([*columns, *(f"simulation_{name}" for name in others)], rows)

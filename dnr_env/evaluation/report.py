@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from dnr_env.errors import concerns_item
 from dnr_env.evaluation.exemplars import QUANTILES, band_pictures, exemplar_pictures, real_activations
 from dnr_env.evaluation.failures import origins, reasons
 from dnr_env.evaluation.histogram import BINS, HEIGHT, WIDTH, histogram
@@ -50,7 +51,7 @@ def write_label_report(
     shown = [
         {
             **record,
-            "exemplars": exemplar_pictures(stack, record["neuron"], album),
+            "exemplars": _exemplars(stack, record, album),
             **_pictures_of(stack, record["neuron"], n_slots if record["images"] else None),
             "drawings": [] if record["failure"] else drawings(stack, record["label"], record["block"], album),
             "line": _sparkline([(images, score) for images, _, score in record["curve"]]),
@@ -75,6 +76,16 @@ def write_label_report(
     }
     bill = {name: sum(record[name] for record in records) for name in ("images", "calls", "cost")}
     write_report(path, "label.html", {**values, **bill, "full": full, "judge_images": judge_images(stack)})
+
+
+def _exemplars(stack: Stack, record: Record, album: Album) -> list[Picture]:
+    """The exemplars; none of a neuron that failed because they cannot be read."""
+    try:
+        return exemplar_pictures(stack, record["neuron"], album)
+    except Exception as error:
+        if record["failure"] and concerns_item(error):
+            return []
+        raise
 
 
 def _layers(stack: Stack, records: Sequence[Record], folder: Path) -> list[LayerRow]:

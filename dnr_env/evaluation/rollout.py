@@ -159,7 +159,10 @@ def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episo
     rules = playing.rules
     named = agent.labels(playing.stack, [neuron for neuron, _ in jobs], rules.score)
     if named is not None:
-        return _unplayed(playing, jobs, named, [agent.origin(neuron) for neuron, _ in jobs])
+        alive = playing.stack.probe.alive[playing.stack.neurons.indices([neuron for neuron, _ in jobs])]
+        # Nothing tells which word fits a constant neuron, so its label is any word of the vocabulary.
+        origins = [agent.origin(job[0]) if one else "vocabulary" for job, one in zip(jobs, alive, strict=True)]
+        return _unplayed(playing, jobs, named, origins)
     asked = agent.prepare(playing.stack, [neuron for neuron, _ in jobs], rules.score)
     observation, infos = envs.reset(
         seed=[_seed(neuron, seed) for neuron, seed in jobs],

@@ -12,8 +12,8 @@ from dnr_env.env.rules import Rules
 from dnr_env.errors import ConceptError, DnRError
 from dnr_env.evaluation.judge import agreement, judge
 from dnr_env.evaluation.label_files import read_file
-from dnr_env.evaluation.labelling import Record
-from dnr_env.files import append_lines, csv_table, read_lines, write_atomically
+from dnr_env.evaluation.labelling import Record, with_simulations
+from dnr_env.files import append_lines, read_lines, write_atomically
 from dnr_env.progress import bar
 from dnr_env.stack import Stack
 
@@ -175,5 +175,5 @@ def judge_labels(stack: Stack, given: Given, *, rules: Rules, block: int, path: 
 
 
 def write_judged(records: Sequence[Record], path: Path) -> None:
-    """The verdicts as CSV, each with its source."""
-    write_atomically(path, csv_table((*COLUMNS, "source"), records))
+    """The verdicts as CSV, each with its source, and with a column for the simulation on each other probe set."""
+    write_atomically(path, with_simulations((*COLUMNS, "source"), records))

@@ -178,6 +178,8 @@ class Proposer:
         count = min(count, self.most or count)
         if (neuron, count) in self._found:
             return self._found[neuron, count].excerpts
+        if not self.vocabulary.probe.alive[neuron]:
+            return []  # nothing was described
         kept = self._kept({neuron: self._key(neuron, count)})
         return kept[neuron].excerpts if kept else self.excerpts([neuron])[0]
 

@@ -102,6 +102,12 @@ def test_paths_are_replaced_however_they_are_written(tmp_path: Path, suffix: str
     assert text.startswith("IMAGES ")
 
 
+def test_a_place_that_is_the_root_is_in_every_text_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/")
+    monkeypatch.chdir("/")
+    assert real.private(real.Options("shapes", tmp_path)) == {str(tmp_path.resolve()): "OUT"}
+
+
 def test_nothing_is_begun_where_something_is_missing(home: Path, server: Any, tmp_path: Path) -> None:
     spec = f"'{home / 'my things' / 'stack.yaml'}' generator.model=no/such"
     with pytest.raises(DnRError, match=r"^`stack` must name models .* \(got .*, which lacks generator\)$"):

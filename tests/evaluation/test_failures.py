@@ -21,12 +21,13 @@ from dnr_env.evaluation.labelling import Record, label_neurons
 from dnr_env.evidence.lab import Lab
 from dnr_env.evidence.probe import Probe, ProbeSource
 from dnr_env.evidence.store import Store
+from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.files import read_lines
 from dnr_env.interfaces import Origin, Summary
 from dnr_env.propose.proposer import Proposer
 from dnr_env.shapes.render import Renderer
 from dnr_env.stack import Stack
-from dnr_env.types import FloatArray, ImageArray, Images
+from dnr_env.types import FloatArray, ImageArray, Images, IntArray
 
 NEURONS = [f"planted:{i}" for i in (0, 1, 2, 3, 7, 8)]  # whose exemplars differ
 SICK = NEURONS[4]
@@ -227,12 +228,33 @@ def test_a_neuron_that_is_not_finite_has_no_label_and_a_constant_one_says_so(sta
     assert "not all finite" in labels._repr_html_()
     page = labels.save(tmp_path / "out").read_text(encoding="utf-8")
     assert "failed: its activations on the real images are not all finite" in page
-    assert "Where the labels come from: 2 model. 1 of the neurons failed" in page
+    assert "Where the labels come from: 1 vocabulary, 1 model. 1 of the neurons failed" in page
     with (tmp_path / "out" / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["label"] == "", row["origin"], bool(row["failure"])) for row in rows] == [
-        (True, "", True), (False, "model", False), (False, "model", False)
+        (True, "", True), (False, "vocabulary", False), (False, "model", False)
     ]  # fmt: skip
+
+
+def test_images_that_cannot_be_read_any_more_cost_one_card_its_pictures(stack: Stack, tmp_path: Path) -> None:
+    lost = set(stack.probe.exemplars[stack.neurons.index(SICK)].tolist())
+
+    def images(which: IntArray) -> Images:
+        if lost & set(which.tolist()):
+            raise OSError(2, "No such file")
+        return stack.probe.images(which)
+
+    probe = Probe("lost", stack.probe.activations, stack.probe.embeddings, images)
+    ours = Parts(stack).stack()
+    vocabulary = Vocabulary(lambda: stack.vocabulary.concepts, stack.embedder, ProbeSource(lambda _: probe))
+    proposer = Proposer(ours.lab, vocabulary, ours.language, ours.proposer.captioner, ours.proposer.writer)
+    ours = dataclasses.replace(ours, probes=ProbeSource(lambda _: probe), vocabulary=vocabulary, proposer=proposer)
+    labels = dnr_env.label(stack=ours, agent="stop", rules=RULES, neurons=NEURONS, progress=False)
+    page = labels.save(tmp_path).read_text(encoding="utf-8")
+    assert re.search("its real images cannot be read: .*No such file", labels.of(SICK).failure)
+    assert page.count('class="card"') == len(NEURONS)
+    assert f'alt="exemplar of {SICK}"' not in page
+    assert f'alt="exemplar of {NEURONS[0]}"' in page
 
 
 def record(**values: Any) -> Record:

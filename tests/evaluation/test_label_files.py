@@ -71,6 +71,28 @@ def test_one_layer_needs_no_name_and_an_autoencoder_keeps_its_own(tmp_path: Path
         read_file(path, NEURONS, "layer5")
 
 
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        ("layer3,0,star\nlayer4,0,ring\n", "layer3"),
+        ("layer4,0,ring\nlayer3,0,star\n", "layer3"),
+        ("3,0,star\n4,0,ring\n", "3, 4"),
+        ("layer3,0,star\nlayer3,1,ring\n", "layer3"),
+        (",0,star\nlayer3,0,star\n", "layer3"),
+    ],
+)
+def test_labels_of_one_layer_are_not_taken_for_those_of_another(tmp_path: Path, rows: str, named: str) -> None:
+    path = written(tmp_path / "a.csv", f"layer,unit,label\n{rows}")
+    said = rf"`layer` must be the only layer of the indices of a\.csv \(got 'layer4', and {named} in the file\)"
+    with pytest.raises(DnRError, match=said):
+        read_file(path, NEURONS, "layer4")
+
+
+def test_names_of_neurons_say_their_layer_themselves(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "layer,neuron,label\nlayer3,layer3:0,star\nlayer4,layer4:0,ring\n")
+    assert read_file(path, NEURONS, "layer4") == [("layer3:0", "star"), ("layer4:0", "ring")]
+
+
 FAULTS: list[tuple[str, str]] = [
     (
         "neuron,text\nlayer4:0,star\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from dnr_env.env.rules import Rules
 from dnr_env.evaluation.judge import judge
 from dnr_env.evaluation.summary import DRAWN, METRICS, tables
 from dnr_env.evaluation.verdicts import judge_labels
+from dnr_env.evidence.probe import ProbeSource
 from dnr_env.scores import SCORES
 from dnr_env.stack import Stack
 
@@ -118,6 +120,26 @@ def test_the_files_and_the_page_of_a_comparison(compared: tuple[dnr_env.Judged, 
     again = dnr_env.judge(labels=GOOD, stack=judged.stack, out=out, progress=False)
     assert [label.record["auc"] for label in again] == [judged.of(neuron, "good").auc for neuron in GOOD]
     assert again.differences == []
+    again.save(out)
+    assert not (out / "differences.csv").exists()
+
+
+def test_what_a_single_neuron_cannot_say_is_said(stack: Stack, tmp_path: Path) -> None:
+    said = "An interval or p-value from a single neuron lacks the variation between neurons."
+    one = dnr_env.judge(labels={"layer4:0": "red star"}, stack=stack, progress=False)
+    two = dnr_env.judge(labels={"layer4:0": "red star", "layer4:1": "ring"}, stack=stack, progress=False)
+    assert (said in repr(one), said in repr(two)) == (True, False)
+    assert (said in one.save(tmp_path / "1").read_text(), said in two.save(tmp_path / "2").read_text()) == (True, False)
+
+
+def test_the_simulation_on_further_images_is_in_the_table_and_on_the_page(stack: Stack, tmp_path: Path) -> None:
+    probes = ProbeSource(lambda _: stack.probe, beside=lambda: stack.probe)
+    ours = dataclasses.replace(stack, probes=probes)
+    judged = dnr_env.judge(labels={"layer4:0": "red star"}, stack=ours, progress=False)
+    page = judged.save(tmp_path).read_text()
+    (row,) = csv.DictReader((tmp_path / "judged.csv").read_text().splitlines())
+    assert row["simulation_images"] == row["simulation"]
+    assert f"simulation on images {float(row['simulation']):.2f}" in page
 
 
 def test_intervals_cover_ten_disjoint_sets_of_drawings(stack: Stack) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from dnr_env.errors import DnRError
 from dnr_env.evidence.lab import Lab
+from dnr_env.evidence.probe import Probe, ProbeSource
 from dnr_env.evidence.store import Store
+from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Captioner, Origin, Summary, Usage, Writer
 from dnr_env.propose.proposer import Proposer, drawable
 from dnr_env.stack import Stack
@@ -77,6 +79,17 @@ def test_the_pictures_of_a_proposal_are_the_exemplars(stack: Stack) -> None:
     (proposal,) = stack.proposer.propose([150], 3)
     pictures = stack.proposer.pictures(150, proposal.excerpts)
     np.testing.assert_array_equal(pictures, stack.probe.images(stack.probe.exemplars[150]))
+
+
+def test_nothing_is_described_of_a_neuron_that_does_not_respond(stack: Stack) -> None:
+    activations = stack.probe.activations.copy()
+    activations[:, 3] = 1.0
+    probe = Probe("idle", activations, stack.probe.embeddings, stack.probe.images)
+    vocabulary = Vocabulary(lambda: stack.vocabulary.concepts, stack.embedder, ProbeSource(lambda _: probe))
+    ours = stack.proposer
+    first, later = (Proposer(ours.lab, vocabulary, stack.language, ours.captioner, ours.writer) for _ in range(2))
+    assert first.propose([3], 6)[0].excerpts == first.described(3, 6) == later.described(3, 6) == []
+    assert len(later.described(4, 6)) == 10
 
 
 def test_a_writer_is_asked_once_for_a_neuron_and_its_answer_is_kept(stack: Stack, tmp_path: Path) -> None:
