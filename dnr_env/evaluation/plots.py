@@ -139,10 +139,15 @@ def plot_layers(rows: Sequence[LayerRow], path: Path) -> None:
         shares = np.array([row[kind] / row["neurons"] for row in rows])
         axes.barh(places, shares, left=left, color=colour, label=kind)
         left += shares
-    axes.set(yticks=places, yticklabels=[f"{row['layer']} ({row['neurons']})" for row in rows], xlim=(0, 1))
+    axes.set(yticks=places, yticklabels=[f"{_end(row['layer'])} ({row['neurons']})" for row in rows], xlim=(0, 1))
     axes.set(xlabel="share of the layer's labelled neurons", axisbelow=True)
     _finish(axes)
     _save(figure, path)
+
+
+def _end(name: str, most: int = 32) -> str:
+    """The end of a name, which tells layers apart."""
+    return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
 def _style(results: Results, agent: str) -> dict[str, Any]:
