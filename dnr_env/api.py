@@ -60,7 +60,7 @@ def label(
         preprocess: a transform of (n, 3, h, w) uint8 tensors, or of PIL images, to the model's input. None uses the
             transform that models of timm and open_clip carry, or else ImageNet's, with a warning.
         pooling: "mean" or "max" over space or patch tokens, "cls" for the class token, "tokens-max" for all tokens;
-            None is "mean".
+            None is the stack's, by default "mean".
         rules: budget, price and score; `reward` does not matter.
         seed: seeds the episodes' random choices and selects the block of image seeds.
         user_concepts: see `RefineEnv`.

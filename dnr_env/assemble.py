@@ -33,7 +33,7 @@ def assemble(
         images: take the place of the stack's images; None keeps those.
         stack: the other parts. None means none of them, or "shapes" without images.
         preprocess: the transform of a model in memory.
-        pooling: the pooling of the model's layer; None is "mean".
+        pooling: the pooling of the model's layer; None is the stack's, by default "mean".
 
     Raises:
         DnRError: an argument cannot be used, or two do not go together.
@@ -68,10 +68,12 @@ def _configured(
     from dnr_env.evidence.given import images_given
     from dnr_env.evidence.store import Store, cache_dir
     from dnr_env.models.config import WorldConfig
+    from dnr_env.models.read_config import check_world
     from dnr_env.models.stack import model_stack
     from dnr_env.models.world import world_stack
 
     if isinstance(config, ShapesConfig):
+        check_world(config)
         config = WorldConfig(world=config)
     target = None if model is None else _target(model, layer, preprocess, pooling, config)
     limit, store = config.probe.limit, Store(cache_dir() / "store.sqlite")
@@ -102,15 +104,16 @@ def _target(
     from dnr_env.evidence.store import Store, cache_dir
     from dnr_env.models.memory import network_in_memory
     from dnr_env.models.stack import make_target
-    from dnr_env.models.target import NetworkTarget
 
     layers = (layer,) if isinstance(layer, str) else tuple(layer or ())
     store = Store(cache_dir() / "store.sqlite")
+    changes: dict[str, Any] = {"layers": layers, **({"pooling": pooling} if pooling else {})}
+    network = None
     if not isinstance(model, str):
         network = network_in_memory(model, preprocess)
-        more: dict[str, Any] = {"channels": config.target.channels, "store": store}
-        return NetworkTarget(network, layers, pooling=pooling or "mean", **more)
-    if preprocess is not None:
+    elif preprocess is not None:
         raise DnRError(f"`preprocess` must be left out if `model` is a name, which brings its own (got {model!r})")
-    changes: dict[str, Any] = {"network": model, "layers": layers, **({"pooling": pooling} if pooling else {})}
-    return make_target(config.model_copy(update={"target": config.target.model_copy(update=changes)}), store)
+    else:
+        changes["network"] = model
+    target = config.target.model_copy(update=changes)
+    return make_target(config.model_copy(update={"target": target}), store, network)

@@ -11,7 +11,7 @@ from dnr_env.env.rules import Rules
 from dnr_env.errors import DnRError
 from dnr_env.evaluation.exemplars import exemplars_of, write_exemplars
 from dnr_env.evaluation.folder import Settings, settle
-from dnr_env.evaluation.judged_report import counted, shown_interval, single, write_judged_report
+from dnr_env.evaluation.judged_report import counted, shown_interval, warning, write_judged_report
 from dnr_env.evaluation.labelling import Record
 from dnr_env.evaluation.summary import Mean, Paired, differences, means, tables, write_differences, write_means
 from dnr_env.evaluation.verdicts import COLUMNS, Source, shared, write_judged
@@ -119,7 +119,7 @@ class Judged(Rows[Label]):
             f"{d.source} - {d.other}: {d.metric} {shown_interval(d.difference)} on {counted(d.neurons, 'neuron')}"
             for d in self.differences
         ]
-        if alone := single(self.means, self.differences):
+        if alone := warning(self.means, self.differences):
             lines.append(alone)
         return "\n".join([f"{'labels':<20} {'metric':<18} {'number':>7}  mean [95% interval]", *lines])
 

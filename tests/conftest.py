@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 _CACHE = tempfile.mkdtemp(prefix="dnr-tests-")
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
@@ -20,6 +21,14 @@ import dnr_env  # noqa: E402
 from dnr_env.evidence.lab import Lab  # noqa: E402
 from dnr_env.evidence.store import Store  # noqa: E402
 from dnr_env.stack import Stack  # noqa: E402
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each file to one process, so that its fixtures are made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -19,18 +19,33 @@ from dnr_env.registry import read_spec
 from dnr_env.shapes.render import Renderer
 from dnr_env.stack import Stack
 
+NETWORK = """
+from collections import OrderedDict
+from torch import nn
+
+def block(before, after, size, stride):
+    return nn.Sequential(nn.Conv2d(before, after, size, stride), nn.BatchNorm2d(after), nn.ReLU())
+
+def make():
+    blocks = {"layer1": block(3, 16, 8, 4), "layer2": block(16, 16, 3, 2), "layer3": nn.Conv2d(16, 32, 3, padding=1)}
+    return nn.Sequential(OrderedDict(blocks)), small
+
+def small(images):
+    return nn.functional.interpolate(images.float(), (64, 64)) / 128 - 1
+"""
+"""The network under study, with the transform of its images. Its `layer3` has 32 neurons."""
 _WORDS = ("red star", "striped thing", "blue ring", "dotted cross", "yellow heart", "green square", "black dog")
 
 
-def small_world(folder: Path, images: int = 50) -> Path:
-    """Write checkpoints, images and their configuration, and return the path of the YAML file."""
+def small_world(folder: Path) -> Path:
+    """Write checkpoints, 24 images and their configuration, and return the path of the YAML file."""
     (folder / "photos" / "deeper").mkdir(parents=True)
-    drawn = Renderer().generate(["thing"] * images, range(images))
+    drawn = Renderer().generate(["thing"] * 24, range(24))
     for i, image in enumerate(drawn):
         place = folder / "photos" / ("deeper" if i % 2 else "") / f"{i:03}.png"
         Image.fromarray(image).resize((80 + i, 100)).save(place)
     config: dict[str, Any] = {
-        "target": {"network": "torchvision:resnet18", "weights": "none", "layers": "layer3", "batch": 8},
+        "target": {"network": "python:network.py:make", "weights": "none", "layers": "layer3", "batch": 8},
         "probe": {"images": "photos"},
         "captioner": {"model": small_captioner(folder / "captioner").name},
         "writer": {"model": "small", "candidates": 3, "input_price": 1.0, "output_price": 2.0},
@@ -39,6 +54,7 @@ def small_world(folder: Path, images: int = 50) -> Path:
         "vocabulary": "words.txt",
         "device": "cpu",
     }
+    (folder / "network.py").write_text(NETWORK)
     (folder / "words.txt").write_text("\n".join(_WORDS))
     path = folder / "stack.yaml"
     path.write_text(yaml.safe_dump(config))

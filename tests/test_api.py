@@ -22,6 +22,7 @@ from dnr_env import DnRError, Labels, Rules
 from dnr_env.api import names_of
 from dnr_env.cli.main import main
 from dnr_env.neurons import Neurons
+from dnr_env.shapes.render import Renderer
 from dnr_env.stack import Stack
 
 
@@ -210,6 +211,34 @@ def test_exemplars_need_no_more_than_a_model_and_images(tmp_path: Path) -> None:
     page = found.save(tmp_path)
     assert page.read_text().count("<a href=") == 8 * 15  # ten exemplars, and five in the middle of 30 images
     assert found.to_pandas()["rank"].tolist()[:3] == [1, 2, 3]
+
+
+def test_maps_that_do_not_follow_the_image_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Turned(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mT
+
+    images = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(30)]
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), Turned())
+    found = dnr_env.exemplars(net, ["0", "1"], images, preprocess=halves, progress=False)
+    assert found.overlays("0:0")
+    assert found.overlays("1:0") is None
+    assert "there is no heat map" in found.save(tmp_path).read_text()
+    assert caplog.text.count("no heat maps are shown of 1, whose maps do not follow the image") == 1
+
+
+def test_a_model_in_memory_takes_the_settings_of_the_target() -> None:
+    spec = "shapes target.network=torchvision:resnet18 target.neurons=1-2 target.pooling=max"
+    images = Renderer().generate(["red star"] * 3, [1, 2, 3])
+    found = dnr_env.exemplars(small_net(), "1", stack=spec, preprocess=halves, progress=False).stack.lab.reader
+    assert found.neurons == ("1:1", "1:2")
+    truth = small_net()[:2](halves(torch.from_numpy(images).permute(0, 3, 1, 2))).amax((2, 3))[:, 1:3]
+    np.testing.assert_allclose(found.read(images)[0], truth.detach(), atol=1e-6)
+    mean = dnr_env.exemplars(small_net(), "1", stack=spec, preprocess=halves, pooling="mean", progress=False)
+    assert (mean.stack.lab.reader.read(images)[0] < found.read(images)[0]).any()
+    with pytest.raises(DnRError, match=r"^`neurons` must be left out where a network is given: .*\(got directions\)$"):
+        named(stack="shapes neurons=directions")
 
 
 def test_labels_that_anybody_made_are_judged(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The configuration of real classes with a network of three layers, as `load` takes it."""
     folder = tmp_path_factory.mktemp("world")
     (folder / "mine.py").write_text(NETWORK)
-    path = small_world(folder, images=24)
+    path = small_world(folder)
     return f"{path} target.network=python:{folder}/mine.py:make target.layers=relu probe.crops=false writer.retries=0"
 
 

@@ -7,8 +7,10 @@ is narrower than it looks, or has several meanings.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,11 @@ import numpy as np
 from dnr_env.evaluation.heat import overlay, span
 from dnr_env.evaluation.pictures import Album, Picture
 from dnr_env.files import csv_table, write_atomically
+from dnr_env.propose.crops import Misplaced
 from dnr_env.stack import Stack
 from dnr_env.types import FloatArray, ImageArray
+
+_log = logging.getLogger("dnr_env")
 
 TOP = "top"
 """The band of the exemplars."""
@@ -84,7 +89,7 @@ def exemplar_images(stack: Stack, neuron: str, band: str = TOP) -> list[ImageArr
 
 
 def exemplar_overlays(stack: Stack, neuron: str, band: str = TOP) -> list[ImageArray] | None:
-    """The same with the neuron's heat maps over them; None if its layer has no positions.
+    """The same with the neuron's heat maps over them; None if its layer has no positions that follow the image.
 
     All bands of a neuron are on one scale, from an inactive position to the strongest one of its exemplars and this
     band.
@@ -102,6 +107,16 @@ def real_activations(stack: Stack, neuron: str) -> FloatArray:
 def exemplar_pictures(stack: Stack, neuron: str, album: Album) -> list[Picture]:
     """The exemplars of a neuron as pictures, with their names and activations."""
     return band_pictures(stack, neuron, album, (TOP,), maps=False)[TOP]
+
+
+def beside_pictures(stack: Stack, neuron: str, album: Album) -> list[Picture]:
+    """The images beside the probe set that excite a neuron most, with their names; none if there are none."""
+    probe = stack.probes.beside
+    if probe is None:
+        return []
+    order = probe.exemplars[stack.neurons.index(neuron)][:BAND_IMAGES]
+    names = [Path(probe.describe(index)).name for index in order.tolist()]
+    return [album.show(image, name) for image, name in zip(probe.images(order), names, strict=True)]
 
 
 def band_pictures(
@@ -142,12 +157,21 @@ def _images(stack: Stack, places: Places) -> dict[str, list[ImageArray]]:
 
 
 def _overlays(stack: Stack, neuron: str, images: dict[str, list[ImageArray]]) -> dict[str, list[ImageArray]] | None:
-    maps = stack.heat([image for part in images.values() for image in part], neuron) if stack.heat else None
+    try:
+        maps = stack.heat([image for part in images.values() for image in part], neuron) if stack.heat else None
+    except Misplaced:
+        _warn(neuron.rpartition(":")[0])
+        maps = None
     if maps is None:
         return None
     low, high = span(maps)
     each = iter(maps)
     return {band: [overlay(image, next(each), low, high) for image in part] for band, part in images.items()}
+
+
+@cache
+def _warn(layer: str) -> None:
+    _log.warning("no heat maps are shown of %s, whose maps do not follow the image", layer)
 
 
 def write_exemplars(rows: Sequence[Exemplar], path: Path) -> None:

@@ -30,16 +30,24 @@ def shown_interval(interval: Interval) -> str:
     return f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
+FEWEST = 6
+"""The fewest neurons whose interval is shown without a warning."""
+
+
 def counted(number: int, noun: str) -> str:
     """A number of things, such as "1 neuron" or "2,000 neurons"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def single(means: Sequence[Mean], differences: Sequence[Paired]) -> str:
-    """A sentence on intervals that come from one neuron alone; "" if there are none."""
-    if all(mean.labels > 1 for mean in means) and all(one.neurons > 1 for one in differences):
+def warning(means: Sequence[Mean], differences: Sequence[Paired]) -> str:
+    """A sentence on intervals that come from too few neurons; "" if there are none.
+
+    A bootstrap of n neurons gives its smallest p-value whenever all differences have one sign, which happens by chance
+    with probability 2^(1-n): with five neurons more often than 5%.
+    """
+    if all(mean.labels >= FEWEST for mean in means) and all(one.neurons >= FEWEST for one in differences):
         return ""
-    return "An interval or p-value from a single neuron lacks the variation between neurons."
+    return f"Intervals and p-values from fewer than {FEWEST} neurons understate the variation between neurons."
 
 
 def _unbroken(interval: Interval) -> str:
@@ -91,7 +99,7 @@ def write_judged_report(
         "sources": sources,
         "labels": counted(len(records), "label"),
         "neurons": counted(len(neurons), "neuron"),
-        "single": single(means, differences),
+        "warning": warning(means, differences),
         "more": len(neurons) > MOST,
         "judge_images": judge_images(stack),
         "headings": [NAMES[name] for name in metrics],

@@ -11,7 +11,13 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dnr_env.errors import concerns_item
-from dnr_env.evaluation.exemplars import QUANTILES, band_pictures, exemplar_pictures, real_activations
+from dnr_env.evaluation.exemplars import (
+    QUANTILES,
+    band_pictures,
+    beside_pictures,
+    exemplar_pictures,
+    real_activations,
+)
 from dnr_env.evaluation.failures import origins, reasons
 from dnr_env.evaluation.histogram import BINS, HEIGHT, WIDTH, histogram
 from dnr_env.evaluation.judge import judge_images
@@ -52,6 +58,7 @@ def write_label_report(
         {
             **record,
             "exemplars": _exemplars(stack, record, album),
+            "beside": beside_pictures(stack, record["neuron"], album),
             **_pictures_of(stack, record["neuron"], n_slots if record["images"] else None),
             "drawings": [] if record["failure"] else drawings(stack, record["label"], record["block"], album),
             "line": _sparkline([(images, score) for images, _, score in record["curve"]]),

@@ -5,6 +5,7 @@ Rows are read one batch at a time, and Arrow files are mapped, so that the colum
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -67,11 +68,15 @@ class TableImages(EncodedImages):
         super().__init__(f"{root}:{split}" if split else str(root), option, store)
         self._files = splits[split]
         columns = [word for word in words if word not in named]
+        if len(words) == 2 and len(named) != 1:
+            known = ", ".join(filter(None, splits)) or "none"
+            raise DnRError(f"`{option}` must have the form hf-dataset:PATH:SPLIT:COLUMN (got {spec}; splits: {known})")
         self._column = _column(option, self._files[0], columns[0] if columns else None, splits)
         counts = [_row_count(option, file, self._column) for file in self._files]
         self._starts = [0, *itertools.accumulate(counts)]
         self._rows = part_of(self._starts[-1], limit, limit_of(option))
         self._states = [(file.stat().st_size, file.stat().st_mtime_ns) for file in self._files]
+        self._refers = lru_cache(None)(self._names_files)
         self._reading = threading.Lock()
         self._opened = lru_cache(_FILES)(_open)
         check_enough(self, len(self._rows))
@@ -91,17 +96,27 @@ class TableImages(EncodedImages):
         file = bisect_right(self._starts, row) - 1
         return file, row - self._starts[file]
 
-    def _place(self, index: int) -> bytes:
+    def _place(self, index: int) -> bytes | None:
         file, row = self._at(index)
         size, changed = self._states[file]
         path = str(self._files[file].absolute())
-        return address(kind="table", path=path, size=size, changed=changed, column=self._column, row=row)
+        place = address(kind="table", path=path, size=size, changed=changed, column=self._column, row=row)
+        return None if self._refers(file) else place
+
+    def _names_files(self, file: int) -> bool:
+        """Whether a table names image files, as its first row shows. They may change while the table does not."""
+        with contextlib.suppress(Exception):  # what cannot be read is counted later
+            return isinstance(cell := self._cell(file, 0), dict) and cell["bytes"] is None
+        return False
+
+    def _cell(self, file: int, row: int) -> Any:
+        with self._reading:
+            return self._opened(self._files[file], self._column).cell(row)
 
     def _bytes(self, index: int) -> bytes:
         file, row = self._at(index)
         try:
-            with self._reading:
-                cell = self._opened(self._files[file], self._column).cell(row)
+            cell = self._cell(file, row)
             if isinstance(cell, dict):  # of Hugging Face: the content, or where it is
                 content = cell["bytes"]
                 cell = content if content is not None else (self._files[file].parent / cell["path"]).read_bytes()

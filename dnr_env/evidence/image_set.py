@@ -143,7 +143,7 @@ class RememberedImages(IndexedImages):
     def _place(self, index: int) -> bytes | None:
         """The store's key for the content of an image, which another content at the same place does not have.
 
-        None if the image is not there.
+        None if the image is not there, or may change in its place without a sign.
         """
 
     @abstractmethod

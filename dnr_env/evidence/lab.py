@@ -21,7 +21,6 @@ from dnr_env.types import FloatArray, ImageArray, IntArray
 
 _CHUNK = 256  # images that are drawn, read and committed together
 _DEAR_CHUNK = 32  # the same, for images so expensive that the store keeps them
-_SHOWN_CHUNKS = 8  # a measurement of this many chunks or more shows its progress
 _FRONT_BYTES = 1 << 30
 
 Request = tuple[str, int]
@@ -151,8 +150,8 @@ class Lab:
         self._remember(kept)
         absent = [request for request in missing if request not in kept]
         chunk = _DEAR_CHUNK if self.generator.keeps_images else _CHUNK
-        many = len(absent) >= chunk * (1 if self.generator.keeps_images else _SHOWN_CHUNKS)
-        with bar(total=len(absent), unit="image", desc="measuring", leave=False, disable=not many) as shown:
+        # Shown after a second, because a network of the user's own may need minutes for what the world's needs none.
+        with bar(total=len(absent), unit="image", desc="measuring", leave=False, delay=1) as shown:
             for start in range(0, len(absent), chunk):
                 part = absent[start : start + chunk]
                 activations, embeddings = self.reader.read(

@@ -162,8 +162,8 @@ class Asker(ABC):
         A question that gets no usable answer has an answer with a failure. It is not kept: the next call asks again.
 
         Raises:
-            DnRError: the model cannot be reached, or has answered none of the first questions. Answers that arrived
-                earlier are kept.
+            DnRError: the model cannot be reached, or has answered none of the first questions, now or in an earlier
+                run. Answers that arrived earlier are kept.
         """
         keys = {question: self._key(question) for question in questions}
         unread = [key for key in keys.values() if key not in self._answers]
@@ -240,7 +240,7 @@ class Asker(ABC):
         self.counters.fail(failure)
         with self._lock:
             self._silent = 0 if heard else self._silent + 1
-            hopeless = self._silent >= _HOPELESS and not self.counters.answered
+            hopeless = self._silent >= _HOPELESS and not (self.counters.answered or self.counters.remembered)
         if hopeless:
             raise DnRError(f"the language model has not answered one of {self._silent} questions: {failure}")
 

@@ -41,7 +41,7 @@ class TargetConfig(Section):
     pooling: Literal["mean", "max", "cls", "tokens-max"] = "mean"
     """How a map is reduced to one number, over space or over tokens."""
     neurons: str = "all"
-    """The neurons of each layer: `all`, `0-511`, `3,7,10-20`."""
+    """The neurons of each layer: `all`, `0-511`, `3,7,10-20`. A layer that only a pattern chose may have fewer."""
     sae: str | None = None
     """A file of a sparse autoencoder on the layer, of SAELens or sparsify, with its cfg.json beside it. Its features
     become the neurons."""
@@ -126,7 +126,7 @@ class GeneratorConfig(Section):
     limit: int | None = Field(default=None, ge=1)
     """The maximum number of images to retrieve from. If there are more, a fixed random subset is used."""
     sets: int = Field(default=2, ge=1)
-    """How many disjoint sets of images there are for a concept: seeds of a run take one of them in turn."""
+    """How many disjoint sets of images there are for a concept: the seeds of runs take them in turn."""
     model: str = "stabilityai/sd-turbo"
     """A hub id or a folder."""
     revision: str | None = None
@@ -207,8 +207,6 @@ class FurtherImages(Section):
     """As `probe.images` of a stack of real models. The judge repeats the simulation on them."""
     limit: int | None = Field(default=None, ge=1)
     """The maximum number of images."""
-    crops: bool = True
-    """Whether the target's maps give attention crops."""
 
 
 class WorldConfig(Section):

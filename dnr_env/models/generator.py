@@ -116,7 +116,7 @@ class DiffusionGenerator:
             self.dtype = dtype_of(f"{option}.dtype", dtype, self.device)
         self.template, self.negative_prompt = template, negative_prompt
         self.steps, self.guidance, self.size = steps, guidance, size
-        self.scheduler = scheduler
+        self.option, self.scheduler = option, scheduler
         if scheduler is not None:
             scheduler_class(scheduler, f"{option}.scheduler")
         self.compile = compile
@@ -195,8 +195,8 @@ class DiffusionGenerator:
                 )
             if tuple(pixels.shape[-2:]) != (self.size, self.size):
                 raise DnRError(
-                    f"`generator.size` must be a multiple of {self._multiple(pixels.shape[-1])} for {self.source.id!r} "
-                    f"(got {self.size}, for which it draws {pixels.shape[-1]})"
+                    f"`{self.option}.size` must be a multiple of {self._multiple(pixels.shape[-1])} for "
+                    f"{self.source.id!r} (got {self.size}, for which it draws {pixels.shape[-1]})"
                 )
             broken = ~pixels.isfinite().flatten(1).all(dim=1)
             pixels[broken] = 0

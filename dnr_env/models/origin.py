@@ -1,4 +1,4 @@
-"""Where the weights of a network by name come from, and what of them would be downloaded. Nothing is loaded."""
+"""Where the weights of a network by name come from, and how much of them would be downloaded. Nothing is loaded."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 from dnr_env.errors import DnRError, unknown
 from dnr_env.extras import needed
 from dnr_env.models.checkpoint import checkpoint, download_size
+from dnr_env.models.examples import example_weights
 from dnr_env.models.hub import Source, find, loading
 from dnr_env.models.openclip import OpenClip
 from dnr_env.models.snapshot import NETWORK, TIMM, Selection, lacking, snapshot, unweighted
 
 
 class Presence(NamedTuple):
-    """What of a model is on this machine."""
+    """How much of a model is on this machine."""
 
     text: str
     """For people to read."""
@@ -27,7 +28,7 @@ class Presence(NamedTuple):
 
 
 def of_source(source: Source, selection: Selection) -> Presence:
-    """What of a folder or of a hub model is there. The hub is asked only for what is not in its cache.
+    """Find how much of a folder or of a hub model is there. The hub is asked only for what is not in its cache.
 
     Raises:
         DnRError: something is missing, and the hub cannot be reached or does not have it.
@@ -40,7 +41,7 @@ def of_source(source: Source, selection: Selection) -> Presence:
 
 
 def of_network(network: str, weights: str) -> Presence:
-    """What of a network is there.
+    """Find how much of a network is there.
 
     Raises:
         DnRError: there is no such network, or its weights are missing and cannot be downloaded.
@@ -58,6 +59,8 @@ def _of_network(network: str, weights: str | None) -> Presence:
         return Presence(f"{network}, without weights to download")
     if kind == "torchvision":
         return _of_address(network, f"`target.weights` {weights}", torchvision_weights(name, weights)[1].url)
+    if kind == "example":
+        return Presence(f"{network}, {example_weights(name).name} in its package")
     if kind == "timm":
         config = timm_weights(name)
         if config.hf_hub_id:

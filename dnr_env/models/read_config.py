@@ -58,15 +58,20 @@ def read_world(world: ShapesConfig, settings: Sequence[str]) -> WorldConfig:
             f"`target.network` must name a network where an embedded world has settings such as {settings[0]!r} "
             "(got none)"
         )
-    if world.neurons != "network":
-        raise DnRError(
-            f"`neurons` must be left out where `target.network` is given: it selects neurons of the world's own target "
-            f"(got {world.neurons})"
-        )
+    check_world(world)
     try:
         return WorldConfig.model_validate(values)
     except ValidationError as error:
         raise _readable(error, WorldConfig) from None
+
+
+def check_world(world: ShapesConfig) -> None:
+    """Raise DnRError if the settings of an embedded world select neurons of its own target, which is replaced."""
+    if world.neurons != "network":
+        raise DnRError(
+            f"`neurons` must be left out where a network is given: it selects neurons of the world's own target (got "
+            f"{world.neurons})"
+        )
 
 
 def _apply(settings: Sequence[str], values: dict[str, Any]) -> None:

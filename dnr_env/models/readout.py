@@ -108,15 +108,22 @@ def read_ranges(neurons: str) -> Ranges:
     return ranges
 
 
-def wanted_indices(layer: str, ranges: Ranges, count: int) -> list[int]:
+def wanted_indices(layer: str, ranges: Ranges, count: int, fewer: bool = False) -> list[int]:
     """Return the indices in some ranges, in a layer of `count` neurons.
 
+    Args:
+        layer: the layer's path, for messages.
+        ranges: the ranges.
+        count: how many neurons the layer has.
+        fewer: whether indices that it does not have are left out, as in a sweep over layers of several widths.
+
     Raises:
-        DnRError: an index is out of range.
+        DnRError: an index is out of range; or all are, where some may be.
     """
+    found = sorted({i for low, high in ranges for i in range(low, count if high is None else min(high + 1, count))})
     for low, high in ranges:
-        if high is not None and high >= count:
+        if high is not None and high >= count and not (fewer and found):
             raise DnRError(
                 f"`target.neurons` must lie between 0 and {count - 1} in {layer!r} (got {max(low, count)} to {high})"
             )
-    return sorted({i for low, high in ranges for i in range(low, count if high is None else high + 1)})
+    return found

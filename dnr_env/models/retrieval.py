@@ -121,7 +121,8 @@ class RetrievalGenerator:
     ) -> None:
         if template.count("{}") != 1:
             raise DnRError(
-                f"`generator.template` must contain one {{}} for the concept, like 'a photo of {{}}' (got {template!r})"
+                f"`{option.rpartition('.')[0]}.template` must contain one {{}} for the concept, like 'a photo of {{}}' "
+                f"(got {template!r})"
             )
         self._open, self._open_probe = images, probe
         self._embedder, self._store = embedder, store
@@ -157,7 +158,6 @@ class RetrievalGenerator:
     def _index(self, text: str, seed: int) -> int:
         """The index in the set of one image of a text."""
         purpose, block, position = place_of(seed)
-        purpose = purpose if purpose in _PARTS else Purpose.JUDGE
         within = np.random.default_rng([position, self.sets]).permutation(self.sets)[block % self.sets]
         rank = position * self.sets + int(within)
         part = self._pool.parts[purpose]

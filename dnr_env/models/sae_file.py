@@ -41,7 +41,7 @@ def load_autoencoder(path: str | Path) -> SparseAutoencoder:
     path = Path(path)
     if not path.is_file():
         raise DnRError(
-            f"`target.sae` must be a safetensors file of a sparse autoencoder (got {str(path)!r}, which is no file)"
+            f"`target.sae` must be a safetensors file of a sparse autoencoder (got {str(path)!r}, which is not a file)"
         )
     if path.suffix != ".safetensors":
         raise _refusal(

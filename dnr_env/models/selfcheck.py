@@ -62,7 +62,7 @@ def check_steady(network: str, run: Run, layouts: Mapping[str, Layout], inputs: 
         return _sketch(layouts[name], output)
 
     tolerance = _tolerance(inputs)
-    # A network that draws lots must not change the caller's random numbers.
+    # A network that draws random numbers must not change the caller's.
     with torch.random.fork_rng([inputs.device] if inputs.device.type == "cuda" else []):
         first, again = run(inputs, sketch), run(inputs, sketch)
         for name in layouts:

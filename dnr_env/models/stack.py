@@ -28,6 +28,7 @@ from dnr_env.models.generators import check_generators, judge_generator, make_ge
 from dnr_env.models.local_chat import LocalChat
 from dnr_env.models.missing import NoCaptioner, NoEmbedder
 from dnr_env.models.mutator import LanguageMutator, VocabularyMutator
+from dnr_env.models.networks import Network
 from dnr_env.models.phrases import clean
 from dnr_env.models.reader import ImagesOnly, NetworkReader
 from dnr_env.models.target import NetworkTarget
@@ -55,11 +56,13 @@ class CaptionsAsConcepts:
         return [Summary([]) for _ in captions]
 
 
-def make_target(config: StackConfig | WorldConfig, store: Store | None = None) -> NetworkTarget:
-    """Make the network under study. The store keeps the outcome of its trial."""
+def make_target(
+    config: StackConfig | WorldConfig, store: Store | None = None, network: Network | None = None
+) -> NetworkTarget:
+    """Make the network under study: the configured one, or one in memory. The store keeps the outcome of its trial."""
     target = config.target
     return NetworkTarget(
-        target.network,
+        network or target.network,
         target.layers,
         weights=target.weights,
         pooling=target.pooling,

@@ -63,7 +63,8 @@ class Survey:
             try:
                 if name in modules:
                     tensor = tensor_of(name, output)
-                    found[name] = self._layout(name, modules[name], tensor, size, before.get(tuple(tensor.shape)))
+                    axis = before.get(tuple(tensor.shape))
+                    found[name] = self._layout(name, modules[name], tensor, size, axis, name in optional)
                     self.readout.pooled(found[name], tensor)
                     passed.pop(name, None)
             except DnRError as error:
@@ -99,10 +100,17 @@ class Survey:
         name, reason = next(iter(passed.items()))
         if not found:
             raise DnRError(f"`target.layers` must match a module that can be read (got {name}: {reason})")
-        _log.warning("`target.layers` passes over %d modules, such as %s: %s", len(passed), name, reason)
+        count = len(passed), len(passed) + len(found)
+        _log.warning("`target.layers` passes over %d of %d modules, such as %s: %s", *count, name, reason)
 
     def _layout(
-        self, name: str, module: torch.nn.Module, output: torch.Tensor, size: tuple[int, int], before: int | None
+        self,
+        name: str,
+        module: torch.nn.Module,
+        output: torch.Tensor,
+        size: tuple[int, int],
+        before: int | None,
+        optional: bool,
     ) -> Layout:
         import torch
 
@@ -118,5 +126,5 @@ class Survey:
         sae = self.readout.sae
         if sae and sae.inputs != width:
             raise DnRError(f"`target.sae` must take the {width} channels of {name!r} (got one that takes {sae.inputs})")
-        wanted = wanted_indices(name, self.ranges, sae.features if sae else width)
+        wanted = wanted_indices(name, self.ranges, sae.features if sae else width, fewer=optional)
         return Layout(images, channels, prefix, space, torch.tensor(wanted, device=output.device))

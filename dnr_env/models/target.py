@@ -60,7 +60,8 @@ class NetworkTarget:
             or a weights name of torchvision such as "IMAGENET1K_V1".
         pooling: "mean" or "max" over space or patch tokens, "cls" for the class token, "tokens-max" for the maximum
             over all tokens. Vectors are not pooled.
-        neurons: indices within each layer: "all", "0-511", "3,7,10-20".
+        neurons: indices within each layer: "all", "0-511", "3,7,10-20". A layer that only a pattern chose may have
+            fewer.
         sae: a sparse autoencoder (see `load_autoencoder`) that is applied at each position of a single layer.
         device: "auto", "cpu", "cuda", "cuda:1", …
         dtype: "float32", "float16", "bfloat16", or "auto".
@@ -160,7 +161,7 @@ class NetworkTarget:
         """Return a neuron's maps and the part of each image that they cover, or None if its layer has no positions.
 
         Raises:
-            DnRError: the maps do not follow the image.
+            Misplaced: the maps do not follow the image.
         """
         if not self._layouts[self._places[neuron][0]].space:
             return None
@@ -212,7 +213,7 @@ class NetworkTarget:
 
     @cached_property
     def _layouts(self) -> dict[str, Layout]:
-        """The layouts of the layers of a network that has stood its trial."""
+        """The layouts of the layers of a network that has passed its trial."""
         self._trial.check()
         return self._inferred
 
@@ -233,7 +234,7 @@ class NetworkTarget:
 
     @cached_property
     def _tried(self) -> torch.Tensor:
-        """The input on which the layouts are inferred and the network stands its trial."""
+        """The input on which the layouts are inferred and the network is tried."""
         return prepare(check_images(), self._net.transform, self._device).to(self._dtype)
 
     def _read_batch(self, images: list[ImageArray]) -> list[FloatArray]:

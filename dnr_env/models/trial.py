@@ -1,4 +1,4 @@
-"""The trial of a network at its first use. Its outcome is kept in the store, so that a network stands it once."""
+"""The trial of a network at its first use. Its outcome is kept in the store, so that a network is tried once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dnr_env.evidence.store import Store, address
 from dnr_env.models.layout import Layout
 from dnr_env.models.networks import Network
 from dnr_env.models.selfcheck import Run, check_steady, dependent, misplaced
+from dnr_env.propose.crops import Misplaced
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +25,10 @@ _log = logging.getLogger("dnr_env")
 
 @dataclass(frozen=True)
 class Trial:
-    """A network, the layers that are read, and what they are tried on. Only what is passed is kept, not a refusal."""
+    """A network, the layers that are read, and what they are tried on.
+
+    That a network is steady is kept, and that it is not is found again. Of the maps, what was measured is kept.
+    """
 
     network: Network
     run: Run
@@ -62,11 +66,11 @@ class Trial:
         """Check that the maps of a layer show where in the image something is.
 
         Raises:
-            DnRError: they do not.
+            Misplaced: they do not.
         """
         if layer in self._misplaced:
             rank, least = self._misplaced[layer]
-            raise DnRError(
+            raise Misplaced(
                 f"`probe.crops` must be false for {layer!r}, whose maps do not follow the image (where a part of an "
                 f"image is replaced, they change elsewhere: agreement {rank:.2f} of at least {least})"
             )

@@ -57,7 +57,8 @@ def fill(module: torch.nn.Module, path: Path) -> dict[str, str]:
         DnRError: the file cannot be read, holds more than tensors, fits nowhere, or holds several networks.
     """
     own = {_ANYWHERE.sub("", name): name for name in module.state_dict()}
-    shapes = {short: module.state_dict()[name].shape for short, name in own.items()}
+    state = {_ANYWHERE.sub("", name): tensor for name, tensor in module.state_dict().items()}
+    shapes = {name: tensor.shape for name, tensor in state.items()}
     readings = [found for place, tensors in _dicts(_read(path)) for found in _fitting(place, tensors, shapes)]
     if not readings:
         raise DnRError(
@@ -72,11 +73,12 @@ def fill(module: torch.nn.Module, path: Path) -> dict[str, str]:
             "`target.weights` %s: %d tensors have no place in the network and are left out, such as %s",
             path.name, len(left), ", ".join(left[:3]),
         )  # fmt: skip
-    state = module.state_dict()
+    # Of tensors that a network shares under several names, safetensors keeps one.
+    filled = {(state[name].data_ptr(), state[name].shape) for name in best.fits}
     return {
-        own[name]: _reason(best, name, shape)
-        for name, shape in shapes.items()
-        if name not in best.fits and state[own[name]].is_floating_point()
+        own[name]: _reason(best, name, tensor.shape)
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and name not in best.fits and (tensor.data_ptr(), tensor.shape) not in filled
     }
 
 
@@ -91,7 +93,7 @@ def _read(path: Path) -> Any:
 
     if not path.is_file():
         raise DnRError(
-            f"`target.weights` must be DEFAULT, none, or a file of weights (got {str(path)!r}, which is no file)"
+            f"`target.weights` must be DEFAULT, none, or a file of weights (got {str(path)!r}, which is not a file)"
         )
     try:
         if path.suffix == ".safetensors":

@@ -31,5 +31,4 @@ def world_stack(
 
     has_images = images is not None or config.probe.images is not None
     target = target or make_target(config, store)
-    heat = target.heat if config.probe.crops else None
-    return shapes_stack(name, config.world, target, beside if has_images else None, heat)
+    return shapes_stack(name, config.world, target, beside if has_images else None, target.heat)

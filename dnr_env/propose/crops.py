@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dnr_env.errors import DnRError
 from dnr_env.extras import needed
 from dnr_env.types import FloatArray, Images
 
@@ -55,7 +56,11 @@ class Heat(NamedTuple):
 
 
 HeatOf = Callable[[Images, str], list[Heat] | None]
-"""Returns the maps of a neuron on some images; None if its layer has no positions."""
+"""Returns the maps of a neuron on some images; None if its layer has no positions. It may raise `Misplaced`."""
+
+
+class Misplaced(DnRError):
+    """The maps of a layer do not show where in the image something is."""
 
 
 def otsu(values: FloatArray) -> float:

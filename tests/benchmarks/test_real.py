@@ -28,7 +28,7 @@ AGENTS = ("dnd", "dnr", "learned", "promise")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a user, which holds checkpoints and images."""
     folder = tmp_path_factory.mktemp("home")
-    small_world(folder / "my things", images=24)
+    small_world(folder / "my things")
     return folder
 
 

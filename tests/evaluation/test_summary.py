@@ -124,12 +124,14 @@ def test_the_files_and_the_page_of_a_comparison(compared: tuple[dnr_env.Judged, 
     assert not (out / "differences.csv").exists()
 
 
-def test_what_a_single_neuron_cannot_say_is_said(stack: Stack, tmp_path: Path) -> None:
-    said = "An interval or p-value from a single neuron lacks the variation between neurons."
-    one = dnr_env.judge(labels={"layer4:0": "red star"}, stack=stack, progress=False)
-    two = dnr_env.judge(labels={"layer4:0": "red star", "layer4:1": "ring"}, stack=stack, progress=False)
-    assert (said in repr(one), said in repr(two)) == (True, False)
-    assert (said in one.save(tmp_path / "1").read_text(), said in two.save(tmp_path / "2").read_text()) == (True, False)
+def test_what_a_few_neurons_cannot_say_is_said(stack: Stack, tmp_path: Path) -> None:
+    said = "Intervals and p-values from fewer than 6 neurons understate the variation between neurons."
+    labels = {f"layer4:{i}": "red star" for i in range(6)}
+    few = dnr_env.judge(labels={neuron: labels[neuron] for neuron in [*labels][:5]}, stack=stack, progress=False)
+    enough = dnr_env.judge(labels=labels, stack=stack, progress=False)
+    assert (said in repr(few), said in repr(enough)) == (True, False)
+    pages = [judged.save(tmp_path / name).read_text() for judged, name in ((few, "few"), (enough, "enough"))]
+    assert [said in page for page in pages] == [True, False]
 
 
 def test_the_simulation_on_further_images_is_in_the_table_and_on_the_page(stack: Stack, tmp_path: Path) -> None:

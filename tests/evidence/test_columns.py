@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from probe_pictures import ListReader, fill
 
 from dnr_env.errors import DnRError
@@ -155,10 +156,27 @@ def test_a_cell_may_name_a_file_beside_the_table(tmp_path: Path, folder: Path) -
     np.testing.assert_array_equal(images.image(4), ImageFolder(folder).image(4))
 
 
+def test_a_file_beside_the_table_that_changes_has_another_key(tmp_path: Path, folder: Path, store: Store) -> None:
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    files = sorted(folder.glob("*.png"))
+    table = write_parquet(folder / "x.parquet", image=pa.array([{"bytes": None, "path": f.name} for f in files], kind))
+    before = TableImages(str(table), store=store).key(4)
+    Image.fromarray(np.full((9, 9, 3), 77, np.uint8)).save(files[4])
+    assert TableImages(str(table), store=store).key(4) != before
+
+
 def several(at: Path, contents: list[bytes], names: Sequence[str]) -> Path:
     for i, name in enumerate(names):
         write_parquet(at / name, image=pairs(contents[i:] + contents[:i]))
     return at
+
+
+@pytest.mark.parametrize("words", ["image:tset", "tset:image", "train:test", "image:label"])
+def test_two_words_are_a_split_and_a_column(tmp_path: Path, folder: Path, words: str) -> None:
+    root = several(tmp_path / "d", encoded(folder), ("train.parquet", "test.parquet"))
+    with pytest.raises(DnRError, match=rf"^`probe\.images` must have the form .*:{words}; splits: .*test"):
+        open_images(f"hf-dataset:{root}:{words}")
+    assert open_images(f"hf-dataset:{root}:train:image").name == open_images(f"hf-dataset:{root}:image:train").name
 
 
 @pytest.mark.parametrize(

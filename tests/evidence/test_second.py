@@ -26,7 +26,7 @@ def test_a_model_of_its_own_measures_the_real_images_once(tmp_path: Path, monkey
     monkeypatch.setenv("DNR_CACHE_DIR", str(tmp_path / "cache"))
     with language_model() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        world = f"{small_world(tmp_path, images=24)} generator=null"
+        world = f"{small_world(tmp_path)} generator=null"
         other = write_clip(tmp_path / "other", seed=1)
         plain = fresh(world)
         own = fresh(f"{world} judge.embedder.model={other} judge.embedder.pretrained=null")

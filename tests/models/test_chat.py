@@ -93,6 +93,20 @@ def test_a_second_process_asks_nothing(store: Store) -> None:
     assert chat_of(server, store=store).ask(SEVERAL) == first  # the server is not needed either
 
 
+def test_a_rerun_goes_on_where_only_the_questions_that_fail_are_left(store: Store) -> None:
+    refused = [Question("Be brief.", f"What is bad {i}?", 0) for i in range(20)]
+
+    def answer(body: dict[str, Any]) -> Reply:
+        return completion("", "content_filter") if "bad" in body["messages"][1]["content"] else echo(body)
+
+    with FakeOpenAI(answer=answer) as server:
+        for _ in range(2):
+            answers = chat_of(server, store=store).ask([*SEVERAL, *refused])
+            assert [bool(one.phrases) for one in answers] == [True] * len(SEVERAL) + [False] * len(refused)
+        with pytest.raises(DnRError, match="has not answered one of 16 questions: the server's filter stops"):
+            chat_of(server, store=store).ask(refused)
+
+
 def test_answers_do_not_depend_on_order_or_concurrency() -> None:
     with FakeOpenAI(answer=echo) as server:
         one = dict(zip(SEVERAL, chat_of(server, concurrency=1).ask(SEVERAL), strict=True))

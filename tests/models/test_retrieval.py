@@ -314,6 +314,8 @@ def test_a_template_has_one_place(photos: Path, probe: Path) -> None:
     for template in ("", "a photo", "{} and {}"):
         with pytest.raises(DnRError, match=r"^`generator\.template` must contain one \{\}"):
             retrieval(photos, probe, template=template)
+    with pytest.raises(DnRError, match=r"^`judge\.generator\.template` must contain one \{\}"):
+        retrieval(photos, probe, template="", option="judge.generator.images")
 
 
 def test_pictures_of_any_shape_are_squares(tmp_path: Path, probe: Path) -> None:
@@ -379,7 +381,6 @@ def world(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> str:
     )
 
 
-@pytest.mark.slow
 def test_labels_are_judged_on_retrieved_images(world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DNR_CACHE_DIR", str(tmp_path / "cache"))
     stack = fresh(world)

@@ -401,7 +401,7 @@ def test_tensors_alone_are_not_enough(tmp_path: Path, arrays: Arrays) -> None:
     ("name", "content", "words"),
     [
         ("ae.pt", b"", "must be a safetensors file of SAELens or sparsify"),
-        ("none.safetensors", None, "which is no file"),
+        ("none.safetensors", None, "which is not a file"),
         ("bad.safetensors", b"no tensors", "cannot be loaded"),
     ],
 )

@@ -138,6 +138,14 @@ def test_only_what_the_layers_depend_on_is_needed(
             read(content, layer)
 
 
+def test_a_tensor_under_two_names_is_filled_under_both(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3))
+    net[1].weight, net[1].bias = net[0].weight, net[0].bias
+    content = {name: torch.ones_like(value) for name, value in net.state_dict().items() if name[0] == "0"}
+    assert fill(net, saved(content, tmp_path)) == {"2.weight": "is not there", "2.bias": "is not there"}
+    assert (net.state_dict()["1.weight"] == 1).all()
+
+
 # Layers by pattern
 
 
@@ -162,5 +170,10 @@ def test_all_layers_are_those_with_units_of_their_own(tmp_path: Path, caplog: py
     every = NetworkTarget(name, "all", weights="none", device="cpu")
     assert every.neurons == (*(f"0:{i}" for i in range(4)), *(f"3:{i}" for i in range(10)))
     assert every.fingerprint == NetworkTarget(name, ["0", "3"], weights="none", device="cpu").fingerprint
+    assert NetworkTarget(name, "all", weights="none", neurons="2-6", device="cpu").neurons == (
+        "0:2", "0:3", "3:2", "3:3", "3:4", "3:5", "3:6",
+    )  # fmt: skip
+    with pytest.raises(DnRError, match=r"^`target.neurons` must lie between 0 and 3 in '0' \(got 4 to 6\)$"):
+        _ = NetworkTarget(name, ["0", "3"], weights="none", neurons="2-6", device="cpu").neurons
     with pytest.raises(DnRError, match=r"^`target.layers` must be one of .*\(got 'x\*'\)$"):
         _ = NetworkTarget(name, "x*", weights="none", device="cpu").neurons

@@ -88,6 +88,11 @@ def test_the_command_and_the_interface_give_the_same_labels(spec: str, photos: P
     assert [label.value for label in labels] == [line["value"] for line in lines]
     for record, line in zip(labels.records, lines, strict=True):
         assert record["simulations"] == line["simulations"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("your own images that excite it most") == 4
+    beside = load(stack).probes.beside
+    assert beside is not None
+    assert Path(beside.describe(beside.exemplars[load(stack).neurons.index("2:0")][0])).name in page
     table = (tmp_path / "out" / "labels.csv").read_text().splitlines()
     assert table[0].endswith(",simulation_images")
     assert table[1].endswith(f",{lines[0]['simulations']['images']}")
