@@ -895,7 +895,7 @@ def test_no_failure_of_a_command_lets_the_key_out(world: str, tmp_path: Path) ->
     faults += [Reply(200, json.dumps({"error": said}).encode()), Reply(fault="hang")]
     out = tmp_path / "out"
     out.mkdir()
-    spec = f"{world} writer.timeout_s=0.4 writer.retries=1 writer.concurrency=2"
+    spec = f"{world} writer.timeout_s=0.4 writer.retries=1 writer.patience_s=0 writer.concurrency=2"
     with Failing(out, faults) as server:
         done = subprocess.run(
             [sys.executable, "-c", CHILD, str(2 * len(faults) + 1), str(out), spec, "relu:0", quote(KEY, safe="")],

@@ -177,7 +177,8 @@ def label_values() -> dict[str, Any]:
     record = {
         "neuron": EVIL, "label": EVIL, "value": 0.5, "error": 0.1, "auc": 0.9, "mad": 2.0, "simulation": 0.3,
         "judge_simulation": 0.2, "activation_rate": 0.4,
-        "images": 55, "steps": 3, "alive": False, "exemplars": SHOWN, "drawings": SHOWN[1:], "line": [(2.0, 3.0)],
+        "images": 55, "steps": 3, "alive": False, "exemplars": SHOWN, "beside": SHOWN, "drawings": SHOWN[1:],
+        "line": [(2.0, 3.0)],
         "concepts": [(EVIL, 0.5)], "crops": PIXEL, "captions": [EVIL], "labels": [EVIL] * 3, "simulations": {EVIL: 0.1},
         "origin": "captions", "fallback": EVIL, "failure": "",
     }  # fmt: skip
@@ -231,14 +232,15 @@ def exemplar_values() -> dict[str, Any]:
 def judged_values() -> dict[str, Any]:
     numbers = ("auc", "mad", "activation_rate", "simulation", "judge_simulation", "value", "precision", "recall")
     label = {
-        "label": EVIL, "source": EVIL, "drawings": SHOWN, "error": 0.1, **dict.fromkeys(numbers, 0.5),
-        **{f"{name}_error": 0.1 for name in numbers},
+        "label": EVIL, "source": EVIL, "drawings": SHOWN, "error": 0.1, "simulations": {EVIL: 0.1},
+        **dict.fromkeys(numbers, 0.5), **{f"{name}_error": 0.1 for name in numbers},
     }  # fmt: skip
     card = {"neuron": EVIL, "truth": EVIL, "alive": False, "exemplars": SHOWN, "labels": [label] * 2}
     return {
         "title": EVIL, "stack": EVIL, "score": EVIL, "sources": [EVIL, "b"], "labels": 2, "neurons": 1,
         "judge_images": 50, "headings": [EVIL], "means": [[EVIL, "2", "0.1 [0.0, 0.2]"]],
         "differences": [[EVIL, EVIL, "1", "0.1 [0.0, 0.2]", "0.5"]], "cards": [card],
+        "warning": EVIL, "more": True,
     }  # fmt: skip
 
 
