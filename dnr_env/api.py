@@ -78,6 +78,7 @@ def label(
     """
     with bars(progress):
         rules = Rules.of(rules, {"reward": "none"})
+        most_failed = check_share("most_failed", most_failed)  # before anything is written
         chosen = make_agent(agent) if isinstance(agent, str) else agent
         models = assemble(model, layer, images, stack, preprocess, pooling)
         check_agents(models, [chosen])
@@ -102,7 +103,7 @@ def label(
             rules=rules,
             user_concepts=user_concepts,
             path=folder / "labels.jsonl" if folder else None,
-            most_failed=check_share("most_failed", most_failed),
+            most_failed=most_failed,
         )
         return Labels(records, models, chosen, rules, settings)
 

@@ -36,7 +36,7 @@ class Question(NamedTuple):
     sample: int
     """Distinguishes repeated samples of one question."""
     most: int = 1
-    """The most phrases of an answer."""
+    """The maximum number of phrases in an answer."""
 
     def with_format(self) -> Question:
         """Add the form of the answer. It contains nothing that could be copied as an answer."""

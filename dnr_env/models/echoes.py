@@ -46,7 +46,7 @@ def without_echoes(phrases: Sequence[str], instructions: str) -> list[str]:
     lines of data that is longer than a label. What is short may be an answer, even if it is also among the data.
 
     Args:
-        phrases: the phrases of an answer.
+        phrases: the phrases in one answer.
         instructions: the whole question, with its data between <data> and </data>.
     """
     lines = [line for block in _DATA.findall(instructions) for line in block.splitlines()]
