@@ -16,8 +16,8 @@ help:  ## Show what there is
 	@touch $@
 
 demo: .venv/ready  ## Train a policy, compare it with loops and baselines on unseen neurons, end with a table and a report
-	.venv/bin/dnr-train --mutator informed --stack shapes --image-cost 0.0005 --out $(RUNS)/demo --seeds 0 --steps 60000
-	.venv/bin/dnr compare --agents stop dnd dnr dnr@informed rounds:1@informed clip-dissect:50:1:1 linear-joined promise oracle learned $(RUNS)/demo --neurons test --seeds 1 2 --out $(RESULTS)/demo
+	.venv/bin/dnr-train --mutator informed --clone improve:8 --stack shapes --score grounded_k --user-concepts none --learning-rate 0.0003 --entropy 0.002 --out $(RUNS)/demo --seeds 0 --steps 20000
+	.venv/bin/dnr compare --agents stop dnd dnr dnr@informed clip-dissect:50:1:1 linear-joined promise oracle shortlist:3 gradient:8 learned $(RUNS)/demo --neurons test --seeds 1 2 --out $(RESULTS)/demo
 
 test: .venv/ready lint docs  ## Lint, types, docs and tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dnr_env.env.observe import PROGRESS, SCORE_COLUMNS
 from dnr_env.env.rules import Rules
-from dnr_env.env.state import PROGRESS, SCORE_COLUMNS
 from dnr_env.interfaces import Origin, Suggestion
 from dnr_env.stack import Stack
 from dnr_env.types import BoolArray, FloatArray, IntArray
@@ -33,9 +33,9 @@ class Agent:
     initial_concepts: int | None = None
     """The most initial concepts that it provides per episode; None if it starts from the writer's candidates."""
     measurements: int | None = None
-    """The most measurements after the initial one; None if only the rules limit them."""
-    mutates = True
-    """Whether it uses MUTATE."""
+    """The most KEEPs; None if only the rules limit them."""
+    mutations: int | None = None
+    """The most MUTATEs; None if only the rules limit them."""
     needs: Collection[str] = ("generator", "captioner", "embedder")
     """Parts of a stack that it requires, named as in `dnr_env.stack.Stack.missing`."""
 
@@ -45,7 +45,7 @@ class Agent:
         return type(self).act is not Agent.act
 
     def most_measurements(self, rules: Rules, candidates: int) -> int:
-        """Return the most measurements after the initial one, in an episode with this number of candidates."""
+        """Return the most KEEPs in an episode that begins with this number of candidates. Each draws images."""
         most = rules.most_measurements
         return most if self.measurements is None else min(most, self.measurements)
 
@@ -88,7 +88,7 @@ class Agent:
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """Choose actions (n,), or actions and slots (n, 2).
+        """Choose actions (n,), actions and slots (n, 2), or actions, slots and kinds of mutation (n, 3).
 
         Args:
             observation: The observations of n episodes.
@@ -126,29 +126,15 @@ class Agent:
 
         Args:
             row: The row of the episode in the batch.
-            concepts: The master list, as texts with scores.
+            concepts: The master list, as texts with posterior means.
             label: The label of the episode.
         """
-        by_score = sorted(concepts, key=lambda concept: (concept[0] != label, -concept[1]))
-        return [text for text, _ in by_score]
+        best_first = sorted(concepts, key=lambda concept: (concept[0] != label, -concept[1]))
+        return [text for text, _ in best_first]
 
     def labels(self, stack: Stack, neurons: Sequence[str], score: str) -> list[list[str]] | None:
         """Label neurons without episodes: each label and the next choices. Agents that play episodes return None."""
         return None
-
-
-class MeasuringAgent(Agent):
-    """An agent that counts images and therefore has to know how many one measurement draws."""
-
-    _drawn: IntArray = np.zeros(0, int)
-
-    def watch(self, infos: Mapping[str, Any]) -> None:
-        """Store the number of images drawn."""
-        self._drawn = np.atleast_1d(infos["images"])
-
-    def size(self, observation: Observation, row: int) -> int:
-        """Compute the images per measurement from the first observation of an episode."""
-        return int(self._drawn[row]) // round(float(column(observation, "images")[row].sum()))
 
 
 def slot_texts(infos: Mapping[str, Any]) -> list[Sequence[str]]:
@@ -167,6 +153,25 @@ def progress(observation: Observation, name: str) -> FloatArray:
     """Return one entry (n,) of the observation `progress`."""
     values: FloatArray = observation["progress"][..., PROGRESS.index(name)]
     return values
+
+
+def measure_size(observation: Observation) -> IntArray:
+    """Return the number (n,) of images that one KEEP draws."""
+    size: IntArray = np.rint(100 * progress(observation, "images_per_measure")).astype(int)
+    return size
+
+
+def keeps_left(observation: Observation) -> IntArray:
+    """Return the number (n,) of KEEPs that the budget still allows."""
+    images = np.rint(100 * progress(observation, "budget_left")).astype(int)
+    left: IntArray = images // measure_size(observation)
+    return left
+
+
+def price_of_keep(observation: Observation) -> FloatArray:
+    """Return the amount (n,) by which the images of one KEEP lower the reward, in units of the score."""
+    price: FloatArray = progress(observation, "image_cost").astype(float) / 1000 * measure_size(observation)
+    return price
 
 
 def dice(observation: Observation, memory: FloatArray, row: int) -> np.random.Generator:

@@ -16,25 +16,22 @@ from dnr_env.stack import Stack
 class Labeller(Agent):
     """Base class of agents that label neurons without episodes and without drawing."""
 
-    mutates = False
+    measurements = 0
+    mutations = 0
     needs = ("embedder",)
 
 
 def most_promising(stack: Stack, neurons: Sequence[str], score: str, count: int) -> list[list[str]]:
-    """Find the concepts of the vocabulary with the highest promises for each neuron, best first."""
-    words, names = list(stack.vocabulary.concepts), stack.neurons
-    found: dict[str, list[str]] = {}
-    for neuron in dict.fromkeys(neurons):
-        promises = stack.promises.foretell(words, np.full(len(words), names.index(neuron)), score)
-        found[neuron] = [words[i] for i in np.argsort(-promises, kind="stable")[:count]]
-    return [found[neuron] for neuron in neurons]
+    """Find the concepts of the vocabulary with the highest promises for each neuron, best first.
+
+    The promise is the mean of what real images say of a concept's value, before anything is drawn.
+    """
+    found = [stack.prior.leading(stack.neurons.index(neuron), score, count) for neuron in neurons]
+    return [[text for text, _ in leading] for leading in found]
 
 
 class PromiseAgent(Labeller):
-    """Chooses the concept for which a linear model of the real images predicts the highest score.
-
-    The mutator `informed` starts from the same model.
-    """
+    """Chooses the concept of the vocabulary that real images promise most, by `Stack.prior`. Nothing is drawn."""
 
     name = "promise"
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from dnr_env.agents.base import Agent, Observation, dice, slot_texts
-from dnr_env.env.rules import Action
+from dnr_env.agents.base import Observation, dice, slot_texts
+from dnr_env.agents.drawing import DrawingAgent, by_drawings
+from dnr_env.env.rules import Action, Rules
 from dnr_env.interfaces import Origin, Suggestion
 from dnr_env.propose.proposer import drawable
 from dnr_env.stack import Stack
@@ -18,40 +19,42 @@ _START = 5  # initial concepts
 _SUMMARISED = 3  # concepts in the final summary
 
 
-class RoundsAgent(Agent):
-    """Mutates the incumbent for a fixed number of rounds, then takes the best candidate."""
+class RoundsAgent(DrawingAgent):
+    """Mutates the incumbent for a fixed number of rounds, then takes the concept with the highest posterior mean."""
 
     state_size = 1  # rounds
 
     def __init__(self, rounds: int) -> None:
-        self.rounds = self.measurements = rounds
+        self.rounds = self.mutations = rounds
         self.name = f"rounds:{rounds}"
 
-    def act(
-        self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
-    ) -> IntArray:
-        """MUTATE, or STOP after the last round."""
+    def choose(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, rows: IntArray) -> IntArray:
+        """MUTATE the incumbent, or STOP after the last round."""
         memory[:, 0] += 1
-        return np.where(memory[:, 0] > self.rounds, Action.STOP, Action.MUTATE)
+        actions = np.where(memory[:, 0] > self.rounds, Action.STOP, Action.MUTATE)
+        return np.column_stack([actions, np.zeros(len(actions), int)])
 
 
 class LineAgent(RoundsAgent):
     """The loop of LINE: starts from the strongest real images, mutates for some rounds, and ends with a summary.
 
-    An episode begins with the captions of the five strongest exemplars instead of the writer's candidates. After the
-    last round the writer summarises the best three concepts. The agent measures this summary and takes the best
-    concept of all. The mutator proposes concepts from the history of scores. Source: arXiv 2604.08039, where the loop
-    starts from the names of the classes whose real images excite the neuron most.
+    An episode begins with the captions of the five strongest exemplars instead of the writer's candidates. Each round
+    mutates the best concept. After the last one the writer summarises the best three concepts. The agent measures this
+    summary and takes the best concept of all. The best is the one with the highest score on its drawings. Source: arXiv
+    2604.08039, where the loop starts from the names of the classes whose real images excite the neuron most.
     """
 
     initial_concepts = _START
 
     def __init__(self, rounds: int) -> None:
         super().__init__(rounds)
-        self.measurements = rounds + 1
         self.name = f"line:{rounds}"
         self._texts: Sequence[Sequence[str]] = ()
         self._said: dict[int, Suggestion] = {}
+
+    def most_measurements(self, rules: Rules, candidates: int) -> int:
+        """Return the most KEEPs: one of each initial concept and of each mutant, and one of the summary."""
+        return min(rules.most_measurements, _START + self.rounds + 1)
 
     def prepare(self, stack: Stack, neurons: Sequence[str], score: str) -> list[dict[str, Any]]:
         """Return the captions of the strongest exemplars as initial concepts, if any can be drawn."""
@@ -69,20 +72,26 @@ class LineAgent(RoundsAgent):
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """MUTATE in every round, then ADD a summary of the best three, then STOP."""
-        memory[:, 0] += 1
+        """Draw what is undrawn, or else go on with the loop."""
         self._said = {}
-        rows = np.flatnonzero(memory[:, 0] == self.rounds + 1).tolist()
-        best = [[text for text in self._texts[row][:_SUMMARISED] if text] for row in rows]
-        rngs = [dice(observation, memory, row) for row in rows]
-        for row, summary in zip(
-            rows, self._stack.proposer.writer.summarise(best, 1, rngs) if rows else [], strict=True
-        ):
+        return super().act(observation, memory, masks, deterministic)
+
+    def choose(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, rows: IntArray) -> IntArray:
+        """MUTATE the best in every round, then ADD a summary of the best three, then STOP on the best."""
+        memory[:, 0] += 1
+        order = by_drawings(observation)
+        ending = np.flatnonzero(memory[:, 0] == self.rounds + 1).tolist()
+        best = [[text for slot in order[i, :_SUMMARISED] if (text := self._texts[rows[i]][slot])] for i in ending]
+        rngs = [dice(observation, memory, i) for i in ending]
+        summaries = self._stack.proposer.writer.summarise(best, 1, rngs) if ending else []
+        actions = np.where(memory[:, 0] <= self.rounds, Action.MUTATE, Action.STOP)
+        for i, summary in zip(ending, summaries, strict=True):
             concepts = self._drawable(summary.concepts)
             if concepts or summary.failure:
-                self._said[row] = Suggestion(next(iter(concepts), ""), summary.usage, summary.failure)
-        adding = np.isin(np.arange(len(memory)), [row for row, said in self._said.items() if said.concept])
-        return np.where(memory[:, 0] <= self.rounds, Action.MUTATE, np.where(adding, Action.ADD, Action.STOP))
+                self._said[int(rows[i])] = Suggestion(next(iter(concepts), ""), summary.usage, summary.failure)
+            if concepts:
+                actions[i] = Action.ADD
+        return np.column_stack([actions, order[:, 0]])
 
     def suggestions(self) -> Mapping[int, Suggestion]:
         """Return the summaries."""

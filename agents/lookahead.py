@@ -1,4 +1,4 @@
-"""An agent that estimates the value of every action before it acts."""
+"""An agent that estimates the value of mutating and of drawing before it acts."""
 
 from __future__ import annotations
 
@@ -6,62 +6,60 @@ import math
 
 import numpy as np
 
-from dnr_env.agents.base import MeasuringAgent, Observation, column, progress
-from dnr_env.agents.loops import SLOTS_ID
+from dnr_env.agents.base import Observation, column, price_of_keep
+from dnr_env.agents.drawing import DrawingAgent
 from dnr_env.env.rules import Action
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
-_SIZE, _COUNT, _SUM, _SQUARES, _BEST, _TOTAL, _LEAVES = range(7)
+_BEGUN, _COUNT, _SUM, _SQUARES, _BEST, _TOTAL, _LEAVES = range(7)
 
 
-class LookaheadAgent(MeasuringAgent):
+class LookaheadAgent(DrawingAgent):
     """One-step look-ahead: takes the action with the highest expected gain minus price, and stops if none is positive.
 
-    The value of MUTATE is the expected gain of one new concept over the incumbent. A normal distribution is fitted to
-    the differences between the episode's mutants and the incumbent at the time. Older mutants have less weight, because
-    gains become rare. The prior has mean zero and the variance of the first candidates. The value of KEEP, on one of
-    the two best candidates, is the expected gain from swapping them. Source: the knowledge gradient, Frazier, Powell
-    and Dayanik 2008.
+    The value of MUTATE is the expected gain of one new concept, drawn once, over the incumbent, less the price of these
+    drawings. A normal distribution is fitted to the differences between the posterior means of the episode's mutants
+    and the incumbent at the time. Older mutants have less weight, because gains become rare. The prior has mean zero
+    and the variance of the first candidates' means. The value of KEEP is the `worth` of a slot, less its price. The
+    label is the concept with the highest posterior mean. Source: the knowledge gradient, Frazier, Powell and Dayanik
+    2008.
     """
 
     name = "lookahead"
-    env_id = SLOTS_ID
-    state_size = 7  # images per measurement; count, sum and squares of the differences; view before MUTATE
+    state_size = 7  # begun; count, sum and squares of the differences; view before MUTATE
     doubt = 4.0
     """Weight of the prior, as a number of mutants."""
     recency = 0.5
     """Weight of a mutant relative to the next one."""
 
-    def act(
-        self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
-    ) -> IntArray:
-        """MUTATE the incumbent, KEEP one of the two best candidates, or STOP."""
-        columns = [column(observation, name).astype(float) for name in ("score", "standard_error", "images", "present")]
-        first = progress(observation, "steps_left") == 1
-        price = progress(observation, "image_cost").astype(float) / 1000
+    def choose(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, rows: IntArray) -> IntArray:
+        """MUTATE the incumbent, KEEP the slot that is most worth it, or STOP."""
+        names = ("mean", "deviation", "worth", "present")
+        columns = [column(observation, name).astype(float) for name in names]
+        price = price_of_keep(observation)
         actions = []
         for row, state in enumerate(memory):
-            score, error, images, present = (values[row] for values in columns)
-            best, filled = float(score[0]), int(present.sum())
-            if first[row]:
-                squares = self.doubt * max(float(score[:filled].var()), error[0] ** 2)  # there may be only one
-                state[:_BEST] = self.size(observation, row), self.doubt, 0.0, squares
-            elif state[_BEST] > -np.inf:  # the last step was a MUTATE
-                difference = float(score.sum()) - state[_TOTAL] + state[_LEAVES] - state[_BEST]
+            mean, deviation, worth, present = (values[row] for values in columns)
+            best, filled = float(mean[0]), int(present.sum())
+            if not state[_BEGUN]:
+                squares = self.doubt * max(float(mean[:filled].var()), deviation[0] ** 2)  # there may be only one
+                state[:_BEST] = 1, self.doubt, 0.0, squares
+            elif state[_BEST] > -np.inf:  # a mutant has been listed and drawn
+                difference = float(mean.sum()) - state[_TOTAL] + state[_LEAVES] - state[_BEST]
                 state[_COUNT:_BEST] = self.recency * state[_COUNT:_BEST] + (1.0, difference, difference**2)
-            two = range(2 if filled > 1 else 0)
-            keep = [_keep_worth(score[:filled], error[:filled], images, slot) for slot in two]
-            worth = [_mutant_worth(state), *keep]
-            chosen = int(np.argmax(worth))
+            can_draw = masks is None or bool(masks[row, Action.KEEP])
+            slot = int(np.argmax(worth))
+            values = [_mutant_worth(state), float(worth[slot])]
+            chosen = int(np.argmax(values))
             state[_BEST] = -np.inf
-            if worth[chosen] <= price[row] * state[_SIZE]:
+            if not can_draw or values[chosen] <= price[row]:
                 actions.append((int(Action.STOP), 0))
             elif chosen == 0:
-                leaves = float(score[-1]) if filled == len(score) else 0.0
-                state[_BEST:-1] = best, float(score.sum()), leaves
+                leaves = float(mean[-1]) if filled == len(mean) else 0.0
+                state[_BEST:-1] = best, float(mean.sum()), leaves
                 actions.append((int(Action.MUTATE), 0))
             else:
-                actions.append((int(Action.KEEP), chosen - 1))
+                actions.append((int(Action.KEEP), slot))
         return np.array(actions)
 
 
@@ -78,17 +76,3 @@ def _mutant_worth(state: FloatArray) -> float:
     """Compute the expected gain of a mutant over the incumbent."""
     mean = state[_SUM] / state[_COUNT]
     return _gain(float(mean), math.sqrt(max(state[_SQUARES] / state[_COUNT] - mean**2, 0.0)))
-
-
-def _keep_worth(score: FloatArray, error: FloatArray, images: FloatArray, slot: int) -> float:
-    """Compute the expected gain of choosing between the two best after one more measurement of a slot.
-
-    The prior of a slot's true score has the variance of the visible scores.
-    """
-    noise, spread = images[slot] * error[slot] ** 2, float(score.var())  # noise: of one measurement
-    if not noise * spread:
-        return 0.0
-    doubt = 1 / (1 / spread + images[slot] / noise)
-    shrunk = spread / (spread + error[:2] ** 2)
-    mean = score.mean() + shrunk * (score[:2] - score.mean())
-    return _gain(-abs(float(mean[0] - mean[1])), float(doubt / math.sqrt(doubt + noise)))

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from dnr_env.agents.base import Agent, Observation, column, dice, progress, slot_texts
+from dnr_env.agents.base import Agent, Observation, column, dice, measure_size, progress, slot_texts
+from dnr_env.agents.drawing import SLOTS_ID, DrawingAgent, by_drawings
 from dnr_env.env.rules import Action, Rules
 from dnr_env.scores import dnd_selection
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
-SLOTS_ID = "DnR/RefineSlots-v0"
-
 
 class StopAgent(Agent):
-    """Takes the best of the first candidates without refining them."""
+    """Draws nothing and takes the writer's candidate that real images promise most."""
 
     name = "stop"
     measurements = 0
+    mutations = 0
 
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
@@ -46,18 +46,19 @@ class RandomAgent(Agent):
 class DnDAgent(Agent):
     """Describe-and-Dissect: measures five candidates on ten images each and applies its own selection rule.
 
+    The label is the rule's choice among the candidates that have drawings; without any, the best promise.
     Source: Bai et al. 2025 and the published code. The rule is `dnr_env.scores.dnd_selection`.
     """
 
     name = "dnd"
     env_id = SLOTS_ID
     env_options: Mapping[str, Any] = {"n_slots": 5}
-    mutates = False
+    mutations = 0
     images = 10
 
     def most_measurements(self, rules: Rules, candidates: int) -> int:
         """Count the measurements until each candidate has ten images."""
-        each = -(-self.images // rules.images_per_measure) - 1
+        each = -(-self.images // rules.images_per_measure)
         return min(rules.most_measurements, candidates * each)
 
     def __init__(self) -> None:
@@ -76,15 +77,18 @@ class DnDAgent(Agent):
     ) -> IntArray:
         """KEEP the first slot with fewer than ten images, then STOP on the slot that the rule selects."""
         activations, similarities = self._seen
-        measured = (similarities != 0).sum(axis=2)
         present = column(observation, "present") > 0
+        measured = np.rint(column(observation, "images") * measure_size(observation)[:, None]).astype(int)
         lacking = present & (measured < self.images)
         slot = lacking.argmax(axis=1)
         action = np.where(lacking.any(axis=1), Action.KEEP, Action.STOP)
         if masks is not None:
             action = np.where(masks[:, Action.KEEP], action, Action.STOP)
         for row in np.flatnonzero(action == Action.STOP).tolist():
-            which = np.flatnonzero(present[row])
+            which = np.flatnonzero(measured[row] > 0)
+            if not len(which):
+                slot[row] = 0
+                continue
             used = min(self.images, int(measured[row, which].min()))
             chosen = dnd_selection(activations[row, which, :used], similarities[row, which, :used])
             slot[row] = which[chosen.argmax()]
@@ -92,94 +96,104 @@ class DnDAgent(Agent):
         return np.column_stack([action, slot])
 
     def ranking(self, row: int, concepts: Sequence[tuple[str, float]], label: str) -> list[str]:
-        """Rank the concepts by the selection rule, or by score if the budget ended the episode first."""
+        """Rank the concepts by the selection rule, or by posterior mean if nothing was drawn."""
         ranked = self._ranked.pop(row, [])
         return ranked if ranked[:1] == [label] else super().ranking(row, concepts, label)
 
 
-class DnRAgent(Agent):
+class DnRAgent(DrawingAgent):
     """Describe-and-Refine's loop: mutates the best concepts and continues while their mean score rises.
 
-    An iteration mutates the slots from the best to the `top`-th, each by its rank at that time. The loop stops after an
-    iteration that has not raised the mean score of the best `top` concepts. The label is the best concept.
+    An iteration mutates the concepts from the best to the `top`-th, each by its rank at that time. The loop stops after
+    an iteration that has not raised the mean score of the best `top` concepts. Concepts are ranked by the score of
+    their drawings, and so is the label: it is the best concept by drawings alone.
 
     Args:
-        top: The number of slots that an iteration mutates.
+        top: The number of concepts that an iteration mutates.
     """
 
     name = "dnr"
-    env_id = SLOTS_ID
-    state_size = 2  # position in the iteration, mean score when it began
+    state_size = 3  # begun, position in the iteration, mean score when it began
 
     def __init__(self, top: int = 3) -> None:
         self.top = top
 
-    def act(
-        self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
-    ) -> IntArray:
-        """MUTATE the slots in turn; STOP if an iteration has not gained anything."""
-        first = progress(observation, "steps_left") == 1
-        present = column(observation, "present")[:, : self.top]
-        mean = column(observation, "score")[:, : self.top].sum(axis=1) / present.sum(axis=1)
-        done = memory[:, 0] == present.shape[1]
-        stop = done & (mean <= memory[:, 1])
+    def choose(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, rows: IntArray) -> IntArray:
+        """MUTATE the best concepts in turn; STOP on the best if an iteration has not gained anything."""
+        order = by_drawings(observation)
+        best = order[:, : self.top]
+        each = np.arange(len(order))[:, None]
+        drawn = column(observation, "images")[each, best] > 0
+        total = np.where(drawn, column(observation, "score")[each, best], 0.0).sum(axis=1)
+        mean = total / np.maximum(drawn.sum(axis=1), 1)
+        first, done = memory[:, 0] == 0, memory[:, 1] == best.shape[1]
+        stop = done & (mean <= memory[:, 2])
         begins = first | done
-        memory[begins, 0] = 0
-        memory[begins, 1] = mean[begins]
-        slot = np.where(stop, 0, memory[:, 0]).astype(int)
-        memory[:, 0] += 1
-        filled = present[np.arange(len(slot)), slot] > 0
-        return np.column_stack([np.where(stop, Action.STOP, Action.MUTATE), np.where(filled, slot, 0)])
+        memory[begins, 1] = 0
+        memory[begins, 2] = mean[begins]
+        rank = np.where(stop, 0, memory[:, 1]).astype(int)
+        memory[:, 0] = 1
+        memory[:, 1] += 1
+        slot = order[each[:, 0], rank]
+        filled = column(observation, "present")[each[:, 0], slot] > 0
+        slot = np.where(filled, slot, order[:, 0])
+        return np.column_stack([np.where(stop, Action.STOP, Action.MUTATE), slot])
 
 
-class PatienceAgent(Agent):
-    """Mutates until `patience` consecutive steps have brought no gain."""
+class PatienceAgent(DrawingAgent):
+    """Mutates the incumbent until `patience` consecutive mutations have not raised its posterior mean.
 
-    state_size = 1
+    The label is the incumbent: the concept with the highest posterior mean.
+    """
+
+    state_size = 2  # mutations without a gain, and the incumbent's mean before the last one
 
     def __init__(self, patience: int) -> None:
         self.patience = patience
         self.name = f"patience:{patience}"
 
-    def act(
-        self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
-    ) -> IntArray:
-        """MUTATE, or STOP after `patience` steps without a gain."""
-        return np.where(steps_since_gain(observation, memory) >= self.patience, Action.STOP, Action.MUTATE)
+    def choose(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, rows: IntArray) -> IntArray:
+        """MUTATE, or STOP after `patience` mutations without a gain."""
+        stop = mutations_without_gain(observation, memory) >= self.patience
+        return np.column_stack([np.where(stop, Action.STOP, Action.MUTATE), np.zeros(len(stop), int)])
 
 
-def steps_since_gain(observation: Observation, memory: FloatArray) -> IntArray:
-    """Count the steps (n,) since the incumbent's score last rose, in the first column of `memory`."""
-    gained = (progress(observation, "gain_0") > 0) | (progress(observation, "steps_left") == 1)
-    memory[:, 0] = np.where(gained, 0, memory[:, 0] + 1)
-    return memory[:, 0].astype(int)
+def mutations_without_gain(observation: Observation, memory: FloatArray) -> IntArray:
+    """Count the consecutive mutations (n,) that have not raised the incumbent's posterior mean.
+
+    Call it once before each mutation. The first two columns of `memory` hold one more than the count (0 before the
+    first call) and the mean at the last call.
+    """
+    mean = column(observation, "mean")[:, 0]
+    gained = (memory[:, 0] == 0) | (mean > memory[:, 1])
+    memory[:, 0] = np.where(gained, 1, memory[:, 0] + 1)
+    memory[:, 1] = mean
+    return memory[:, 0].astype(int) - 1
 
 
-class AnnealedAgent(Agent):
-    """Simulated annealing: mutates a slot sampled by score, with a falling temperature, to leave local optima.
+class AnnealedAgent(DrawingAgent):
+    """Simulated annealing: mutates a slot sampled by its mean, with a falling temperature, to leave local optima.
 
-    The temperature falls linearly with the steps left (Kirkpatrick et al. 1983).
+    The temperature falls linearly with the steps left (Kirkpatrick et al. 1983). The label is the concept with the
+    highest posterior mean.
 
     Args:
         temperature: The initial temperature, in units of the score. The final one is a twentieth of it.
-        patience: The agent stops after this number of consecutive steps without a gain.
+        patience: The agent stops after this number of consecutive mutations without a gain.
     """
 
     name = "annealed"
-    env_id = SLOTS_ID
-    state_size = 1
+    state_size = 2
 
     def __init__(self, temperature: float = 0.05, patience: int = 6) -> None:
         self.temperature = temperature
         self.patience = patience
 
-    def act(
-        self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
-    ) -> IntArray:
-        """MUTATE a slot sampled from the softmax of the scores, or STOP after `patience` steps without a gain."""
-        impatient = steps_since_gain(observation, memory) >= self.patience
+    def choose(self, observation: Observation, memory: FloatArray, masks: BoolArray | None, rows: IntArray) -> IntArray:
+        """MUTATE a slot sampled from the softmax of the means, or STOP after `patience` mutations without a gain."""
+        impatient = mutations_without_gain(observation, memory) >= self.patience
         temperature = self.temperature * np.maximum(progress(observation, "steps_left"), 0.05)
-        worth = column(observation, "score") / temperature[:, None]
+        worth = column(observation, "mean") / temperature[:, None]
         worth = np.where(column(observation, "present") > 0, worth, -np.inf)
         chance = np.exp(worth - worth.max(axis=1, keepdims=True))
         chance /= chance.sum(axis=1, keepdims=True)

@@ -11,12 +11,14 @@ from typing import Any
 
 from dnr_env.agents.bandits import HalvingAgent, LUCBAgent, TopTwoAgent
 from dnr_env.agents.base import Agent as Agent
-from dnr_env.agents.blend import BlendAgent, ShortlistAgent
+from dnr_env.agents.by_kind import CoverAgent, KindsAgent
 from dnr_env.agents.extremes import ConstantAgent, OracleAgent, RandomLabelAgent
+from dnr_env.agents.gradient import GradientAgent, ImproveAgent
 from dnr_env.agents.labellers import ClipDissectAgent, LinearAgent, PromiseAgent
 from dnr_env.agents.line import LineAgent, RoundsAgent
 from dnr_env.agents.lookahead import LookaheadAgent
 from dnr_env.agents.loops import AnnealedAgent, DnDAgent, DnRAgent, PatienceAgent, RandomAgent, StopAgent
+from dnr_env.agents.shortlist import ShortlistAgent
 from dnr_env.agents.until import SIGNALS, UntilAgent
 from dnr_env.errors import DnRError, unknown
 from dnr_env.stack import Stack
@@ -76,6 +78,11 @@ class _Kind:
     """A reader for each number."""
     bare: bool = True
     """Whether the numbers can be omitted."""
+    optional: int = 0
+    """How many of the last numbers can be omitted even if others are given."""
+
+
+_AHEAD = (_whole(0), _whole(1))
 
 
 _KINDS: Mapping[str, _Kind] = {
@@ -90,24 +97,38 @@ _KINDS: Mapping[str, _Kind] = {
     "line": _Kind(LineAgent, "line:10", "rounds, 1 or more", (_whole(1),), bare=False),
     "until": _Kind(
         UntilAgent,
-        "until:score:0.69:1:5",
-        f"a signal ({', '.join(SIGNALS)}), the value to stop at, and the least and the most mutations",
+        "until:futility:-0.001:0:5",
+        f"a signal ({', '.join(SIGNALS)}), the value to stop at, and the least and the most measurements",
         (_signal, _real(-inf, inf), _whole(0), _whole(0)),
-        bare=False,
-    ),
-    "blend": _Kind(
-        BlendAgent,
-        "blend:2:0.2",
-        "mutations, 0 or more, and the score's weight from 0 to 1",
-        (_whole(0), _real(0, 1)),
         bare=False,
     ),
     "shortlist": _Kind(
         ShortlistAgent,
-        "shortlist:3:0.5",
-        "concepts, 1 to 8, and the score's weight from 0 to 1",
-        (_whole(1, 8), _real(0, 1)),
+        "shortlist:3:2",
+        "concepts, 1 to 8, and measurements of each, 1 or more, or 1 if omitted",
+        (_whole(1, 8), _whole(1)),
+        optional=1,
         bare=False,
+    ),
+    "improve": _Kind(ImproveAgent, "improve:8", "mutations, 0 or more", (_whole(0),)),
+    "gradient": _Kind(
+        GradientAgent,
+        "gradient:8:4:1.5:8",
+        "mutations, 0 or more; measurements to look ahead, 1 or more; how much promises err apart, 0 to 100; "
+        "and the degrees of freedom of the scale of errors, 0.1 or more",
+        (*_AHEAD, _real(0, 100), _real(0.1, 1e9)),
+        optional=3,
+    ),
+    "kinds": _Kind(
+        KindsAgent, "kinds:12:4", "mutations, 0 or more, and measurements to look ahead, 1 or more", _AHEAD, optional=1
+    ),
+    "cover": _Kind(
+        CoverAgent,
+        "cover:12:0.1:0.5:4",
+        "mutations, 0 or more; the bounds of low coverage and low precision, 0 to 1; and measurements to look ahead, "
+        "1 or more",
+        (_whole(0), _real(0, 1), _real(0, 1), _whole(1)),
+        optional=3,
     ),
     "halving": _Kind(HalvingAgent, "halving:50", "images, 1 or more", (_whole(1),)),
     "lucb": _Kind(LUCBAgent, "lucb:0.25", "standard errors, 0 to 100", (_real(0, 100),)),
@@ -165,7 +186,7 @@ def make_agent(spec: str) -> Agent:
     if Path(spec).suffix == ".zip":
         raise DnRError(
             "`agent` must not be a pickle, which can run code; save the policy with LearnedAgent(name, "
-            f"acting_network(model), MOVES, {{}}).save(folder) and pass that folder (got {spec!r})"
+            f"acting_network(model), form, {{}}).save(folder) and pass that folder (got {spec!r})"
         )
     if name in _KINDS:
         return _made(spec, _KINDS[name], numbers)
@@ -199,8 +220,11 @@ def _made(spec: str, kind: _Kind, numbers: list[str]) -> Agent:
         return kind.make()
     if not kind.readers:
         raise unknown("agent", spec, NAMES)
+    readers = kind.readers
+    if len(numbers) >= len(readers) - kind.optional:
+        readers = readers[: len(numbers)]
     try:
-        return kind.make(*(read(number) for read, number in zip(kind.readers, numbers, strict=True)))
+        return kind.make(*(read(number) for read, number in zip(readers, numbers, strict=True)))
     except ValueError:
         raise DnRError(f"`agent` must have the form {kind.example}: {kind.meaning} (got {spec!r})") from None
 

@@ -10,51 +10,52 @@ from dnr_env.agents.base import Agent, Observation, column, progress
 from dnr_env.env.rules import Action
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
-
-def _top_three(observation: Observation) -> FloatArray:
-    present = column(observation, "present")[:, :3]
-    mean: FloatArray = column(observation, "score")[:, :3].sum(axis=1) / np.maximum(present.sum(axis=1), 1)
-    return mean
+LISTED = 3
+"""The number of concepts that a rule lists before it draws."""
 
 
 def _lead(observation: Observation) -> FloatArray:
-    score, present = column(observation, "score"), column(observation, "present")
-    if score.shape[1] < 2:
-        return np.zeros(len(score))
-    return np.where(present[:, 1] > 0, score[:, 0] - score[:, 1], 0.0)
+    mean, present = column(observation, "mean"), column(observation, "present")
+    if mean.shape[1] < 2:
+        return np.zeros(len(mean))
+    return np.where(present[:, 1] > 0, mean[:, 0] - mean[:, 1], 0.0)
 
 
 SIGNALS: Mapping[str, Callable[[Observation], FloatArray]] = {
-    "score": lambda o: column(o, "score")[:, 0],
-    "lower": lambda o: column(o, "score")[:, 0] - column(o, "standard_error")[:, 0],
-    "top-three": _top_three,
+    "mean": lambda o: column(o, "mean")[:, 0],
+    "lower": lambda o: column(o, "mean")[:, 0] - column(o, "deviation")[:, 0],
+    "certainty": lambda o: -column(o, "deviation")[:, 0],
     "lead": _lead,
+    "futility": lambda o: -column(o, "worth").max(axis=1),
+    "images": lambda o: column(o, "images")[:, 0],
+    "surprise": lambda o: column(o, "mean")[:, 0] - column(o, "promise")[:, 0],
     "simulation": lambda o: column(o, "simulation")[:, 0],
     "similarity": lambda o: column(o, "similarity")[:, 0],
-    "specificity": lambda o: column(o, "specificity")[:, 0],
-    "certainty": lambda o: -column(o, "standard_error")[:, 0],
     "exhausted": lambda o: -progress(o, "headroom"),
     "stagnation": lambda o: -progress(o, "gain_0"),
     "waiting": lambda o: progress(o, "since_gain"),
-    "agreement": lambda o: np.minimum(column(o, "score")[:, 0], column(o, "simulation")[:, 0]),
 }
-"""Signals (n,) of an observation. Each grows as further mutations become less worthwhile."""
+"""Signals (n,) of an observation. Each grows as further drawings become less worthwhile."""
 
 
 class UntilAgent(Agent):
-    """Mutates the incumbent until a signal reaches a threshold.
+    """Lists three mutants of the incumbent, then draws the most hopeful candidate until a signal reaches a threshold.
+
+    The most hopeful candidate has the highest posterior mean + deviation (KEEP of `DnR/Refine-v0`). The label is the
+    concept with the highest posterior mean.
 
     Args:
         signal: A name of `SIGNALS`.
         threshold: The agent stops when the signal is at or above this value.
-        least: The number of mutations before the agent checks the signal.
-        most: The number of mutations after which the agent stops regardless of the signal.
+        least: The number of measurements before the agent checks the signal.
+        most: The number of measurements after which the agent stops regardless of the signal.
 
     Raises:
         ValueError: `least` is greater than `most`.
     """
 
-    state_size = 1  # mutations
+    mutations = LISTED
+    state_size = 1  # actions
 
     def __init__(self, signal: str, threshold: float, least: int, most: int) -> None:
         if least > most:
@@ -68,9 +69,10 @@ class UntilAgent(Agent):
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """MUTATE or STOP."""
-        done = memory[:, 0]
-        reached = (self.signal(observation) >= self.threshold) & (done >= self.least)
-        stops = reached | (done >= self.most)
+        """MUTATE, KEEP or STOP."""
+        drawn = memory[:, 0] - LISTED
         memory[:, 0] += 1
-        return np.where(stops, Action.STOP, Action.MUTATE)
+        stops = ((self.signal(observation) >= self.threshold) & (drawn >= self.least)) | (drawn >= self.most)
+        if masks is not None:
+            stops |= ~masks[:, Action.KEEP]
+        return np.select([drawn < 0, stops], [int(Action.MUTATE), int(Action.STOP)], int(Action.KEEP))

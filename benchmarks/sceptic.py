@@ -2,10 +2,11 @@
 
     PYTHONPATH=. python benchmarks/sceptic.py --out results/sceptic
 
-Each rule (`agents/until.py`) watches one number that the policy sees. It has a threshold, and a minimum and a maximum
-number of mutations. These are tuned on the validation neurons: all rules stop on the same recorded paths of mutations,
-so every choice is evaluated on the same episodes. OUT/rules.json has the best choice for each signal, best signal
-first. The table then compares the rules on neurons that were not used for tuning.
+Each rule (`agents/until.py`) lists some mutants, draws, and watches one number that the policy sees. It has a
+threshold, and a minimum and a maximum number of measurements. These are tuned on the validation neurons: all rules stop
+on the same recorded paths of measurements, so every choice is evaluated on the same episodes. OUT/rules.json has the
+best choice for each signal, best signal first. The table then compares the rules on neurons that were not used for
+tuning.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ import tyro
 
 from dnr_env import DnRError, Rules, load_stack
 from dnr_env.agents.base import Observation
-from dnr_env.agents.line import RoundsAgent
-from dnr_env.agents.until import SIGNALS
+from dnr_env.agents.until import LISTED, SIGNALS, UntilAgent
 from dnr_env.evaluation.compare import contestants, optimal_values, play_all
 from dnr_env.evaluation.results import COLUMNS, Results, markdown, summary
 from dnr_env.evaluation.rollout import rollout
@@ -31,7 +31,7 @@ from dnr_env.files import make_folder, write_atomically
 from dnr_env.stack import Stack
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
-_LEAST, _MOST = (0, 1), (1, 2, 3, 5, 8)
+_LEAST, _MOST = (0, 1), (1, 2, 3, 5, 8, 12)
 _QUANTILES = np.linspace(0.025, 0.975, 39)
 
 
@@ -63,7 +63,7 @@ class Rule(NamedTuple):
 
 
 class Paths(NamedTuple):
-    """Episodes that mutate to the end, with the outcome of stopping at each point."""
+    """Episodes that draw to the end, with the outcome of stopping after each number of measurements."""
 
     signals: dict[str, FloatArray]
     """Arrays (episodes, points), keyed by the names of `SIGNALS`."""
@@ -73,31 +73,31 @@ class Paths(NamedTuple):
     """(episodes, points) images drawn so far."""
 
 
-class _Watcher(RoundsAgent):
-    """Mutates to the end, and records the signals."""
+class _Watcher(UntilAgent):
+    """Draws to the end, and records the signals."""
 
-    def __init__(self, rounds: int, mutator: str) -> None:
-        super().__init__(rounds)
+    def __init__(self, most: int, mutator: str) -> None:
+        super().__init__("mean", np.inf, most, most)
         self.env_options = {"mutator": mutator}
         self.seen: list[dict[str, FloatArray]] = []
 
     def act(
         self, observation: Observation, memory: FloatArray, masks: BoolArray | None, deterministic: bool
     ) -> IntArray:
-        """Record the signals, then act as `RoundsAgent` does."""
+        """Record the signals, then act as `UntilAgent` does."""
         self.seen.append({name: signal(observation).astype(float) for name, signal in SIGNALS.items()})
         return super().act(observation, memory, masks, deterministic)
 
 
 def paths(stack: Stack, neurons: Sequence[str], seeds: Sequence[int], mutator: str, rules: Rules) -> Paths:
-    """Play every neuron with every seed up to the last mutation that a rule may choose."""
+    """Play every neuron with every seed up to the last measurement that a rule may choose."""
     watcher = _Watcher(max(_MOST), mutator)
     jobs = [(neuron, seed) for seed in seeds for neuron in neurons]
     episodes = list(rollout(watcher, jobs, batch=len(jobs), stack=stack, rules=rules))
-    curves = np.array([episode.curve[: max(_MOST) + 1] for episode in episodes])  # without the final STOP
-    images = curves[:, :, 0] + np.array([[episode.images - episode.added_images] for episode in episodes])
-    signals = {name: np.stack([seen[name] for seen in watcher.seen], axis=1) for name in SIGNALS}
-    return Paths(signals, curves[:, :, 1] - rules.image_cost * images, images)
+    # After each measurement, without the mutations before them and the STOP after them.
+    curves = np.array([[point[:2] for point in episode.curve[LISTED:-1]] for episode in episodes])
+    signals = {name: np.stack([seen[name] for seen in watcher.seen[LISTED:]], axis=1) for name in SIGNALS}
+    return Paths(signals, curves[:, :, 1] - rules.image_cost * curves[:, :, 0], curves[:, :, 0])
 
 
 def stops(signal: FloatArray, threshold: float, least: int, most: int) -> IntArray:

@@ -26,7 +26,9 @@ import tyro
 from study_comparisons import POLICY, Comparison
 from study_report import graded, write_report
 from study_steps import (
+    CLONED,
     RECIPE,
+    RULES,
     TRANSFER,
     TUNED,
     Options,
@@ -122,15 +124,16 @@ def settle(options: Options) -> None:
     write_atomically(noted, (json.dumps(wanted, indent=2) + "\n").encode())
 
 
-def choose(tuning: Comparison) -> list[str]:
-    """Choose the best member of each family by its mean net value on the validation neurons."""
+def choose(tuning: Comparison) -> tuple[list[str], str]:
+    """Choose by the mean net value on the validation neurons: the best member of each family, and the best rule."""
     records = tuning.records()
     nets = {
         agent: float(np.mean([r["net"] for r in records if r["agent"] == agent]))
         for agents in TUNED.values()
         for agent in agents
     }
-    return [max(agents, key=nets.__getitem__) for agents in TUNED.values()]
+    chosen = [max(agents, key=nets.__getitem__) for agents in TUNED.values()]
+    return chosen, max(chosen[: len(RULES)], key=nets.__getitem__)
 
 
 def ship(out: Path, folder: Path) -> str:
@@ -164,9 +167,9 @@ def main() -> None:
         settle(options)
         run_all(options, [tuning, simple_rules(options), *trainings(options)], "tune and train", lock)
         assert tuning.comparison
-        chosen = choose(tuning.comparison)
+        chosen, best = choose(tuning.comparison)
         rules = read_rules(options.out)
-        steps = evaluations(options, chosen, rules)
+        steps = evaluations(options, chosen, rules, best)
         run_all(options, steps, "evaluate", lock)
     except DnRError as error:
         sys.exit(f"study: {error}")
@@ -175,13 +178,14 @@ def main() -> None:
     found = {step.name: step.comparison.read() for step in steps if step.comparison}
     learned = options.out / "report" / "learned"
     shipped = ship(options.out, learned)
-    write_report(found, options.out / "report", tuple(TRANSFER), chosen, shipped)
+    write_report(found, options.out / "report", tuple(TRANSFER), chosen, best, shipped)
     arguments = (
         "--seeds",
         shipped.removeprefix("seed-"),
         "--steps",
         str(options.steps),
         *RECIPE,
+        *CLONED,
         "--out",
         f"runs/{POLICY}",
     )

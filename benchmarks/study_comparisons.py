@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dnr_env import Rules, load_stack
 from dnr_env.evaluation.compare import contestants, optimal_values
+from dnr_env.evaluation.judge import IMAGES, agreement, judge
 from dnr_env.evaluation.results import Record, Results
 from dnr_env.files import read_lines
+from dnr_env.seeds import block_of
 from dnr_env.stack import Stack
 
-POLICY, SHIPPED, ORACLE, PROMISE = "policy", "learned", "oracle", "promise"
+POLICY, SHIPPED, ORACLE, PROMISE, HINDSIGHT = "policy", "learned", "oracle", "promise", "hindsight"
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,51 @@ def with_member(results: Results, agent: str, member: str, name: str) -> Results
     """Add an agent to a comparison: one member of another agent, under a new name."""
     more = [{**r, "agent": name} for key, r in results.cells.items() if key[:2] == (agent, member)]
     return Results([*more, *results.cells.values()], results.optima)
+
+
+def with_hindsight(results: Results, rules: Rules, stack: Stack) -> Results:
+    """Add the agent `hindsight`: of all labels that any agent chose for a neuron, the best by the judge.
+
+    It pays nothing. The blocks of drawings are dealt into two halves. The label that is best on average on one half is
+    valued on the other, so that hindsight does not profit from the luck of its own drawings. `oracle` is left out.
+    """
+    named: dict[str, dict[str, None]] = {neuron: {} for neuron in results.neurons}
+    for (agent, _, neuron, _), record in results.cells.items():
+        if agent != ORACLE:
+            named[neuron][record["label"]] = None
+    halves = results.seeds[::2], results.seeds[1::2]
+    records = []
+    for neuron, labels in named.items():
+        cells = [(label, seed) for label in labels for seed in results.seeds]
+        verdicts = judge(
+            stack,
+            neurons=[neuron] * len(cells),
+            labels=[label for label, _ in cells],
+            rules=rules,
+            blocks=[block_of(seed) for _, seed in cells],
+        )
+        found = dict(zip(cells, verdicts, strict=True))
+        for half, other in (halves, halves[::-1]):
+            best = max(labels, key=lambda label: sum(found[label, seed].value or 0.0 for seed in half))
+            for seed in other:
+                verdict = found[best, seed]
+                free = {
+                    "images": 0,
+                    "reward_images": 0,
+                    "judge_images": IMAGES,
+                    "return": 0.0,
+                    "curve": [[0, 0.0, 0.0]],
+                }
+                paid = {"net": verdict.value, "judge_net": verdict.judge_value}
+                named_by = {
+                    "agent": HINDSIGHT,
+                    "member": "",
+                    "policy": "",
+                    "neuron": neuron,
+                    "seed": seed,
+                    "label": best,
+                }
+                records.append(
+                    {**named_by, **free, **paid, **asdict(verdict), **asdict(agreement(stack, neuron, best))}
+                )
+    return Results([*records, *results.cells.values()], results.optima)

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from study_comparisons import ORACLE, POLICY, PROMISE, SHIPPED, Found, with_member
-from study_tables import apart, attributes, bound, everybody, everywhere, scores, transfer, variants
+from study_comparisons import ORACLE, POLICY, PROMISE, SHIPPED, Found, with_hindsight, with_member
+from study_tables import (
+    apart,
+    attributes,
+    bound,
+    everybody,
+    everywhere,
+    ladder,
+    scores,
+    transfer,
+    variants,
+    with_user,
+)
 
 from dnr_env.evaluation.plots import plot_differences, plot_profiles, plot_quality
 from dnr_env.evaluation.results import Results
@@ -36,6 +47,7 @@ def write_report(
     folder: Path,
     transfers: Sequence[str],
     chosen: Sequence[str],
+    best: str,
     shipped: str,
 ) -> None:
     """Write the tables and plots of docs/explanation/results.
@@ -45,6 +57,7 @@ def write_report(
         folder: Folder of the tables and plots.
         transfers: Names of the transfer settings.
         chosen: The tuned member of each family.
+        best: The rule that is best of all on the validation neurons.
         shipped: The member of the policy that the package ships.
     """
     make_folder(folder)
@@ -53,6 +66,7 @@ def write_report(
     planted = with_member(found["transfer-planted"][0], POLICY, shipped, SHIPPED)
     tables = {
         "test": everybody(both),
+        "ladder": ladder(with_hindsight(test, rules, stack), best),
         "differences": apart(both, POLICY, [SHIPPED]),
         "differences-shipped": apart(both, SHIPPED, [POLICY]),
         "differences-promise": apart(both, PROMISE, [SHIPPED]),
@@ -66,13 +80,13 @@ def write_report(
         "attributes": attributes(planted),
         "scores": scores(found),
         "variants": variants(found["variants"][0]),
-        "with-user": variants(found["with-user"][0]),
+        "with-user": with_user({name: results for name, (results, _, _) in found.items() if name.startswith("user-")}),
     }
     for name, text in tables.items():
         write_atomically(folder / f"{name}.md", (text + "\n").encode())
     near = [agent for agent in test.ranked() if agent not in (POLICY, "constant", "random-label")][:14]
     plot_differences(test, POLICY, near, folder / "differences.png")
     plot_profiles(test, folder / "profiles.png")
-    some = {POLICY, PROMISE, "stop", "dnr", "dnd", "clip-dissect", "linear-joined", ORACLE, *chosen[:5]}
+    some = {POLICY, PROMISE, "stop", "dnr", "dnd", "clip-dissect", "linear-joined", ORACLE, *chosen[:6]}
     shortened = Results([r for key, r in test.cells.items() if key[0] in some], test.optima)
     plot_quality(shortened, folder / "quality.png")

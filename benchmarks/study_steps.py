@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study_comparisons import POLICY, Comparison
+from study_comparisons import POLICY, PROMISE, Comparison
 
 from dnr_env.agents.learned.policy import LearnedAgent
 
@@ -20,15 +20,22 @@ def split(name: str) -> str:
     return ",".join(f"{layer}:{name}" for layer in LAYERS)
 
 
+RULES: dict[str, tuple[str, ...]] = {
+    "shortlist": (*(f"shortlist:{n}" for n in (2, 3, 5, 8)), *(f"shortlist:{n}:2" for n in (2, 3, 5))),
+    "improve": tuple(f"improve:{n}" for n in (4, 8, 12)),
+    "gradient": tuple(f"gradient:{n}:4:{spread}:8" for n in (4, 8, 12) for spread in (1, 1.5, 2.5)),
+    "kinds": tuple(f"kinds:{n}:4" for n in (8, 12, 14)),
+    "cover": tuple(f"cover:{n}:{coverage}:0.5:4" for n in (8, 12, 14) for coverage in (0.05, 0.1, 0.2)),
+}
+"""Families of rules that list what is free and draw while it pays."""
 TUNED: dict[str, tuple[str, ...]] = {
-    "rounds@informed": tuple(f"rounds:{n}@informed" for n in (1, 2, 3, 5, 8)),
-    "patience@informed": tuple(f"patience:{n}@informed" for n in (1, 2, 3, 4)),
-    "blend@informed": tuple(f"blend:{n}:{weight}@informed" for n in (1, 2, 3, 5) for weight in (0.1, 0.2, 0.5)),
-    "shortlist": tuple(f"shortlist:{n}:{weight}" for n in (2, 3, 5, 8) for weight in (0.1, 0.2, 0.5)),
-    "line@informed": tuple(f"line:{n}@informed" for n in (1, 2, 3, 5, 10)),
-    "line": tuple(f"line:{n}" for n in (3, 5, 10, 15)),
-    "patience@linear": tuple(f"patience:{n}@linear" for n in (2, 4, 8, 12)),
-    "patience": tuple(f"patience:{n}" for n in (1, 2, 4, 8, 12)),
+    **RULES,
+    "rounds@informed": tuple(f"rounds:{n}@informed" for n in (1, 2, 3, 5)),
+    "patience@informed": tuple(f"patience:{n}@informed" for n in (1, 2, 3)),
+    "line@informed": tuple(f"line:{n}@informed" for n in (1, 3, 10)),
+    "line": tuple(f"line:{n}" for n in (3, 10)),
+    "patience@linear": tuple(f"patience:{n}@linear" for n in (2, 4, 8)),
+    "patience": tuple(f"patience:{n}" for n in (1, 2, 4, 8)),
     "clip-dissect": (
         "clip-dissect",
         *(f"clip-dissect:{top}:{t}:{penalty}" for top in (50, 100, 200) for t in (1, 2, 5) for penalty in (0.5, 1, 2)),
@@ -39,8 +46,8 @@ TUNED: dict[str, tuple[str, ...]] = {
 }
 """Families of agents. The member with the best mean net value on the validation neurons enters the comparisons."""
 FIXED = (
-    "stop", "random", "dnd", "dnr", "dnr@informed", "annealed@informed", "lookahead", "lookahead@informed",
-    "promise", "linear", "linear-joined", "constant", "random-label", "oracle",
+    "stop", "random", "dnd", "dnr", "dnr@informed", "annealed@informed", "lookahead@informed", "promise", "linear",
+    "linear-joined", "constant", "random-label", "oracle",
 )  # fmt: skip
 TRANSFER: dict[str, tuple[str, ...]] = {
     "second-target": ("--stack", "shapes-transfer", "--neurons", ",".join(LAYERS)),
@@ -48,28 +55,33 @@ TRANSFER: dict[str, tuple[str, ...]] = {
     "unfaithful": ("--stack", "shapes-unfaithful", "--neurons", "test"),
     "withheld-words": ("--stack", "shapes-withheld", "--neurons", "test"),
     "activation-alone": ("--score", "log_k", "--neurons", "test"),
-    "free": ("--image-cost", "0", "--neurons", "test"),
-    "dear": ("--image-cost", "0.002", "--neurons", "test"),
+    "cheap": ("--image-cost", "0.00001", "--neurons", "test"),
+    "dear": ("--image-cost", "0.0002", "--neurons", "test"),
+    "no-budget": ("--budget", "0", "--neurons", "test"),
 }
 """Settings in which the policy is evaluated without further training."""
+ELSEWHERE = ("stop", "dnd", "dnr@informed", "promise", "linear-joined", "oracle")
+"""Agents of these settings, beside the tuned rules and the policy."""
 RECIPE = ("--mutator", "informed", "--neurons", split("train"), "--validation", split("validation"))
 AS_IT_IS = "as-it-is"
+CLONED = ("--clone", "improve:8", "--learning-rate", "0.0003", "--entropy", "0.002")
+"""How the policy is trained: it first imitates a rule, then learns by its own calibrated estimate."""
 VARIANTS: dict[str, tuple[str, ...]] = {
-    AS_IT_IS: (),
-    "flat": ("--network", "flat"),
+    AS_IT_IS: CLONED,
+    "from-nothing": (),
+    "held-out-reward": (*CLONED, "--reward", "held_out"),
+    "slots": ("--moves", "slots"),
     "four-actions": ("--network", "flat", "--moves", "incumbent"),
-    "without-keep": ("--network", "flat", "--moves", "no-keep"),
-    "without-directions": ("--stack", "shapes"),
-    "without-errors": ("--without", "errors"),
-    "without-exemplars": ("--without", "exemplars"),
-    "without-simulation": ("--without", "simulation"),
-    "without-user": ("--user-concepts", "none"),
-    "observed-reward": ("--reward", "observed"),
-    "default-price-alone": (
-        "--image-cost", "0.0005", "--budget", "100", "--user-concepts", "none", "--score", "grounded_k"
-    ),
-}  # fmt: skip
+    "without-directions": (*CLONED, "--stack", "shapes"),
+    "without-errors": (*CLONED, "--without", "errors"),
+    "without-cover": (*CLONED, "--without", "cover"),
+    "without-simulation": (*CLONED, "--without", "simulation"),
+    "without-worth": (*CLONED, "--without", "worth"),
+    "without-user": (*CLONED, "--user-concepts", "none"),
+}
 """Ablations: each changes one part of the policy's training. `AS_IT_IS` changes nothing but the number of steps."""
+USERS = ("none", "0.5", "1")
+"""How often a simulated user's concept is a good one."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +90,15 @@ class Options:
 
     out: Path
     """Folder of the whole study."""
-    seeds: int = 10
+    seeds: int = 5
     """Number of training seeds of the policy."""
     steps: int = 60_000
     """Environment steps of each of its trainings."""
-    variant_seeds: int = 3
+    variant_seeds: int = 2
     """Number of training seeds of each variant."""
     variant_steps: int = 30_000
     """Environment steps of each of their trainings."""
-    episodes: int = 10
+    episodes: int = 8
     """Number of episode seeds on the test neurons, each with its own block of drawings. Other comparisons use half."""
     workers: int = 2
     """Number of parallel processes."""
@@ -123,10 +135,10 @@ def compare(out: Path, name: str, agents: Sequence[str], seeds: Sequence[int], *
 def trainings(options: Options) -> list[Step]:
     """Make the trainings of the policy and then those of the variants, one step per seed."""
     wanted: list[tuple[str, tuple[str, ...], int]] = []
-    wanted += [(POLICY, ("--steps", str(options.steps)), seed) for seed in range(options.seeds)]
+    wanted += [(POLICY, (*CLONED, "--steps", str(options.steps)), seed) for seed in range(options.seeds)]
     steps = ("--steps", str(options.variant_steps))
-    for name, extra in VARIANTS.items():
-        wanted += [(name, (*steps, *extra), seed) for seed in range(options.variant_seeds)]
+    for name, arguments in VARIANTS.items():
+        wanted += [(name, (*arguments, *steps), seed) for seed in range(options.variant_seeds)]
     return [
         Step(
             f"train-{name}-{seed}",
@@ -156,28 +168,33 @@ def read_rules(out: Path) -> list[str]:
     return [str(rule["agent"]) for rule in json.loads((out / "sceptic" / "rules.json").read_bytes())]
 
 
-def evaluations(options: Options, chosen: Sequence[str], rules: Sequence[str]) -> list[Step]:
-    """Make the comparisons that follow once loops are chosen, rules tuned and policies trained."""
+def evaluations(options: Options, chosen: Sequence[str], rules: Sequence[str], best: str) -> list[Step]:
+    """Make the comparisons that follow once loops are chosen, rules tuned and policies trained.
+
+    Args:
+        options: The study's options.
+        chosen: The tuned member of each family.
+        rules: The sceptic's rules, best first.
+        best: The rule that is best of all on the validation neurons.
+    """
     out = options.out
     # Tuning has used the drawings of the seeds 1 to `episodes`.
     many = range(options.episodes + 1, 2 * options.episodes + 1)
     few = many[: -(-options.episodes // 2)]
     policy = str(out / "runs" / POLICY)
-    # Every table has the rule on the score, which is the baseline to beat, and the best of all rules.
-    plain = next(rule for rule in rules if rule.startswith("until:score:"))
-    everybody = (*FIXED, *chosen, *dict.fromkeys((plain, rules[0])), policy)
-    reference = str(out / "runs" / AS_IT_IS)
+    everybody = (*FIXED, *chosen, rules[0], policy)
+    some = (*ELSEWHERE, *dict.fromkeys((*chosen[: len(RULES)], best)), policy)
+    reference, alone = (str(out / "runs" / name) for name in (AS_IT_IS, "without-user"))
     variants = [*(str(out / "runs" / name) for name in VARIANTS if name != AS_IT_IS), reference]
-    best = chosen[0]
-    steps = [compare(out, "test", everybody, many, "--neurons", "test")]
-    steps.append(compare(out, "sceptic", ("promise", *rules, policy), many, "--neurons", "test"))
-    steps += [compare(out, f"transfer-{name}", everybody, few, *arguments) for name, arguments in TRANSFER.items()]
-    steps.append(compare(out, "variants", variants, few, "--neurons", "test"))
-    with_user = ("--user-concepts", "simulated:0.5", "--neurons", "test")
-    steps.append(
-        compare(out, "with-user", ("stop", best, str(out / "runs" / "without-user"), reference), few, *with_user)
-    )
+    test = ("--neurons", "test")
+    steps = [compare(out, "test", everybody, many, *test)]
+    steps.append(compare(out, "sceptic", (PROMISE, *rules, policy), few, *test))
+    steps += [compare(out, f"transfer-{name}", some, few, *arguments) for name, arguments in TRANSFER.items()]
+    steps.append(compare(out, "variants", variants, few, *test))
+    for quality in USERS:
+        user = () if quality == "none" else ("--user-concepts", f"simulated:{quality}")
+        steps.append(compare(out, f"user-{quality}", ("stop", best, alone, reference), few, *user, *test))
     known = ("--neurons", "planted:train,planted:validation")
     scores = ("log_k", "grounded_k", "semantic_k", "mean", "topk_sq_mean", "auc", "mad")
-    steps += [compare(out, f"score-{score}", ("rounds:10", best), few, "--score", score, *known) for score in scores]
+    steps += [compare(out, f"score-{score}", (PROMISE, best), few, "--score", score, *known) for score in scores]
     return steps

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from bounds import least_images
-from study_comparisons import ORACLE, POLICY, PROMISE, SHIPPED, Found, with_member
+from study_comparisons import HINDSIGHT, ORACLE, POLICY, PROMISE, SHIPPED, Found, with_member
 
 from dnr_env import Rules
 from dnr_env.evaluation.judge import IMAGES, judge
 from dnr_env.evaluation.results import Results, correction, markdown, shown
-from dnr_env.evaluation.statistics import mean_interval, probability_of_improvement
+from dnr_env.evaluation.statistics import difference_interval, mean_interval, probability_of_improvement
 from dnr_env.seeds import block_of
 from dnr_env.stack import Stack
 
 
 def everybody(results: Results) -> str:
-    """Tabulate net value, judge score, images, share of the optimum, simulation and attributes of all agents.
+    """Tabulate net value by both embedders, judge score, images, share of the optimum and attributes of all agents.
 
-    Every image of the search is billed, including the initial measurement. The images of rewards and judge belong to
-    the evaluation and are not billed.
+    Every image of the search is billed. The images of rewards and judge belong to the evaluation and are not.
     """
     rows = [
         [
             agent,
             shown(mean_interval(results.table(agent, "net"))),
+            shown(mean_interval(results.table(agent, "judge_net"))),
             shown(mean_interval(results.table(agent, "value")), 3),
             f"{results.mean(agent, 'images'):.1f}",
             f"{results.mean(agent, 'reward_images') + results.mean(agent, 'judge_images'):.0f}",
             shown(results.fraction(agent), 3),
-            f"{results.mean(agent, 'simulation'):.3f}",
             shown(results.f1(agent), 3),
         ]
         for agent in results.ranked()
@@ -38,13 +37,35 @@ def everybody(results: Results) -> str:
     headings = (
         "agent",
         "net value",
+        "by the judge's embedder",
         "judge score",
         "images drawn",
         "images of reward and judge",
         "of optimum",
-        "simulation",
         "F1",
     )
+    return markdown(headings, rows)
+
+
+def ladder(results: Results, rule: str) -> str:
+    """Tabulate what deciding is worth: nothing drawn, the best rule, the policy, hindsight, and each step up.
+
+    Args:
+        results: The comparison, with the agent `hindsight`.
+        rule: The rule that was best on the validation neurons.
+    """
+    rungs = (PROMISE, rule, POLICY, HINDSIGHT)
+    rows = []
+    for below, agent in zip(("", *rungs), rungs, strict=False):
+        row = [agent]
+        for key in ("net", "judge_net"):
+            row.append(shown(mean_interval(results.table(agent, key))))
+            row.append(shown(results.difference(agent, below, key)) if below else "")
+        rows.append([*row, f"{results.mean(agent, 'images'):.1f}", shown(results.f1(agent), 3)])
+    headings = (
+        "rung", "net value", "more than the rung below", "net value by the judge's embedder", "more than below",
+        "images drawn", "F1",
+    )  # fmt: skip
     return markdown(headings, rows)
 
 
@@ -57,7 +78,7 @@ def apart(results: Results, agent: str, leave: Sequence[str] = ()) -> str:
         leave: Agents that are left out.
     """
     others = [other for other in results.ranked() if other not in (agent, *leave)]
-    nets, values = results.differences(agent, others, "net"), results.differences(agent, others, "value")
+    nets, values = results.differences(agent, others, "net"), results.differences(agent, others, "judge_net")
     rows = [
         [
             other,
@@ -75,8 +96,8 @@ def apart(results: Results, agent: str, leave: Sequence[str] = ()) -> str:
         f"`{agent}` less",
         "net value",
         "adjusted p of net value",
-        "judge score",
-        "adjusted p of judge score",
+        "net value by the judge's embedder",
+        "adjusted p of it",
         "images",
         f"P({agent} is better)",
     )
@@ -152,9 +173,9 @@ def transfer(found: Found, names: Sequence[str], policy: str, shipped: str) -> s
 
 
 def everywhere(found: Found, names: Sequence[str]) -> str:
-    """Tabulate the mean net value of every agent in every setting."""
+    """Tabulate the mean net value of every agent that played in every setting."""
     settings = {name: found[name if name == "test" else f"transfer-{name}"][0] for name in ("test", *names)}
-    agents = settings["test"].ranked()
+    agents = [agent for agent in settings["test"].ranked() if all(agent in one.agents for one in settings.values())]
     rows = [[agent, *(f"{results.mean(agent, 'net'):.4f}" for results in settings.values())] for agent in agents]
     return markdown(("agent", *settings), rows)
 
@@ -213,4 +234,28 @@ def variants(results: Results) -> str:
         f"net value less `{last}`",
         f"judge score less `{last}`",
     )
+    return markdown(headings, rows)
+
+
+def with_user(found: Mapping[str, Results]) -> str:
+    """Tabulate what a user's concepts are worth to each agent, by how often they are good.
+
+    Args:
+        found: The comparisons by name, that without a user first.
+    """
+    names = list(found)
+    nobody = found[names[0]]
+    rows = []
+    for name in names:
+        for agent in found[name].agents:
+            results = found[name]
+            cells = [record for (who, *_), record in results.cells.items() if who == agent]
+            row = [name.removeprefix("user-"), agent, shown(mean_interval(results.table(agent, "net")))]
+            if name != names[0]:
+                row.append(shown(difference_interval(results.table(agent, "net"), nobody.table(agent, "net"))))
+            else:
+                row.append("")
+            share = np.mean([record["origin"] == "user" for record in cells])
+            rows.append([*row, f"{results.mean(agent, 'images'):.1f}", f"{share:.2f}"])
+    headings = ("good concepts", "agent", "net value", "more than without a user", "images drawn", "labels of the user")
     return markdown(headings, rows)

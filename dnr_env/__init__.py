@@ -12,6 +12,7 @@ from dnr_env.api import exemplars, judge, label, rank
 from dnr_env.env.rules import Action, Rules
 from dnr_env.errors import ConceptError, DnRError
 from dnr_env.exemplar_table import ExemplarTable
+from dnr_env.interfaces import Kind
 from dnr_env.judged_table import Judged
 from dnr_env.registry import load as load_stack
 from dnr_env.tables import Label, Labels, Ranking
@@ -23,6 +24,7 @@ __all__ = [
     "DnRError",
     "ExemplarTable",
     "Judged",
+    "Kind",
     "Label",
     "Labels",
     "Ranking",
@@ -35,11 +37,15 @@ __all__ = [
     "rank",
 ]
 
-for _id, _slots in (("DnR/Refine-v0", False), ("DnR/RefineSlots-v0", True)):
+for _id, _actions in (
+    ("DnR/Refine-v0", "incumbent"),
+    ("DnR/RefineSlots-v0", "slots"),
+    ("DnR/RefineEdits-v0", "edits"),
+):
     if _id not in registration.registry:
         registration.register(
             id=_id,
             entry_point="dnr_env.env.refine_env:RefineEnv",
             vector_entry_point="dnr_env.env.vector_env:RefineVectorEnv",
-            kwargs={"slots": _slots},
+            kwargs={"actions": _actions},
         )

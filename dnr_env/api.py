@@ -23,7 +23,7 @@ from dnr_env.exemplar_table import ExemplarTable
 from dnr_env.judged_table import Judged
 from dnr_env.neurons import Neurons, Which, layers_like
 from dnr_env.progress import bars
-from dnr_env.seeds import BLOCKS, block_of
+from dnr_env.seeds import EVALUATION_BLOCKS, block_of
 from dnr_env.stack import Stack
 from dnr_env.tables import Labels, Ranking
 
@@ -137,7 +137,7 @@ def exemplars(
     with bars(progress):
         models = assemble(model, layer, images, stack, preprocess, pooling)
         names = names_of(models.neurons, layer, neurons)
-        return ExemplarTable(exemplars_of(models, names, BANDS), models)
+        return ExemplarTable(exemplars_of(models, models.probes.whole, names, BANDS), models)
 
 
 def judge(
@@ -296,5 +296,5 @@ def usable_seeds(option: str, seeds: Sequence[int]) -> tuple[int, ...]:
         raise DnRError(f"`{option}` must name at least one seed (got none)")
     distinct = tuple(dict.fromkeys(int(seed) for seed in seeds))
     if len({block_of(seed) for seed in distinct}) < len(distinct):
-        raise DnRError(f"`{option}` must differ modulo {BLOCKS}, or two draw the same images (got {list(seeds)})")
+        raise DnRError(f"`{option}` must differ modulo {EVALUATION_BLOCKS}, or two draw alike (got {list(seeds)})")
     return distinct

@@ -42,15 +42,15 @@ class ExemplarTable(Rows[Exemplar]):
 
     def images(self, neuron: str, band: str = TOP) -> list[ImageArray]:
         """The images (height, width, 3) uint8 of one neuron in one band: "top", "99%", "90%" or "median"."""
-        return exemplar_images(self.stack, neuron, band)
+        return exemplar_images(self.stack, self.stack.probes.whole, neuron, band)
 
     def overlays(self, neuron: str, band: str = TOP) -> list[ImageArray] | None:
         """The same with heat maps, enlarged to 160 pixels where they are smaller; None without positions."""
-        return exemplar_overlays(self.stack, neuron, band)
+        return exemplar_overlays(self.stack, self.stack.probes.whole, neuron, band)
 
     def histogram(self, neuron: str) -> tuple[IntArray, FloatArray]:
         """Counts (48,) of the neuron's activations on all real images, and the edges (49,) of their bins."""
-        return counted(real_activations(self.stack, neuron))
+        return counted(real_activations(self.stack, self.stack.probes.whole, neuron))
 
     def to_pandas(self) -> Any:
         """A `pandas.DataFrame` with one row per image."""
@@ -69,4 +69,6 @@ class ExemplarTable(Rows[Exemplar]):
         return "\n".join([f"{'neuron':<14} {'band':<7} {'rank':>6} {'activation':>10}  image", *lines])
 
     def _repr_html_(self) -> str:
-        return table(("neuron", "exemplars"), [(neuron, thumbnails(self.stack, neuron, 10)) for neuron in self.neurons])
+        probe = self.stack.probes.whole
+        cells = [(neuron, thumbnails(self.stack, probe, neuron, 10)) for neuron in self.neurons]
+        return table(("neuron", "exemplars"), cells)

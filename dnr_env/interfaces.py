@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
@@ -15,6 +16,19 @@ Origin = Literal["writer", "captions", "vocabulary", "user", "model"]
 """Where the words of a concept come from: a language model or another writer; captions of real images; a list of words;
 a user; or a model that was fitted to the neuron, which chose or changed words."""
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
+
+
+class Kind(IntEnum):
+    """The kind of a mutation."""
+
+    NARROW = 0
+    """A concept with fewer images than the present one."""
+    BROADEN = 1
+    """A concept with more images than the present one."""
+    SWAP = 2
+    """Another concept in place of the present one, neither narrower nor broader."""
+    MODEL = 3
+    """The concept, of all that can be named, of which a model of the neuron promises most; it need not be near."""
 
 
 class Generator(Protocol):
@@ -116,6 +130,8 @@ class Suggestion(NamedTuple):
     usage: Usage = Usage()
     failure: str = ""
     """Why a mutator that was asked has no new concept; empty if it has one, or if none is left to suggest."""
+    origin: Origin | None = None
+    """The origin of the concept; None if it is the mutator's."""
 
 
 class Writer(Protocol):
@@ -139,9 +155,11 @@ class Trial(NamedTuple):
 
     concept: str
     score: float
+    """The posterior mean of its held-out value, also where nothing was drawn."""
     error: float
+    """The posterior deviation."""
     activations: FloatArray
-    """(images,) the normalised activations."""
+    """(images,) the normalised activations; of no image where nothing was drawn."""
     seeds: IntArray
     """(images,) the seeds of the images."""
 
@@ -165,9 +183,27 @@ class MutationBatch:
     neurons: IntArray
     """(b) the episodes' neurons."""
     history: Callable[[int], list[Trial]]
-    """Returns the trials of a request's episode, in the order of measurement."""
+    """Returns the trials of a request's episode, in the order of listing."""
     score: str
     """The score that the new concepts should raise."""
+    kinds: list[Kind | None]
+    """(b) the kind of mutation that is asked for; None leaves it to the mutator."""
+
+    def take(self, rows: Sequence[int]) -> MutationBatch:
+        """Return some of the requests, in the order of `rows`."""
+        index = np.array(rows, np.intp)
+        return replace(
+            self,
+            concepts=[self.concepts[row] for row in rows],
+            tried=[self.tried[row] for row in rows],
+            embeddings=self.embeddings[index],
+            activations=self.activations[index],
+            seen=self.seen[index],
+            rngs=[self.rngs[row] for row in rows],
+            neurons=self.neurons[index],
+            history=lambda i: self.history(rows[i]),
+            kinds=[self.kinds[row] for row in rows],
+        )
 
 
 class Mutator(Protocol):
@@ -179,16 +215,13 @@ class Mutator(Protocol):
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """Suggest a concept that the episode has not tried, for each of b requests.
 
-        An answer does not depend on the other requests. If every concept has been tried, the answer is the request's
-        own concept.
+        An answer does not depend on the other requests. If every concept of the kind that is asked for has been tried,
+        the answer is the request's own concept.
         """
 
 
 class Promises(Protocol):
-    """Predicts scores of concepts from a model of the real images, before anything is drawn."""
+    """Predicts from a model of the real images how much a concept's images excite a neuron, before any is drawn."""
 
-    def foretell(self, concepts: Sequence[str], neurons: IntArray, score: str) -> FloatArray:
-        """(b,) promise of concept i for neuron i: the score that the model expects.
-
-        Promises are deterministic. Only promises for the same neuron can be compared.
-        """
+    def excited(self, concepts: Sequence[str], neurons: IntArray) -> FloatArray:
+        """(b,) the expected `scores.excitement` of the images of concept i, for neuron i. It is deterministic."""

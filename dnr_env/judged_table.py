@@ -107,7 +107,7 @@ class Judged(Rows[Label]):
         else:
             (folder / "differences.csv").unlink(missing_ok=True)  # of files that were judged here earlier
         neurons = list(dict.fromkeys(label.neuron for label in self))
-        write_exemplars(exemplars_of(self.stack, neurons), folder / "exemplars.csv")
+        write_exemplars(exemplars_of(self.stack, self.stack.probe, neurons), folder / "exemplars.csv")
         write_judged_report(
             self.stack, self.records, self.means, self.differences, self.rules.score, folder / "report.html"
         )

@@ -23,7 +23,7 @@ EMBEDDED = tuple(PRESETS)
 SHIPPED = tuple(sorted(path.stem for path in (Path(__file__).parent / "models" / "configs").glob("*.yaml")))
 """Stacks of real models whose configurations ship with the package."""
 
-_OWN = re.compile(r"(target|probe)\.|device=")
+_OWN = re.compile(r"(target|probe)\.|(device|calibration)=")
 """Settings of an embedded world that bring a network of the user's own."""
 
 

@@ -7,7 +7,6 @@ Names and formulas: docs/reference/formulas.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from math import comb
 from typing import Literal, get_args
@@ -22,7 +21,7 @@ SCORES: tuple[str, ...] = get_args(ScoreName)
 RANKED = SCORES[:6]
 """The six scoring methods of the DnR report's Table 1."""
 SEMANTIC_ALPHA = 0.7
-GROUNDED_ALPHA = 0.5
+GROUNDED_ALPHA = 0.6
 """The weight of activation in `grounded_k`. Simulation has the rest."""
 
 
@@ -153,16 +152,14 @@ def excitement(activations: FloatArray) -> FloatArray:
     return result
 
 
-def promise(name: str, excited: FloatArray, simulation: Callable[[], FloatArray]) -> FloatArray:
-    """Rank concepts by their expected score, before any of their images is drawn.
+def drawn_part(name: str) -> str:
+    """The score of what drawings decide of a value: `log_k` of `grounded_k`, and otherwise the score itself."""
+    return "log_k" if name == "grounded_k" else name
 
-    Args:
-        name: one of SCORES.
-        excited: (...) the expected `excitement` of a concept's images.
-        simulation: returns (...) the concept's correlation with the neuron over the probe set. It is called only if the
-            score depends on it.
-    """
-    return GROUNDED_ALPHA * excited + (1 - GROUNDED_ALPHA) * simulation() if name == "grounded_k" else excited
+
+def drawn_share(name: str) -> float:
+    """The weight of that part. Simulation, which real images decide, has the rest."""
+    return GROUNDED_ALPHA if name == "grounded_k" else 1.0
 
 
 def _standard_error(values: FloatArray, weights: FloatArray, counts: IntArray) -> FloatArray:

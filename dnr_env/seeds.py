@@ -15,12 +15,16 @@ from dnr_env.types import IntArray
 
 BLOCKS = 1 << 10
 """The number of blocks of each purpose."""
+TRAINING_BLOCKS = 8
+"""An episode that names no block draws from one of the first 8."""
+EVALUATION_BLOCKS = 16
+"""Evaluations draw from the 16 blocks that follow."""
 _LENGTH = 1 << 20
 
 
 def block_of(seed: int) -> int:
-    """The block of drawings that belongs to an evaluation's seed."""
-    return seed % BLOCKS
+    """The block of drawings that belongs to an evaluation's seed. No training has seen it."""
+    return TRAINING_BLOCKS + seed % EVALUATION_BLOCKS
 
 
 class Purpose(IntEnum):
@@ -36,6 +40,8 @@ class Purpose(IntEnum):
     """Pictures that take the place of real images."""
     ORACLE = 4 << 30
     """Images that brute force finds the optimum on."""
+    CALIBRATION = 5 << 30
+    """Images that promises are calibrated on."""
 
     def seeds(self, start: int, count: int, block: int = 0) -> IntArray:
         """(count,) seeds of one block, beginning with its `start`-th."""

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
 
 from dnr_env.errors import DnRError
+from dnr_env.evidence.calibration import Calibration
+from dnr_env.evidence.covers import Covers
 from dnr_env.evidence.lab import Lab
-from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.prior import Prior
+from dnr_env.evidence.probe import Probe
+from dnr_env.evidence.probe_source import ProbeSource
 from dnr_env.evidence.second import SecondEmbedder
 from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Embedder, Language, Mutator, Promises, Usage
@@ -62,11 +69,16 @@ class Stack:
     mutators: Mapping[str, Mutator]
     """The mutators by name. The first is the default."""
     bill: Bill = Bill()
+    calibration: Calibration = field(default_factory=Calibration.default)
+    """Turns promises and drawings into estimates."""
     known: Knowledge = Knowledge()
     judge_embedder: SecondEmbedder | None = None
     """The embedder of the judge's own simulation; None if there is none but the search's."""
     heat: HeatOf | None = None
     """Where on an image a neuron is active; None if the target has no activation maps."""
+    insight: Callable[[int, np.random.Generator], str] | None = None
+    """Names a good concept for a neuron by what no mutator knows, for simulated users alone; None if there is nothing
+    that mutators do not know."""
     in_memory: bool = False
     """Whether a part is an object of the caller's, which no other process can load."""
     missing: frozenset[str] = frozenset()
@@ -79,8 +91,18 @@ class Stack:
 
     @property
     def probe(self) -> Probe:
-        """The probe set. It is measured when it is first used."""
+        """The half of the probe set that the search sees. It is measured when it is first used."""
         return self.probes.clean
+
+    @cached_property
+    def prior(self) -> Prior:
+        """What real images say of the value of concepts."""
+        return Prior(self.vocabulary, self.promises, self.calibration)
+
+    @cached_property
+    def covers(self) -> Covers:
+        """How concepts cover the activity of neurons on the real images."""
+        return Covers(self.vocabulary)
 
     def require(self, who: str, parts: Collection[str]) -> None:
         """Raise DnRError, before anything is loaded, unless the stack has the parts that somebody needs."""
@@ -106,6 +128,7 @@ class Stack:
             "corruptions": ", ".join(self.probes.corruptions) or "none",
             "images beside": self.probes.beside.fingerprint if self.probes.beside else "none",
             "prices": f"${self.bill.prices[0]:g} and ${self.bill.prices[1]:g} a million tokens",
+            "calibration": self.calibration.fingerprint,
             "vocabulary": hashlib.sha256("\n".join(self.vocabulary.concepts).encode()).hexdigest()[:32],
         }
 

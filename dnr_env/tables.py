@@ -18,6 +18,7 @@ from dnr_env.evaluation.labelling import COLUMNS, Record, write_table
 from dnr_env.evaluation.pictures import thumbnail
 from dnr_env.evaluation.ranking import Row, shown_ranking, write_ranking
 from dnr_env.evaluation.report import drawn, write_label_report
+from dnr_env.evidence.probe import Probe
 from dnr_env.files import append_lines, make_folder, read_lines
 from dnr_env.stack import Stack
 from dnr_env.types import ImageArray
@@ -37,8 +38,8 @@ class LabelEvidence:
     """The same as (height, width, 3) uint8."""
     drawings: list[ImageArray]
     """The first of the judge's images of the label; none where it draws nothing."""
-    concepts: list[tuple[str, float]]
-    """What was measured in the search, with scores."""
+    concepts: list[tuple[str, float | None, int]]
+    """All concepts of the search, with their posterior means and the images drawn of each."""
     choices: list[str]
     """The label and the next best ones."""
     origins: list[str]
@@ -89,10 +90,10 @@ class Label:
         """What it rests on; images are fetched now."""
         record = self.record
         return LabelEvidence(
-            exemplars_of(self.stack, [self.neuron]),
-            exemplar_images(self.stack, self.neuron),
+            exemplars_of(self.stack, self.stack.probe, [self.neuron]),
+            exemplar_images(self.stack, self.stack.probe, self.neuron),
             [] if self.failure else drawn(self.stack, self.text, record["block"]),
-            [(text, score) for text, score in record.get("concepts", ())],
+            [(text, mean, images) for text, mean, images in record.get("concepts", ())],
             list(record.get("labels", [self.text])),
             list(record.get("origins", ())),
             record.get("fallback", ""),
@@ -180,7 +181,7 @@ class Labels(Rows[Label]):
         new = [row for row in self.records if (row["neuron"], row["label"]) not in known]
         append_lines(lines, [row for row in new if not (row["failure"] and row["neuron"] in named)])
         neurons = list(dict.fromkeys(label.neuron for label in self))
-        write_exemplars(exemplars_of(self.stack, neurons), folder / "exemplars.csv")
+        write_exemplars(exemplars_of(self.stack, self.stack.probe, neurons), folder / "exemplars.csv")
         write_table(self.records, folder / "labels.csv")
         slots = (
             self.agent.env_options.get("n_slots", self.rules.n_slots) if self.agent.initial_concepts is None else None
@@ -203,7 +204,7 @@ class Labels(Rows[Label]):
                 label.text or f"({label.failure})",
                 number(label.auc),
                 number(label.simulation, 2),
-                thumbnails(self.stack, label.neuron),
+                thumbnails(self.stack, self.stack.probe, label.neuron),
             )
             for label in self
         ]
@@ -243,9 +244,9 @@ class _Markup(str):
     """A cell that is HTML already."""
 
 
-def thumbnails(stack: Stack, neuron: str, count: int = _SHOWN) -> _Markup:
+def thumbnails(stack: Stack, probe: Probe, neuron: str, count: int = _SHOWN) -> _Markup:
     """The first exemplars of a neuron as a cell."""
-    images = exemplar_images(stack, neuron)[:count]
+    images = exemplar_images(stack, probe, neuron)[:count]
     return _Markup("".join(f'<img height="60" alt="exemplar" src="{thumbnail(image)}"> ' for image in images))
 
 

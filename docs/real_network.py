@@ -53,7 +53,7 @@ sheet = Image.new("RGB", (COLUMNS * width, -(-len(labels) // COLUMNS) * height),
 draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
 for place, (neuron, label) in enumerate(labels.items()):
     left, top = place % COLUMNS * width, place // COLUMNS * height
-    pictures = world.probe.images(np.array(exemplars[neuron][:SHOWN]))
+    pictures = world.probes.whole.images(np.array(exemplars[neuron][:SHOWN]))
     for i, picture in enumerate(pictures):
         small = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
         sheet.paste(small, (left + i % 3 * SIDE, top + i // 3 * SIDE))

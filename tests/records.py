@@ -11,6 +11,6 @@ def record(agent: str, member: str, neuron: int, seed: int, value: float) -> dic
 
 
 def episode(agent: str, member: str, neuron: int, seed: int, gains: list[float]) -> dict[str, Any]:
-    """Make the record of an episode that measures five images per gain."""
+    """Make the record of an episode that draws five images per gain."""
     curve = [[5 * i, gain, 0.0] for i, gain in enumerate([0.0, *gains])]
-    return {**record(agent, member, neuron, seed, 0.0), "curve": curve, "added_images": 5 * len(gains)}
+    return {**record(agent, member, neuron, seed, 0.0), "curve": curve, "images": 5 * len(gains)}

@@ -37,6 +37,7 @@ def requests(seeds: Sequence[int], liked: str, images: int = 60, pad: int = 80, 
         np.zeros(len(seeds), int),
         lambda i: [],
         "log_k",
+        [None] * len(seeds),
     )
 
 

@@ -38,11 +38,11 @@ _WORDS = ("red star", "striped thing", "blue ring", "dotted cross", "yellow hear
 
 
 def small_world(folder: Path) -> Path:
-    """Write checkpoints, 24 images and their configuration, and return the path of the YAML file."""
+    """Write checkpoints, 32 images and their configuration, and return the path of the YAML file."""
     (folder / "photos" / "deeper").mkdir(parents=True)
-    drawn = Renderer().generate(["thing"] * 24, range(24))
+    drawn = Renderer().generate(["thing"] * 32, range(32))
     for i, image in enumerate(drawn):
-        place = folder / "photos" / ("deeper" if i % 2 else "") / f"{i:03}.png"
+        place = folder / "photos" / ("deeper" if i % 2 else "") / f"{214 + i}.png"  # names of which the search sees 20
         Image.fromarray(image).resize((80 + i, 100)).save(place)
     config: dict[str, Any] = {
         "target": {"network": "python:network.py:make", "weights": "none", "layers": "layer3", "batch": 8},

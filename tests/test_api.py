@@ -82,7 +82,7 @@ def test_a_label_has_its_evidence() -> None:
     label = named(agent="dnr")[1]
     evidence = label.evidence
     assert label.text == evidence.choices[0]
-    assert label.text in [text for text, _ in evidence.concepts]
+    assert label.text in [text for text, *_ in evidence.concepts]
     assert evidence.bill["images"] == label.record["images"] > 0
     assert [exemplar.rank for exemplar in evidence.exemplars] == list(range(1, 11))
     strengths = [exemplar.activation for exemplar in evidence.exemplars]

@@ -174,12 +174,12 @@ def has_no_memory(stack: Stack, server: FakeOpenAI, patch: pytest.MonkeyPatch) -
 
 
 FAULTS = {
-    "server error": (says(error(500)), "status 500"),
-    "key refused": (says(error(401)), "refuses the key"),
-    "reset": (says(Reply(fault="reset")), "cannot be reached"),
-    "no endpoint": (says(Reply(200, b"<html>", "text/html")), "not an OpenAI-compatible"),
-    "black images": (draws_black, "black or constant in 4 attempts"),
-    "no memory": (has_no_memory, "one item still does not fit"),
+    "server error": (Action.MUTATE, says(error(500)), "status 500"),
+    "key refused": (Action.MUTATE, says(error(401)), "refuses the key"),
+    "reset": (Action.MUTATE, says(Reply(fault="reset")), "cannot be reached"),
+    "no endpoint": (Action.MUTATE, says(Reply(200, b"<html>", "text/html")), "not an OpenAI-compatible"),
+    "black images": (Action.KEEP, draws_black, "black or constant in 4 attempts"),
+    "no memory": (Action.KEEP, has_no_memory, "one item still does not fit"),
 }
 
 
@@ -193,12 +193,12 @@ def test_a_step_that_fails_in_the_middle_leaves_no_episode(
             return RefineEnv(stack, neurons="relu", **RULES)
         return RefineVectorEnv(envs, "Disabled", stack, neurons="relu", **RULES)
 
-    actions = Action.MUTATE if envs == 1 else np.array([Action.KEEP, Action.MUTATE, Action.STOP])
+    action, break_it, said = FAULTS[name]
+    actions = action if envs == 1 else np.array([Action.KEEP, Action.MUTATE, Action.STOP])
     stack = fresh(world)
     env = make(stack)
     begun = env.reset(seed=4)
     known = set(stack.lab._rows)
-    break_it, said = FAULTS[name]
     with monkeypatch.context() as patch:
         break_it(stack, server, patch)
         with pytest.raises(DnRError, match=said):
@@ -488,7 +488,7 @@ def test_instructions_in_captions_labels_and_file_names_stay_text(
 ) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
-    for i in range(24):
+    for i in range(40):
         noise = np.random.default_rng(i).integers(0, 256, (40, 40, 3), np.uint8)
         Image.fromarray(noise).save(photos / f"=cmd() <script>{INJECTED}<%2fscript> {i} .. --out.png")
     monkeypatch.setattr(
@@ -517,9 +517,9 @@ def test_instructions_in_captions_labels_and_file_names_stay_text(
     records = [json.loads(line) for line in (out / "labels.jsonl").read_text().splitlines()]
     assert [record["neuron"] for record in records] == [f"{LAYER}:0", f"{LAYER}:1"]
     for record in records:
-        assert {text for text, _ in record["concepts"]} <= allowed
+        assert {text for text, *_ in record["concepts"]} <= allowed
         assert record["label"] in allowed
-        assert record["steps"] == 2  # all that the budget pays for: no text has stopped it
+        assert record["images"] == 10  # all that the budget pays for: no text has stopped it
     with (out / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["neuron"] for row in rows] == [f"'{LAYER}:0", f"'{LAYER}:1"]
@@ -702,7 +702,7 @@ def test_a_planted_pickle_in_a_map_of_activations_is_not_loaded(
             np.save(file, bombs) if suffix == ".npy" else np.savez(file, embeddings=bombs, places=bombs)
         reader = Reader()
         again = measure_images(photos, reader, None)
-        assert reader.read_images == 24
+        assert reader.read_images == 32
         assert again.indices == expected.indices
         assert path.read_bytes() == good
     assert not (tmp_path / "sentinel").exists()
@@ -924,10 +924,10 @@ def test_no_failure_of_a_command_lets_the_key_out(world: str, tmp_path: Path) ->
 
 
 def test_an_answer_that_is_refused_costs_no_step(world: str, server: FakeOpenAI) -> None:
-    """What is unusable twice is no concept and no failure: the incumbent is measured again, and that is said."""
+    """What is unusable twice is no concept and no failure: the master list stays, and that is said."""
     env = RefineEnv(fresh(world), neurons="relu", **RULES)
     env.reset(seed=1)
     server.answer = lambda body: completion(None, refusal="I will not")
     _, _, _, _, info = env.step(Action.MUTATE)
-    assert "measured before" in info["message"]
+    assert "is listed already" in info["message"]
     assert info["usage"][0] > 4

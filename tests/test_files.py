@@ -176,10 +176,11 @@ SHOWN = [Picture(PIXEL, "pictures/a.png", EVIL), Picture(PIXEL, "", EVIL)]
 def label_values() -> dict[str, Any]:
     record = {
         "neuron": EVIL, "label": EVIL, "value": 0.5, "error": 0.1, "auc": 0.9, "mad": 2.0, "simulation": 0.3,
-        "judge_simulation": 0.2, "activation_rate": 0.4,
+        "judge_simulation": 0.2, "judge_value": 0.4, "activation_rate": 0.4,
         "images": 55, "steps": 3, "alive": False, "exemplars": SHOWN, "beside": SHOWN, "drawings": SHOWN[1:],
-        "line": [(2.0, 3.0)],
-        "concepts": [(EVIL, 0.5)], "crops": PIXEL, "captions": [EVIL], "labels": [EVIL] * 3, "simulations": {EVIL: 0.1},
+        "line": [(2.0, 3.0)], "mean": 0.4, "deviation": 0.05,
+        "concepts": [(EVIL, 0.5, 5)], "crops": PIXEL, "captions": [EVIL], "labels": [EVIL] * 3,
+        "simulations": {EVIL: 0.1},
         "origin": "captions", "fallback": EVIL, "failure": "",
     }  # fmt: skip
     return {
@@ -197,7 +198,7 @@ def compare_values() -> dict[str, Any]:
     }  # fmt: skip
     return {
         "title": EVIL, "stack": EVIL, "which": EVIL, "seeds": "1", "first_seed": 1, "judge_images": 50,
-        "image_cost": 0.0005, "leading": [EVIL, "images"], "leading_rows": [[EVIL, "5"]],
+        "price": EVIL, "leading": [EVIL, "images"], "leading_rows": [[EVIL, "5"]],
         "others": [EVIL, "return"], "other_rows": [[EVIL, "0.1"]], "reference": EVIL, "headings": [EVIL] * 5,
         "differences": [[EVIL] * 5], "corrected": EVIL, "neurons": [neuron], "plots": [PIXEL],
     }  # fmt: skip
@@ -230,7 +231,10 @@ def exemplar_values() -> dict[str, Any]:
 
 
 def judged_values() -> dict[str, Any]:
-    numbers = ("auc", "mad", "activation_rate", "simulation", "judge_simulation", "value", "precision", "recall")
+    numbers = (
+        "auc", "mad", "activation_rate", "simulation", "judge_simulation", "value", "judge_value",
+        "precision", "recall",
+    )  # fmt: skip
     label = {
         "label": EVIL, "source": EVIL, "drawings": SHOWN, "error": 0.1, "simulations": {EVIL: 0.1},
         **dict.fromkeys(numbers, 0.5), **{f"{name}_error": 0.1 for name in numbers},

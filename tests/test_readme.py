@@ -18,6 +18,7 @@ import pytest
 import dnr_env
 from dnr_env.agents.training.options import Options
 from dnr_env.cli.main import COMMANDS
+from dnr_env.env.rules import Action, Rules
 
 ROOT = Path(__file__).parent.parent
 _WRITTEN_BY_PROGRAMS = {"_build", "_generated", "study"}
@@ -71,11 +72,18 @@ def test_python_of_the_readme_runs_in_order(tmp_path: Path) -> None:
     assert (tmp_path / "results" / "layer4" / "report.html").is_file()
 
 
-def test_every_step_of_the_loop_gains_until_it_stops() -> None:
-    *steps, last = [float(line.split()[0]) for line in blocks(README, "text")[0].splitlines()]
-    assert len(steps) >= 2
-    assert min(steps) > 0
-    assert last == 0
+def test_the_loop_proposes_what_gains_then_draws_at_the_price_and_stops() -> None:
+    lines = [line.split(maxsplit=2) for line in blocks(README, "text")[0].splitlines()]
+    taken = [Action[action] for action, _, _ in lines]
+    assert taken == sorted(taken, key=[Action.MUTATE, Action.KEEP, Action.STOP].index)
+    assert set(taken) == {Action.MUTATE, Action.KEEP, Action.STOP}
+    rules = Rules()
+    for action, reward, label in lines:
+        if action == "MUTATE":
+            assert float(reward) > 0
+        else:
+            assert float(reward) == (-rules.images_per_measure * rules.image_cost if action == "KEEP" else 0)
+            assert label == lines[-1][2]
 
 
 def test_make_targets_of_the_pages_exist() -> None:

@@ -49,7 +49,7 @@ def test_settings_give_the_content_of_the_preset(stack: Stack) -> None:
     assert content(made) == content(preset)
     assert made.known.optimum("log_k")
     ours, theirs = made.fingerprints(), stack.fingerprints()
-    assert {part for part in ours if ours[part] != theirs[part]} == {"generator", "judge"}
+    assert {part for part in ours if ours[part] != theirs[part]} == {"generator", "judge", "calibration"}
     assert made.known.optimum("log_k") != stack.known.optimum("log_k")
 
 

@@ -19,6 +19,8 @@ from dnr_env.scores import (
     check_score,
     correlation,
     dnd_selection,
+    drawn_part,
+    drawn_share,
     middle,
     score,
     subset_weights,
@@ -92,7 +94,7 @@ def plain(
     if name == "log_k":
         return sum(log1p(max(a, 0)) for a in best) / len(best)
     if name == "grounded_k":
-        return 0.5 * sum(log1p(max(a, 0)) for a in best) / len(best) + 0.5 * simulation
+        return 0.6 * sum(log1p(max(a, 0)) for a in best) / len(best) + 0.4 * simulation
     if name == "semantic_k":
         return SEMANTIC_ALPHA * sum(best) / len(best) + (1 - SEMANTIC_ALPHA) * (sum(similarities) / m) ** 2
     if name == "auc":
@@ -126,6 +128,18 @@ def test_score_of_m_images_is_its_formula(name: str, m: int) -> None:
     for row, value in enumerate(found):
         arguments = activations[row].tolist(), similarities[row].tolist(), control[row].tolist(), simulation[row], m
         assert value == pytest.approx(plain(name, *arguments))
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_a_value_is_its_drawn_part_and_simulation(name: str) -> None:
+    """As the environment takes it apart: drawings decide one part, real images the rest."""
+    activations, similarities = samples(50, 9, seed=8)
+    parts, errors = score_all(drawn_part(name), activations, similarities)
+    whole, whole_errors = score_all(name, activations, similarities)
+    share = drawn_share(name)
+    np.testing.assert_allclose(whole, share * parts + (1 - share) * 0.4)  # the simulation of `score_all`
+    np.testing.assert_allclose(whole_errors, share * errors)
+    assert drawn_share(drawn_part(name)) == 1
 
 
 def shift_in_errors(few: FloatArray, many: FloatArray) -> float:

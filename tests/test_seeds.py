@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dnr_env.seeds import BLOCKS, Purpose, place_of
+from dnr_env.seeds import BLOCKS, EVALUATION_BLOCKS, TRAINING_BLOCKS, Purpose, block_of, place_of
 
 
 def test_blocks_of_one_purpose_never_meet() -> None:
@@ -21,3 +21,9 @@ def test_blocks_of_one_purpose_never_meet() -> None:
 @pytest.mark.parametrize(("block", "position"), [(0, 0), (1023, 5), (7, (1 << 20) - 1)])
 def test_a_seed_tells_its_place(purpose: Purpose, block: int, position: int) -> None:
     assert place_of(int(purpose.seeds(position, 1, block)[0])) == (purpose, block, position)
+
+
+def test_an_evaluations_blocks_are_none_of_training() -> None:
+    assert [block_of(seed) for seed in range(17)] == [*range(8, 24), 8]
+    found = {block_of(seed) for seed in [*range(1000), 2**48 - 1]}
+    assert found == set(range(TRAINING_BLOCKS, TRAINING_BLOCKS + EVALUATION_BLOCKS))

@@ -9,7 +9,7 @@ import torch
 
 from dnr_env.agents.learned.policy import LearnedAgent
 from dnr_env.agents.training import train
-from dnr_env.agents.training.options import MOVE_SETS, Options, options_json
+from dnr_env.agents.training.options import Options, options_json
 from dnr_env.agents.training.set_policy import acting_network
 from dnr_env.types import FloatArray
 
@@ -31,7 +31,7 @@ def policy(chosen: Options, trained: bool = True) -> tuple[Any, LearnedAgent]:
         if chosen.algorithm == "dqn":
             model.learning_starts = 100
         model.learn(chosen.steps)
-    return model, LearnedAgent("policy", acting_network(model), MOVE_SETS[chosen.moves], options_json(chosen))
+    return model, LearnedAgent("policy", acting_network(model), chosen.moves, options_json(chosen))
 
 
 def logits_of_learner(model: Any, seen: FloatArray) -> FloatArray:

@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dnr_env.errors import DnRError
+from dnr_env.interfaces import Kind
 
 EVENTS = ("keep", "mutate", "add", "stop", "undo")
+CHOOSING = ("keep", "mutate", "stop")
+"""Events that are for one of the candidates."""
+KINDS = tuple(kind.name.lower() for kind in Kind)
 
 
 class StaleStepError(DnRError):
@@ -27,6 +31,10 @@ class Move(NamedTuple):
     """One of EVENTS."""
     text: str | None = None
     """The concept of an "add", as the person typed it."""
+    slot: int | None = None
+    """The number of the candidate, from 1, of an event in CHOOSING."""
+    kind: str | None = None
+    """The kind of a "mutate", one of KINDS; None lets the mutator choose."""
 
 
 class Log:
@@ -110,12 +118,19 @@ class Log:
 
     def _move(self, line: bytes, step: int) -> Move:
         record = _parsed(line)
-        event, text = record.get("event"), record.get("text")
-        if record.get("step") != step or event not in EVENTS or isinstance(text, str) != (event == "add"):
+        event, text, slot, kind = (record.get(name) for name in Move._fields)
+        sound = (
+            record.get("step") == step
+            and event in EVENTS
+            and isinstance(text, str) == (event == "add")
+            and (type(slot) is int) == (event in CHOOSING)
+            and (kind is None or (event == "mutate" and kind in KINDS))
+        )
+        if not sound:
             raise DnRError(
                 f"`path` must be an undamaged log (got {self.line(step)}, which is not an event of step {step})"
             )
-        return Move(event, text)
+        return Move(str(event), text, slot, kind)
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

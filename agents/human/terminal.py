@@ -1,13 +1,15 @@
-"""A session in the terminal. Each event is a key, or its word, and Enter."""
+"""A session in the terminal. Each event is a key, or its word, and Enter; a candidate's number may follow."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
 from collections.abc import Callable
+from typing import NamedTuple
 
 from PIL import Image
 
+from dnr_env.agents.human.log import CHOOSING, KINDS
 from dnr_env.agents.human.session import Session
 from dnr_env.env import viewer
 from dnr_env.errors import DnRError
@@ -16,14 +18,30 @@ _EVENTS = {"k": "keep", "m": "mutate", "a": "add", "s": "stop", "u": "undo"}
 _ALWAYS = {"p": "picture", "?": "help", "q": "quit"}
 _KEYS = {word: key for key, word in {**_EVENTS, **_ALWAYS}.items()}
 _HELP = """\
-  k  keep     measure the first candidate again
-  m  mutate   make a new concept from the first candidate, and measure it
-  a  add      measure a concept that you type
-  s  stop     take the first candidate as the label, and go to the next neuron
+  k  keep     draw images of a candidate, its first or more, and measure them
+  m  mutate   make a new concept from a candidate, and list it; nothing is drawn
+  a  add      list a concept that you type; nothing is drawn
+  s  stop     take a candidate as the label, and go to the next neuron
   u  undo     take back the last event, even a stop
-  p  picture  write the images and scores to a PNG file
+  p  picture  write the images and estimates to a PNG file
   q  quit     pause; everything is saved
-Type the key or the word. Candidates with equal scores are ordered by their simulation."""
+Type the key or the word. After k, m and s you may name a candidate by its number; without one, it is the first: k 2.
+After m you may also say how: n narrow, b broaden, s swap, m model (what a model of the neuron promises most); without
+it, the mutator chooses: m 2 b.
+A candidate's estimate is of its value on images that nobody has seen. The bar shows it with its deviation. Promise is
+the estimate before anything was drawn. Coverage is how much of the neuron's activity on real images the concept
+accounts for, and precision how much the real images that it fits excite the neuron."""
+_KINDS = {kind[0]: kind for kind in KINDS}
+
+
+class _Typed(NamedTuple):
+    """A line that a person typed."""
+
+    key: str
+    slot: int = 1
+    kind: str | None = None
+    rest: str = ""
+    """What cannot be read."""
 
 
 def plain(text: str) -> str:
@@ -60,8 +78,8 @@ def play(session: Session, read: Callable[[str], str] = read_line, write: Callab
     """
     try:
         _show(session, write, begins=True)
-        while (key := _key(read(_prompt(session)))) != "q":
-            _obey(key, session, read, write)
+        while (typed := _read(read(_prompt(session)))) != _Typed("q"):
+            _obey(typed, session, read, write)
     except (EOFError, KeyboardInterrupt):
         write("")
     state = "Finished" if session.finished else "Paused"
@@ -70,14 +88,26 @@ def play(session: Session, read: Callable[[str], str] = read_line, write: Callab
     return session.finished
 
 
-def _key(line: str) -> str:
-    """Return the key of a typed line, which may hold the key or its word in any case."""
-    typed = line.strip()
-    return _KEYS.get(typed.lower(), typed.lower() if typed.lower() in _KEYS.values() else typed)
+def _read(line: str) -> _Typed:
+    """Read a typed line: a key or its word, and where it chooses, a number and a kind, all in any case."""
+    words = line.lower().split()
+    key = _KEYS.get(words[0], words[0]) if words else ""
+    if key not in _KEYS.values():
+        return _Typed(line.strip())
+    words, slot, kind = words[1:], 1, None
+    if _EVENTS.get(key) in CHOOSING and words and words[0].isdecimal() and len(words[0]) < 4:
+        slot = int(words.pop(0))
+    if key == "m" and words and _KINDS.get(words[0], words[0]) in KINDS:
+        kind = _KINDS.get(words[0], words[0])
+        words.pop(0)
+    return _Typed(key, slot, kind, " ".join(words))
 
 
-def _obey(key: str, session: Session, read: Callable[[str], str], write: Callable[[str], None]) -> None:
-    if key == "?":
+def _obey(typed: _Typed, session: Session, read: Callable[[str], str], write: Callable[[str], None]) -> None:
+    key = typed.key
+    if typed.rest:
+        write(f"  ! after k, m or s must come a number or nothing, and after m a kind (got {key} {typed.rest[:20]!r})")
+    elif key == "?":
         write(_HELP)
     elif key == "p":
         write(_save_picture(session))
@@ -85,7 +115,7 @@ def _obey(key: str, session: Session, read: Callable[[str], str], write: Callabl
         text = read("concept: ") if key == "a" and session.masks["add"] else None
         labelled = len(session.labels())
         try:
-            session.apply(_EVENTS[key], text)
+            session.apply(_EVENTS[key], text, slot=typed.slot, kind=typed.kind)
         except DnRError as error:
             write(f"  ! {plain(str(error))}")
             return
@@ -117,7 +147,7 @@ def _show(session: Session, write: Callable[[str], None], begins: bool) -> None:
     """Show the neuron to label, with the captions of its exemplars if it was not shown before."""
     if session.finished:
         for label in session.labels():
-            write(f"{plain(label['neuron'])}  {label['score']:.3f} ± {label['error']:.3f}  {plain(label['label'])}")
+            write(f"{plain(label['neuron'])}  {label['mean']:.3f} ± {label['deviation']:.3f}  {plain(label['label'])}")
         return
     write(f"\n{len(session.labels()) + 1} of {len(session.neurons)}: {viewer.text(_plain_view(session.view))}")
     if begins and (captions := session.captions):
@@ -125,8 +155,8 @@ def _show(session: Session, write: Callable[[str], None], begins: bool) -> None:
     master = [text for text in session.info["master"] if text]
     newest = master[-1]
     if newest not in session.info["concepts"]:
-        score = session.info["master_scores"][len(master) - 1]
-        write(f"  {score:6.3f}  the newest concept, {plain(newest)}, is not among the best")
+        mean = session.info["master_means"][len(master) - 1]
+        write(f"  {mean:6.3f}  the newest concept, {plain(newest)}, is not among the best")
 
 
 def _plain_view(view: viewer.View) -> viewer.View:

@@ -1,4 +1,4 @@
-"""Input and output of learned policies: 44 features and 10 moves, whatever the words and the embedding size."""
+"""Input and output of learned policies: 108 features and 26 moves, whatever the words and the embedding size."""
 
 from __future__ import annotations
 
@@ -7,51 +7,82 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dnr_env.agents.base import Observation, column, progress
-from dnr_env.env.rules import Action
+from dnr_env.env.rules import Action, ActionForm
 from dnr_env.env.state import RECENT
 from dnr_env.errors import unknown
-from dnr_env.types import BoolArray, FloatArray
+from dnr_env.interfaces import Kind
+from dnr_env.types import BoolArray, FloatArray, IntArray
 
-SLOTS = 4
-PER_SLOT = 8
+SLOTS = 6
+"""The number of candidates that a policy sees, best first. It may KEEP each of them, and STOP with it."""
+CHANGED = 4
+"""The number of candidates, best first, that a policy may MUTATE."""
+PER_SLOT = 16
 CONTEXT = RECENT + 8
 COUNT = SLOTS * PER_SLOT + CONTEXT
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "errors": ("standard_error",),
+    "errors": ("deviation", "standard_error"),
+    "cover": ("coverage", "coverage_error", "precision", "precision_error"),
     "exemplars": ("similarity", "specificity"),
     "simulation": ("simulation",),
+    "worth": ("worth",),
 }
 """Columns of the observation `scores` that an ablation removes together."""
 
-MOVES: tuple[tuple[int, int], ...] = (
-    *((Action.KEEP, slot) for slot in range(SLOTS)),
-    *((Action.MUTATE, slot) for slot in range(SLOTS)),
-    (Action.ADD, 0),
-    (Action.STOP, 0),
-)
-"""The moves of a policy, as (action, slot) of `DnR/RefineSlots-v0`."""
-INCUMBENT_MOVES: tuple[tuple[int, int], ...] = tuple((action, 0) for action in Action)
-"""The four actions of `DnR/Refine-v0`, which act on the best slot."""
-_LEAST_PRICE = 0.05
+MOVE_SETS: Mapping[ActionForm, IntArray] = {
+    "incumbent": np.array([[action] for action in Action]),
+    "slots": np.array(
+        [
+            *((action, s) for action in (Action.KEEP, Action.STOP) for s in range(SLOTS)),
+            *((Action.MUTATE, s) for s in range(CHANGED)),
+            (Action.ADD, 0),
+        ]
+    ),
+    "edits": np.array(
+        [
+            *((action, s, 0) for action in (Action.KEEP, Action.STOP) for s in range(SLOTS)),
+            *((Action.MUTATE, s, kind) for kind in (Kind.NARROW, Kind.BROADEN, Kind.SWAP) for s in range(CHANGED)),
+            (Action.MUTATE, 0, Kind.MODEL),
+            (Action.ADD, 0, 0),
+        ]
+    ),
+}
+"""The moves of a policy, (moves, parts): actions of the environment, of which ADD ignores its slot."""
+_DEFAULT_PRICE = 0.05
+"""The price of a thousand images at which the logarithm of the price is 0."""
+_LEAST_PRICE = 0.005
 """The lowest price of a thousand images that policies distinguish, since its logarithm has to be finite."""
+_LEAST_WORTH = 1e-6
+"""The lowest worth of drawing that policies distinguish, for the same reason."""
 
 
-def move_masks(masks: BoolArray, moves: Sequence[tuple[int, int]]) -> BoolArray:
-    """Convert masks (n, 4 + slots) of `DnR/RefineSlots-v0` to masks (n, moves)."""
-    action, slot = np.array(moves).T
-    slots = np.pad(masks[:, len(Action) :], ((0, 0), (0, SLOTS)))  # an environment may have fewer slots
-    allowed: BoolArray = masks[:, action] & slots[:, slot]
+def actions_of(moves: IntArray) -> IntArray:
+    """Convert moves (n, parts) to actions of the environment, which are (n,) if they have one part."""
+    return moves[:, 0] if moves.shape[1] == 1 else moves
+
+
+def move_masks(masks: BoolArray, moves: IntArray) -> BoolArray:
+    """Convert masks (n, actions and what else they choose) of an environment to masks (n, moves)."""
+    allowed: BoolArray = masks[:, moves[:, 0]]
+    if moves.shape[1] > 1:
+        end = masks.shape[1] - (len(Kind) if moves.shape[1] > 2 else 0)
+        slots = np.pad(masks[:, len(Action) : end], ((0, 0), (0, SLOTS)))  # an environment may have fewer slots
+        allowed = allowed & slots[:, moves[:, 1]]
+    if moves.shape[1] > 2:
+        allowed = allowed & masks[:, end + moves[:, 2]]
     return allowed
 
 
 def features(observation: Observation, without: Sequence[str] = ()) -> FloatArray:
-    """Compute features (n, 44), float32 and of order one: 8 for each of the four best slots, then 12 for the episode.
+    """Compute features (n, 108), float32 and of order one: 16 for each of the six best slots, then 12 for the episode.
 
-    Features of a slot: the gap between its score and the best, standard error, images, from the user, present,
-    similarity to the exemplars, specificity, and simulation minus that of the best. Features of the episode: score,
-    simulation and headroom of the best, its recent changes, steps since it rose, the steps, budget and user's concepts
-    left, and the price of an image. Gaps, errors and changes are scaled up, because differences of 0.01 matter.
+    Features of a slot: the gap between its mean and the best, deviation, promise less mean, the logarithm of what KEEP
+    is worth over what it costs, images, score less mean where drawn, standard error, coverage and
+    precision with their errors, simulation less that of the best, similarity to the exemplars, specificity, from the
+    user, and present. Features of the episode: mean and simulation of the best, headroom, its recent changes, steps
+    since it rose, the steps, budget and user's concepts left, and the logarithm of the price. Differences of means are
+    scaled up, because 0.003 matters.
 
     Args:
         observation: The observations of n episodes.
@@ -59,35 +90,47 @@ def features(observation: Observation, without: Sequence[str] = ()) -> FloatArra
     """
     blank = _columns(without)
     lacking = max(0, SLOTS - observation["scores"].shape[1])
+    price = np.maximum(progress(observation, "image_cost"), _LEAST_PRICE)
+    images_of_keep = np.maximum(100 * progress(observation, "images_per_measure"), 1)
 
     def best(name: str) -> FloatArray:
-        values = column(observation, name)[:, :SLOTS]
-        return np.pad(values * (name not in blank), ((0, 0), (0, lacking)))
+        return np.pad(column(observation, name)[:, :SLOTS], ((0, 0), (0, lacking)))
 
-    score, present, simulation = best("score"), best("present"), best("simulation")
-    slots = [
-        np.where(present > 0, 10 * (score[:, :1] - score), 5.0),
-        10 * best("standard_error"),
-        np.log1p(best("images")),
-        best("from_user"),
-        present,
-        4 * best("similarity"),
-        4 * best("specificity"),
-        np.where(present > 0, 10 * (simulation - simulation[:, :1]), 0.0),
-    ]
+    mean, present, simulation, images = best("mean"), best("present"), best("simulation"), best("images")
+    worth, cost = np.maximum(best("worth"), _LEAST_WORTH), (price * images_of_keep / 1000)[:, None]
+    slots = {
+        "gap": 30 * (mean[:, :1] - mean),
+        "deviation": 20 * best("deviation"),
+        "promise": 30 * (best("promise") - mean),
+        "worth": np.log(worth / cost) / 2,
+        "images": np.log1p(images),
+        "score": 10 * (best("score") - mean) * (images > 0),
+        "standard_error": 10 * best("standard_error"),
+        "coverage": 2 * best("coverage"),
+        "coverage_error": 10 * best("coverage_error"),
+        "precision": 2 * best("precision"),
+        "precision_error": 10 * best("precision_error"),
+        "simulation": 5 * (simulation - simulation[:, :1]),
+        "similarity": 4 * best("similarity"),
+        "specificity": 2 * best("specificity"),
+        "from_user": best("from_user"),
+        "present": present,
+    }
+    zero = np.zeros_like(present)
+    each = np.stack([zero if name in blank else values for name, values in slots.items()], axis=2)
     context = [
-        4 * score[:, 0] - 2,
-        4 * simulation[:, 0],
-        10 * progress(observation, "headroom") * ("simulation" not in blank),
-        *(20 * progress(observation, f"gain_{i}") for i in range(RECENT)),
+        4 * mean[:, 0] - 2,
+        4 * simulation[:, 0] * ("simulation" not in blank),
+        30 * progress(observation, "headroom"),
+        *(30 * progress(observation, f"gain_{i}") for i in range(RECENT)),
         4 * progress(observation, "since_gain"),
         progress(observation, "steps_left"),
         progress(observation, "budget_left"),
         progress(observation, "user_left"),
-        np.log(np.maximum(progress(observation, "image_cost"), _LEAST_PRICE) / 0.5),  # 0 at the default price
+        np.log(price / _DEFAULT_PRICE),
     ]
-    n = len(score)
-    parts = [np.stack(slots, axis=2).reshape(n, -1), np.stack(context, axis=1)]
+    n = len(present)
+    parts = [np.where(present[..., None] > 0, each, 0.0).reshape(n, -1), np.stack(context, axis=1)]
     values: FloatArray = np.clip(np.concatenate(parts, axis=1), -10, 10).astype(np.float32)
     return values
 

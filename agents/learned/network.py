@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from dnr_env.agents.learned.features import CONTEXT, COUNT, PER_SLOT, SLOTS
+from dnr_env.agents.learned.features import CHANGED, CONTEXT, COUNT, PER_SLOT, SLOTS
+from dnr_env.env.rules import ActionForm
 from dnr_env.types import FloatArray
 
 WIDTH = 64
-PRESENT = 4
+PRESENT = PER_SLOT - 1
 """Column of a slot's features that says whether the slot is present."""
 _ROWS = 64
 """Rows of every forward pass: the last digits depend on its shape, and an episode must not depend on its batch."""
@@ -35,16 +36,27 @@ class SetPool(nn.Module):
 
 
 class SetLogits(nn.Module):
-    """The last layers: logits of KEEP and MUTATE for each slot, and of ADD and STOP for the episode."""
+    """The last layers: logits of KEEP, of STOP and of the changes of each slot, and of what is for no slot.
 
-    def __init__(self) -> None:
+    Args:
+        each: The number of logits of a slot: 1 for KEEP, 1 for STOP, and 1 for MUTATE or for each of its kinds.
+        whole: The number of logits of the episode.
+    """
+
+    def __init__(self, each: int, whole: int) -> None:
         super().__init__()
-        self.each, self.whole = nn.Linear(WIDTH, 2), nn.Linear(WIDTH, 2)
+        self.each, self.whole = nn.Linear(WIDTH, each), nn.Linear(WIDTH, whole)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (n, (SLOTS + 1) WIDTH) to (n, len(MOVES))."""
+        """Map (n, (SLOTS + 1) WIDTH) to (n, 2 SLOTS + CHANGED (each - 2) + whole), in the order of `MOVE_SETS`."""
         parts = x.reshape(-1, SLOTS + 1, WIDTH)
-        return torch.cat([self.each(parts[:, :-1]).transpose(1, 2).flatten(1), self.whole(parts[:, -1])], dim=1)
+        each = self.each(parts[:, :-1]).transpose(1, 2)
+        return torch.cat([each[:, :2].flatten(1), each[:, 2:, :CHANGED].flatten(1), self.whole(parts[:, -1])], dim=1)
+
+
+def set_logits(form: ActionForm) -> SetLogits:
+    """Make the last layers of a policy whose actions choose a slot: with ADD and, of a kind, the model's word."""
+    return SetLogits(5, 2) if form == "edits" else SetLogits(3, 1)
 
 
 def hidden_layer(inputs: int) -> nn.Sequential:
@@ -56,27 +68,27 @@ class SetNetwork(nn.Module):
     """A permutation-equivariant network: it shares its weights between the slots.
 
     Let s be the features of a slot, c those of the episode, h = tanh(slot(s, c)), and p the mean and maximum of h over
-    the slots that are present. The logits are each(h, p) for KEEP and MUTATE of a slot, and whole(p) for ADD and STOP.
+    the slots that are present. The logits are each(h, p) for the moves of a slot, and whole(p) for those of no slot.
 
     Args:
+        last: The last layers.
         pool: The encoder of slots, a new one by default, as the rest.
         each: The hidden layer of a slot's moves.
         whole: The hidden layer of the episode's moves.
-        last: The last layers.
     """
 
     def __init__(
         self,
+        last: nn.Module,
         pool: SetPool | None = None,
         each: nn.Module | None = None,
         whole: nn.Module | None = None,
-        last: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.pool = pool or SetPool()
         self.each = each or hidden_layer(3 * WIDTH)
         self.whole = whole or hidden_layer(2 * WIDTH)
-        self.last = last or SetLogits()
+        self.last = last
 
     def latent(self, x: torch.Tensor) -> torch.Tensor:
         """Map (n, COUNT) to (n, (SLOTS + 1) WIDTH): a part for each slot, then one for the episode."""
@@ -85,7 +97,7 @@ class SetNetwork(nn.Module):
         return torch.cat([each.flatten(1), self.whole(pooled)], dim=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (n, COUNT) to (n, len(MOVES))."""
+        """Map (n, COUNT) to (n, moves)."""
         logits: torch.Tensor = self.last(self.latent(x))
         return logits
 
@@ -112,7 +124,7 @@ def network_of(kind: str, activation: str, tensors: Mapping[str, torch.Tensor]) 
         KeyError, RuntimeError, ValueError: The tensors do not belong to such a network.
     """
     if kind == "set":
-        network: nn.Module = SetNetwork()
+        network: nn.Module = SetNetwork(SetLogits(*(len(tensors[f"last.{part}.bias"]) for part in ("each", "whole"))))
     elif kind == "flat":
         weights = [tensors[f"{2 * i}.weight"] for i in range(len(tensors) // 2)]
         layers: list[nn.Module] = []

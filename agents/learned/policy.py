@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,28 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from dnr_env.agents.base import Agent, Observation, dice
-from dnr_env.agents.learned.features import COUNT, GROUPS, MOVES, SLOTS, features, move_masks
+from dnr_env.agents.learned.features import (
+    COUNT,
+    GROUPS,
+    MOVE_SETS,
+    SLOTS,
+    actions_of,
+    features,
+    move_masks,
+)
 from dnr_env.agents.learned.network import kind_of, logits_of, network_of
+from dnr_env.env.rules import ActionForm
 from dnr_env.errors import DnRError
 from dnr_env.files import write_atomically
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
-_SPACE = {"format": 3, "features": COUNT, "slots": SLOTS}
+ENVIRONMENTS: Mapping[ActionForm, str] = {
+    "incumbent": "DnR/Refine-v0",
+    "slots": "DnR/RefineSlots-v0",
+    "edits": "DnR/RefineEdits-v0",
+}
+"""The environment of each form of action."""
+_SPACE = {"format": 4, "features": COUNT, "slots": SLOTS}
 """Entries of `policy.json` that a saved policy must match."""
 
 
@@ -31,26 +46,26 @@ class LearnedAgent(Agent):
     Args:
         name: The name of the agent.
         network: The network, which maps features (n, COUNT) to logits (n, moves).
-        moves: The meaning of the network's outputs, as (action, slot).
+        form: What a move consists of. The network's outputs are for `MOVE_SETS[form]`.
         card: How the policy was trained. The agent itself uses the entries `without` and `mutator`.
     """
 
-    env_id = "DnR/RefineSlots-v0"
-
-    def __init__(self, name: str, network: nn.Module, moves: Sequence[tuple[int, int]], card: dict[str, Any]) -> None:
+    def __init__(self, name: str, network: nn.Module, form: ActionForm, card: dict[str, Any]) -> None:
         self.name = name
         self.network = network
-        self.moves = np.array(moves)
+        self.form: ActionForm = form
+        self.moves = MOVE_SETS[form]
+        self.env_id = ENVIRONMENTS[form]
         self.card = card
         self.without = tuple(card.get("without", ()))
         self.env_options = {"mutator": card["mutator"]} if card.get("mutator") else {}
 
     @property
     def fingerprint(self) -> str:  # type: ignore[override]
-        """A digest of the weights, the moves, and the options that change how the policy plays."""
-        arrays = [self.moves, *(tensor.numpy() for tensor in self.network.state_dict().values())]
-        asks = json.dumps([self.without, self.env_options]).encode()
-        return hashlib.sha256(b"".join(array.tobytes() for array in arrays) + asks).hexdigest()[:12]
+        """A digest of the weights, the form of the moves, and the options that change how the policy plays."""
+        weights = b"".join(tensor.numpy().tobytes() for tensor in self.network.state_dict().values())
+        asks = json.dumps([self.form, self.without, self.env_options]).encode()
+        return hashlib.sha256(weights + asks).hexdigest()[:12]
 
     def see(self, observation: Observation) -> FloatArray:
         """Compute the network's input (n, COUNT)."""
@@ -62,12 +77,11 @@ class LearnedAgent(Agent):
         """Choose the unmasked move with the largest logit, or sample one."""
         logits = logits_of(self.network, self.see(observation))
         if masks is not None:
-            logits = np.where(move_masks(masks, self.moves.tolist()), logits, -np.inf)
+            logits = np.where(move_masks(masks, self.moves), logits, -np.inf)
         if not deterministic:
             uniform = np.stack([dice(observation, memory, row).random(len(self.moves)) for row in range(len(logits))])
             logits = logits - np.log(-np.log(uniform))  # the argmax with Gumbel noise is a sample of the softmax
-        chosen: IntArray = self.moves[logits.argmax(axis=1)]
-        return chosen
+        return actions_of(self.moves[logits.argmax(axis=1)])
 
     def save(self, folder: Path) -> None:
         """Write `policy.safetensors` and `policy.json`."""
@@ -75,7 +89,7 @@ class LearnedAgent(Agent):
         card = {
             **self.card,
             **_SPACE,
-            "moves": self.moves.tolist(),  # replaces the training option of the same name
+            "moves": self.form,
             "network": kind,
             "activation": activation,
         }
@@ -112,11 +126,10 @@ class LearnedAgent(Agent):
             )
         try:
             network = network_of(card["network"], card["activation"], tensors)
-            moves = [(int(a), int(s)) for a, s in card["moves"]]
+            form: ActionForm = card["moves"]
             card["validation_return"] = float(card.get("validation_return", 0.0))
             outputs = logits_of(network, np.zeros((1, COUNT), np.float32))
-            known = set(moves) <= set(MOVES) and set(card.get("without", ())) <= set(GROUPS)
-            if outputs.shape != (1, len(moves)) or not known:
+            if outputs.shape != (1, len(MOVE_SETS[form])) or not set(card.get("without", ())) <= set(GROUPS):
                 raise ValueError("network, moves and options do not match")
             if not all(t.dtype == torch.float32 and bool(t.isfinite().all()) for t in tensors.values()):
                 raise ValueError("a weight is not a finite float32 number")
@@ -124,7 +137,7 @@ class LearnedAgent(Agent):
                 raise ValueError("validation_return or mutator is invalid")
         except (LookupError, RuntimeError, TypeError, ValueError) as error:
             raise _damaged(folder, error) from None
-        return cls(folder.name, network, moves, card)
+        return cls(folder.name, network, form, card)
 
 
 def _damaged(folder: Path, error: Exception) -> DnRError:

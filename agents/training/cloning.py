@@ -10,17 +10,19 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from dnr_env.agents.base import Agent, State
 from dnr_env.agents.learned.features import move_masks
-from dnr_env.agents.loops import SLOTS_ID
+from dnr_env.agents.learned.policy import ENVIRONMENTS
 from dnr_env.agents.registry import make_agent
-from dnr_env.agents.training.vec_env import FeatureVecEnv
-from dnr_env.env.rules import Action
+from dnr_env.agents.training.vec_env import SCALE, FeatureVecEnv
+from dnr_env.env.rules import Action, ActionForm
 from dnr_env.env.vector_env import RefineVectorEnv
 from dnr_env.errors import DnRError
+from dnr_env.interfaces import Kind
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
 _LESSONS = 20_000
 _EPOCHS = 10
 _BATCH = 512
+_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -33,24 +35,24 @@ class Lessons:
     returns: FloatArray  # (n,) discounted
 
 
-def teacher_of(spec: str) -> Agent:
+def teacher_of(spec: str, form: ActionForm) -> Agent:
     """Make the agent that a policy can be cloned from.
 
     Raises:
-        DnRError: There is no such agent, it plays no episodes, or its episodes differ from those of the policy.
+        DnRError: There is no such agent, or its episodes differ from those of the policy.
     """
     teacher = make_agent(spec)
-    if not teacher.plays:
-        raise DnRError(f"`clone` must be an agent that plays episodes, such as patience:2 (got {spec!r})")
+    if not teacher.plays or teacher.env_id != ENVIRONMENTS[form]:
+        plays = teacher.env_id if teacher.plays else "no episodes"
+        raise DnRError(f"`clone` must be an agent that plays {ENVIRONMENTS[form]} (got {spec!r}, which plays {plays})")
     if type(teacher).prepare is not Agent.prepare or teacher.env_options.keys() - {"mutator"}:
         raise DnRError(
-            f"`clone` must be an agent without initial concepts or environment options of its own, such as patience:2 "
-            f"(got {spec!r})"
+            f"`clone` must be an agent without initial concepts or environment options of its own (got {spec!r})"
         )
     return teacher
 
 
-def clone(model: BaseAlgorithm, spec: str, learning_rate: float) -> None:
+def clone(model: BaseAlgorithm, spec: str) -> None:
     """Train a MaskablePPO model on the steps of an agent in the model's environments.
 
     Raises:
@@ -63,7 +65,7 @@ def clone(model: BaseAlgorithm, spec: str, learning_rate: float) -> None:
             f"`clone` must be an agent most of whose steps are moves of the policy (got {spec!r}, with {share:.0%})"
         )
     seen, moves, returns = map(torch.as_tensor, (lessons.seen, lessons.moves, lessons.returns))
-    optimizer = torch.optim.Adam(model.policy.parameters(), learning_rate)  # PPO's own optimizer starts afterwards
+    optimizer = torch.optim.Adam(model.policy.parameters(), _RATE)  # PPO's own optimizer starts afterwards
     for _ in range(_EPOCHS):
         for rows in torch.split(torch.randperm(len(moves)), _BATCH):
             values, likelihood, _ = model.policy.evaluate_actions(seen[rows], moves[rows], lessons.masks[rows.numpy()])
@@ -86,7 +88,7 @@ def watch(spec: str, envs: FeatureVecEnv, gamma: float, seed: int) -> Lessons:
 def _play(
     spec: str, group: RefineVectorEnv, envs: FeatureVecEnv, steps: int, gamma: float, seed: tuple[int, int]
 ) -> Lessons:
-    teacher, n = teacher_of(spec), group.num_envs
+    teacher, n = teacher_of(spec, envs.form), group.num_envs
     seeds = (np.random.SeedSequence(seed).generate_state(n) >> 1).tolist()
     observation, infos = group.reset(seed=seeds)
     state: State | None = teacher.start(seeds)
@@ -95,16 +97,12 @@ def _play(
     for _ in range(steps):
         teacher.watch(infos)
         allowed = group.action_masks()
-        if teacher.env_id == SLOTS_ID:
-            actions, state = teacher.predict(observation, state, start, True, allowed)
-        else:
-            chosen, state = teacher.predict(observation, state, start, True, allowed[:, : len(Action)])
-            actions = np.column_stack([chosen, np.zeros(n, int)])
+        actions, state = teacher.predict(observation, state, start, True, allowed)
         seen.append(envs.see(observation))
-        masks.append(move_masks(allowed, envs.moves.tolist()))
+        masks.append(move_masks(allowed, envs.moves))
         moves.append(_places(actions, envs.moves))
         observation, reward, start, _, infos = group.step(actions)
-        rewards.append(reward)
+        rewards.append(SCALE * reward)
         ends.append(start)
     returns = discounted(np.stack(rewards), np.stack(ends), gamma)
     place, mask = np.stack(moves), np.stack(masks)
@@ -113,9 +111,11 @@ def _play(
 
 
 def _places(actions: IntArray, moves: IntArray) -> IntArray:
-    """Convert actions and slots (n, 2) to indices of moves (n,), or -1 if there is no such move."""
-    slots = np.where(actions[:, 0] == Action.ADD, 0, actions[:, 1])  # ADD ignores the slot
-    same = (moves == np.column_stack([actions[:, 0], slots])[:, None]).all(axis=2)
+    """Convert actions of the environment to indices of moves (n,), or -1 if there is no such move."""
+    said = actions.reshape(len(actions), -1).copy()
+    said[said[:, 0] != Action.MUTATE, 2:] = 0  # of no kind
+    said[(said[:, 0] == Action.ADD) | (said[:, 2:] == Kind.MODEL).any(axis=1), 1:2] = 0  # for no slot
+    same = (moves == said[:, None]).all(axis=2)
     return np.where(same.any(axis=1), same.argmax(axis=1), -1)
 
 

@@ -7,18 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from dnr_env.agents.learned.features import INCUMBENT_MOVES, MOVES
 from dnr_env.agents.training.cloning import teacher_of
-from dnr_env.env.rules import Action
+from dnr_env.env.rules import ActionForm
 from dnr_env.errors import DnRError
 from dnr_env.files import file_digest
 from dnr_env.registry import load as load_stack
-
-MOVE_SETS = {
-    "slots": MOVES,
-    "incumbent": INCUMBENT_MOVES,
-    "no-keep": tuple((action, slot) for action, slot in MOVES if action != Action.KEEP),
-}
 
 
 @dataclass(frozen=True)
@@ -32,23 +25,25 @@ class Options:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Training seeds, one policy per seed."""
     clone: str | None = None
-    """An agent, such as patience:2, whose moves the policy learns to imitate first (maskable-ppo only)."""
+    """An agent of the same environment, such as improve, whose moves the policy learns to imitate first (maskable-ppo
+    only)."""
     steps: int = 120_000
     """Environment steps per seed; 0 for cloning alone."""
     envs: int = 64
     """Number of parallel environments."""
     learning_rate: float = 1e-3
     """Initial learning rate, which falls linearly to zero."""
-    moves: Literal["slots", "incumbent", "no-keep"] = "slots"
-    """Moves of the policy: on the four best candidates, on the best one only, or on all four but without KEEP."""
+    moves: ActionForm = "edits"
+    """What a move consists of: an action alone, as in DnR/Refine-v0; an action on one of the best candidates, as in
+    DnR/RefineSlots-v0; or also a kind of mutation, as in DnR/RefineEdits-v0."""
     network: Literal["set", "flat"] = "set"
-    """Network: permutation-equivariant over the candidates (maskable-ppo with slots only), or a plain MLP."""
-    without: tuple[Literal["errors", "exemplars", "simulation"], ...] = ()
+    """Network: permutation-equivariant over the candidates (maskable-ppo with slots or edits), or a plain MLP."""
+    without: tuple[Literal["errors", "cover", "exemplars", "simulation", "worth"], ...] = ()
     """Features that are hidden from the policy."""
-    gamma: float = 0.99
+    gamma: float = 1.0
     """Discount factor."""
     entropy: float = 0.005
-    """Weight of the entropy bonus, except in DQN."""
+    """Initial weight of the entropy bonus, which falls linearly to zero (not in DQN)."""
     stack: tuple[str, ...] = ("shapes", "shapes-directions")
     """Models: names such as shapes or turbo, or YAML files, each followed by optional settings, as in
     "turbo probe.images=photos target.layers=layer3". Several stacks, scores, users, prices or budgets are distributed
@@ -62,14 +57,15 @@ class Options:
     """Scores of concepts."""
     user_concepts: tuple[str, ...] = ("none", "simulated:0.5")
     """User concepts: files of concepts, simulated:QUALITY, or none."""
-    image_cost: tuple[float, ...] = (0.0, 0.0005, 0.001, 0.004)
+    image_cost: tuple[float, ...] = (0.00002, 0.00005, 0.00015)
     """Prices of an image."""
     budget: tuple[int, ...] = (100, 50)
-    """Budgets of images after the initial measurement."""
+    """Budgets of images."""
     mutator: str | None = None
     """Mutator that proposes new concepts; the first one of the stack by default."""
-    reward: Literal["held_out", "observed"] = "held_out"
-    """Images on which the reward measures the gain."""
+    reward: Literal["held_out", "observed"] = "observed"
+    """What the reward measures the gain by: the agent's own estimate, which is right on average if the stack is
+    calibrated, or drawings and real images that it never sees, whose noise makes learning slower."""
     checkpoint_every: int = 20_480
     """Steps between two checkpoints. The policy is validated at each."""
 
@@ -139,9 +135,9 @@ def check(options: Options) -> None:
             raise DnRError(f"`{name}` must have at most {_GROUPS} values (got {len(values)})")
         if len(values) > 1 and options.envs < _GROUPS:
             raise DnRError(f"`envs` must be at least {_GROUPS} with several values of {name} (got {options.envs})")
-    if options.network == "set" and (options.algorithm, options.moves) != ("maskable-ppo", "slots"):
+    if options.network == "set" and (options.algorithm != "maskable-ppo" or options.moves == "incumbent"):
         raise DnRError(
-            "`network` must be flat unless the algorithm is maskable-ppo and the moves are slots (got 'set' with "
+            "`network` must be flat unless the algorithm is maskable-ppo and the moves choose a slot (got 'set' with "
             f"{options.algorithm} and {options.moves})"
         )
     for seed in options.seeds:
@@ -151,7 +147,7 @@ def check(options: Options) -> None:
         if not least <= getattr(options, name) <= most:
             raise DnRError(f"`{name}` must be from {least:g} to {most:g} (got {getattr(options, name)})")
     if options.clone:
-        asked = teacher_of(options.clone).env_options.get("mutator", options.mutator)
+        asked = teacher_of(options.clone, options.moves).env_options.get("mutator", options.mutator)
         if asked != options.mutator:
             raise DnRError(f"`mutator` must be {asked} to clone {options.clone!r} (got {options.mutator!r})")
         if options.algorithm != "maskable-ppo":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
@@ -12,7 +13,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
 from dnr_env.agents.learned.features import SLOTS
-from dnr_env.agents.learned.network import WIDTH, SetLogits, SetNetwork, SetPool, hidden_layer
+from dnr_env.agents.learned.network import WIDTH, SetNetwork, SetPool, hidden_layer, set_logits
+from dnr_env.env.rules import ActionForm
 
 
 class SetExtractor(nn.Module):
@@ -30,7 +32,7 @@ class SetExtractor(nn.Module):
 
     def network(self, last: nn.Module) -> SetNetwork:
         """Build the policy's network, which shares the parameters of this module."""
-        return SetNetwork(self.actor, self.each, self.whole, last)
+        return SetNetwork(last, self.actor, self.each, self.whole)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map (n, COUNT) to the latents of policy and value."""
@@ -47,14 +49,24 @@ class SetExtractor(nn.Module):
 
 
 class SetPolicy(MaskableActorCriticPolicy):  # type: ignore[misc]
-    """MaskablePPO's policy with weights shared between slots. It chooses from `features.MOVES`."""
+    """MaskablePPO's policy with weights shared between slots.
+
+    Args:
+        *spaces: The spaces and the learning rate that Stable-Baselines3 gives.
+        form: What an action consists of: `slots` or `edits`.
+        **others: Further arguments of the base class.
+    """
+
+    def __init__(self, *spaces: Any, form: ActionForm = "edits", **others: Any) -> None:
+        self._form: ActionForm = form  # the base class builds the layers
+        super().__init__(*spaces, **others)
 
     def _build_mlp_extractor(self) -> None:
         self.mlp_extractor = SetExtractor()
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         super()._build(lr_schedule)
-        self.action_net = SetLogits().apply(partial(self.init_weights, gain=0.01))  # as SB3 initialises it
+        self.action_net = set_logits(self._form).apply(partial(self.init_weights, gain=0.01))  # as SB3 initialises it
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
 

@@ -24,7 +24,6 @@ from dnr_env.agents.learned.policy import LearnedAgent
 from dnr_env.agents.training.checkpoints import load_checkpoint, save_checkpoint
 from dnr_env.agents.training.cloning import clone
 from dnr_env.agents.training.options import (
-    MOVE_SETS,
     VARIED,
     Options,
     differing,
@@ -46,7 +45,7 @@ from dnr_env.registry import load as load_stack
 def make_model(options: Options, seed: int) -> BaseAlgorithm:
     """Make the learner and its environments. No two seeds have the same first episodes."""
     see = partial(features, without=options.without)
-    envs = make_vec_env(options.envs, MOVE_SETS[options.moves], see, groups(options))
+    envs = make_vec_env(options.envs, options.moves, see, groups(options))
 
     length = {"maskable-ppo": 32, "ppo": 32, "a2c": 16}.get(options.algorithm, 0)  # steps per rollout
 
@@ -57,13 +56,15 @@ def make_model(options: Options, seed: int) -> BaseAlgorithm:
 
     common: dict[str, Any] = {"learning_rate": rate, "gamma": options.gamma, "seed": seed, "device": "cpu"}
     policy: Any = SetPolicy if options.network == "set" else "MlpPolicy"
-    if options.network == "flat":
-        common["policy_kwargs"] = {"net_arch": [64, 64]}
+    common["policy_kwargs"] = {"form": options.moves} if options.network == "set" else {"net_arch": [64, 64]}
     match options.algorithm:
         case "maskable-ppo" | "ppo":
             kind = MaskablePPO if options.algorithm == "maskable-ppo" else PPO
-            batch = min(512, 32 * options.envs)
-            model = kind(policy, envs, n_steps=length, batch_size=batch, n_epochs=6, ent_coef=options.entropy, **common)
+            batch = min(512, length * options.envs)
+            model = kind(
+                policy, envs, n_steps=length, batch_size=batch, n_epochs=6, gae_lambda=1.0, ent_coef=options.entropy,
+                **common
+            )  # fmt: skip
         case "a2c":
             model = A2C(policy, envs, n_steps=length, ent_coef=options.entropy, **common)
         case "dqn":
@@ -82,7 +83,7 @@ def validate(model: BaseAlgorithm, options: Options) -> tuple[float, float]:
     total, and the same number at each price.
     """
     chosen = validation_neurons(options)
-    agent = LearnedAgent("validation", acting_network(model), MOVE_SETS[options.moves], options_json(options))
+    agent = LearnedAgent("validation", acting_network(model), options.moves, options_json(options))
     first = env_options(options, **{name: getattr(options, name)[0] for name in VARIED})
     each = -(-4 // len(options.image_cost))
     episodes: list[Episode] = []
@@ -97,7 +98,7 @@ def validate(model: BaseAlgorithm, options: Options) -> tuple[float, float]:
             mutator=options.mutator,
             user_concepts=first["user_concepts"],
         )
-    return float(np.mean([e.total_reward for e in episodes])), float(np.mean([e.added_images for e in episodes]))
+    return float(np.mean([e.total_reward for e in episodes])), float(np.mean([e.images for e in episodes]))
 
 
 class Checkpoints(BaseCallback):  # type: ignore[misc]
@@ -112,6 +113,7 @@ class Checkpoints(BaseCallback):  # type: ignore[misc]
 
     def _on_rollout_start(self) -> None:
         self.bar.update(self.num_timesteps - self.bar.n)
+        self.model.ent_coef = self.options.entropy * max(0.0, 1 - self.num_timesteps / max(self.options.steps, 1))
         last = self.curve[-1]["steps"] if self.curve else 0
         if self.num_timesteps - last >= self.options.checkpoint_every:
             self.save()
@@ -127,7 +129,7 @@ class Checkpoints(BaseCallback):  # type: ignore[misc]
         self.bar.update(self.num_timesteps - self.bar.n)
         if value > best:
             card = {**options_json(self.options), "trained_steps": self.num_timesteps, "validation_return": value}
-            LearnedAgent("policy", acting_network(self.model), MOVE_SETS[self.options.moves], card).save(self.folder)
+            LearnedAgent("policy", acting_network(self.model), self.options.moves, card).save(self.folder)
         save_checkpoint(self.model, self.folder / "checkpoint.safetensors", self.curve)
         draw_curve(self.folder, self.curve)
         counters = load_stack(self.options.stack[0]).lab.counters
@@ -188,7 +190,7 @@ def train_seed(options: Options, seed: int) -> None:
         model.set_logger(logs)
         callback = Checkpoints(options, folder, curve, bar)
         if options.clone and not curve:
-            clone(model, options.clone, options.learning_rate)
+            clone(model, options.clone)
             callback.init_callback(model)
             callback.save()
         if options.steps == 0:

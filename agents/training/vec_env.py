@@ -12,28 +12,36 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from dnr_env.agents.base import Observation
-from dnr_env.agents.learned.features import INCUMBENT_MOVES, features, move_masks
+from dnr_env.agents.learned.features import MOVE_SETS, actions_of, features, move_masks
+from dnr_env.env.observe import observe
+from dnr_env.env.rules import ActionForm
 from dnr_env.env.vector_env import RefineVectorEnv
 from dnr_env.types import BoolArray, FloatArray
 
+SCALE = 50.0
+"""Learners receive rewards times this: the returns of an episode, of about 0.02, are then of order one."""
+
 
 class FeatureVecEnv(VecEnv):  # type: ignore[misc]
-    """A `VecEnv` of Stable-Baselines3 around one or more `RefineVectorEnv`s. It has features and moves.
+    """A `VecEnv` of Stable-Baselines3 around one or more `RefineVectorEnv`s. It has features, moves and scaled rewards.
+
+    The `episode` of an info holds the return as the environment pays it.
 
     Args:
-        groups: Vector environments of `DnR/RefineSlots-v0` in autoreset mode SAME_STEP. Their rows are concatenated.
-        moves: The moves of the policy, as (action, slot).
+        groups: Vector environments in autoreset mode SAME_STEP, which take the moves. Their rows are concatenated.
+        form: What a move consists of.
         see: The function from observations to features (n, features).
     """
 
     def __init__(
         self,
         groups: Sequence[RefineVectorEnv],
-        moves: Sequence[tuple[int, int]],
+        form: ActionForm,
         see: Callable[[Observation], FloatArray],
     ) -> None:
         self.groups = groups
-        self.moves = np.array(moves)
+        self.form: ActionForm = form
+        self.moves = MOVE_SETS[form]
         self.see = see
         self.render_mode = groups[0].render_mode
         self._ends = np.cumsum([group.num_envs for group in groups])[:-1]
@@ -42,8 +50,8 @@ class FeatureVecEnv(VecEnv):  # type: ignore[misc]
         n = sum(group.num_envs for group in groups)
         self._returns = np.zeros(n)
         self._lengths = np.zeros(n, int)
-        shape = see(groups[0].episodes.state.observe()).shape[1:]
-        super().__init__(n, spaces.Box(-10.0, 10.0, shape, np.float32), spaces.Discrete(len(moves)))
+        shape = see(observe(groups[0].episodes.state)).shape[1:]
+        super().__init__(n, spaces.Box(-10.0, 10.0, shape, np.float32), spaces.Discrete(len(self.moves)))
 
     def reset(self) -> FloatArray:
         """Begin new episodes and return their features (n, features)."""
@@ -60,19 +68,20 @@ class FeatureVecEnv(VecEnv):  # type: ignore[misc]
 
     def step_async(self, actions: Any) -> None:
         """Store the moves for `step_wait`."""
-        self._chosen = self.moves[actions]
+        self._chosen = actions_of(self.moves[actions])
 
     def step_wait(self) -> tuple[FloatArray, FloatArray, BoolArray, list[dict[str, Any]]]:
         """Return features, rewards, dones, and infos with SB3's `episode` and `terminal_observation`."""
         seen, gained, ended, finals = [], [], [], []
         for group, chosen in zip(self.groups, np.split(self._chosen, self._ends), strict=True):
-            observation, rewards, terminated, _, infos = group.step(chosen)
+            observation, paid, terminated, _, infos = group.step(chosen)
             seen.append(self.see(observation))
-            gained.append(rewards)
+            gained.append(paid)
             ended.append(terminated)
             finals += list(infos.get("final_obs", [None] * group.num_envs))
         dones = np.concatenate(ended)
-        self._returns += np.concatenate(gained)
+        rewards = np.concatenate(gained)
+        self._returns += rewards
         self._lengths += 1
         out: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for row in np.flatnonzero(dones).tolist():
@@ -84,7 +93,7 @@ class FeatureVecEnv(VecEnv):  # type: ignore[misc]
             }
         self._returns[dones] = 0
         self._lengths[dones] = 0
-        return np.concatenate(seen), np.concatenate(gained).astype(np.float32), dones, out
+        return np.concatenate(seen), (SCALE * rewards).astype(np.float32), dones, out
 
     def close(self) -> None:
         """Close the environments."""
@@ -101,7 +110,7 @@ class FeatureVecEnv(VecEnv):  # type: ignore[misc]
 
     def action_masks(self) -> BoolArray:
         """Return a mask (n, moves) of the moves that have an effect."""
-        return move_masks(np.concatenate([group.action_masks() for group in self.groups]), self.moves.tolist())
+        return move_masks(np.concatenate([group.action_masks() for group in self.groups]), self.moves)
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
         """Call a method and return its result for each index. MaskablePPO uses it for `action_masks`."""
@@ -115,7 +124,7 @@ class FeatureVecEnv(VecEnv):  # type: ignore[misc]
 
 def make_vec_env(
     num_envs: int,
-    moves: Sequence[tuple[int, int]] = INCUMBENT_MOVES,
+    form: ActionForm = "incumbent",
     see: Callable[[Observation], FloatArray] = features,
     groups: Sequence[Mapping[str, Any]] = ({},),
     **env: Any,
@@ -124,16 +133,17 @@ def make_vec_env(
 
     Args:
         num_envs: The number of parallel environments, which the groups share as equally as possible.
-        moves: The moves of the policy, as (action, slot).
+        form: What a move consists of.
         see: The function from observations to features (n, features).
         groups: Arguments of `RefineVectorEnv`, different for each group.
         **env: Arguments of `RefineVectorEnv` that all groups share.
     """
     sizes = [len(part) for part in np.array_split(np.arange(num_envs), len(groups))]
     envs = [
-        RefineVectorEnv(size, "SameStep", slots=True, **env, **group) for size, group in zip(sizes, groups, strict=True)
+        RefineVectorEnv(size, "SameStep", actions=form, **env, **group)
+        for size, group in zip(sizes, groups, strict=True)
     ]
-    return FeatureVecEnv(envs, moves, see)
+    return FeatureVecEnv(envs, form, see)
 
 
 def seed_episodes(model: BaseAlgorithm) -> None:

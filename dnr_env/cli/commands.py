@@ -13,13 +13,16 @@ from dnr_env.agents.registry import check_agents, make_agent
 from dnr_env.cli import options as given
 from dnr_env.env.users import user_source
 from dnr_env.errors import DnRError
+from dnr_env.evaluation.calibrating import calibrated
 from dnr_env.evaluation.doctor import examine
 from dnr_env.evaluation.failures import check_labels, origins, reasons
 from dnr_env.evaluation.folder import rules_noted, settle, users_noted
 from dnr_env.evaluation.plan import plan as plan_labelling
 from dnr_env.evaluation.ranking import shown_ranking
+from dnr_env.evidence.calibration_check import table
 from dnr_env.evidence.inventory import forget, holdings, lines
 from dnr_env.evidence.store import Store, cache_dir
+from dnr_env.files import make_folder, write_atomically
 from dnr_env.registry import load
 from dnr_env.tables import Labels
 
@@ -121,6 +124,17 @@ def play(options: given.Play) -> None:
     neurons = load(options.stack).neurons.named(options.neurons)
     rules = {"score": options.score, "budget": options.budget, "image_cost": options.image_cost}
     play_in_terminal(Session.open(options.out, neurons=neurons, stack=options.stack, seed=options.seed, **rules))
+
+
+def calibrate(options: given.Calibrate) -> None:
+    """Measure concepts, fit the calibration to them, and write it with its check."""
+    stack = load(options.stack)
+    calibration, checked = calibrated(stack, options.neurons, options.limit)
+    out = options.out.expanduser()
+    make_folder(out.parent)
+    write_atomically(out, calibration.write())
+    print(table(checked))
+    print(f"{stack.tally()}\ncalibration: {out}")
 
 
 def plan(options: given.Plan) -> None:

@@ -7,10 +7,11 @@
     dnr rank --layer layer4 --out results/rank
     dnr play --neurons layer4:7 --out results/me.jsonl
     dnr plan --stack "turbo probe.images=photos" --neurons layer4:0-63
+    dnr calibrate --stack "turbo probe.images=photos" --out turbo.json
     dnr doctor --stack "turbo probe.images=photos"
     dnr store
 
-`label`, `compare`, `rank`, `judge`, `play` and `dnr-train` resume: run the same command again.
+`label`, `compare`, `rank`, `judge`, `play`, `calibrate` and `dnr-train` resume: run the same command again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import tyro
 
 from dnr_env.cli import commands
 from dnr_env.cli.ends import ending
-from dnr_env.cli.options import Compare, Doctor, Exemplars, Judge, Label, Plan, Play, Rank, Store
+from dnr_env.cli.options import Calibrate, Compare, Doctor, Exemplars, Judge, Label, Plan, Play, Rank, Store
 
 COMMANDS: Mapping[str, tuple[type, Callable[[Any], None]]] = {
     "label": (Label, commands.label),
@@ -34,6 +35,7 @@ COMMANDS: Mapping[str, tuple[type, Callable[[Any], None]]] = {
     "judge": (Judge, commands.judge),
     "play": (Play, commands.play),
     "plan": (Plan, commands.plan),
+    "calibrate": (Calibrate, commands.calibrate),
     "doctor": (Doctor, commands.doctor),
     "store": (Store, commands.store),
 }

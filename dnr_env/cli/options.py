@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,9 +27,9 @@ class Scored(Stacked):
     score: str = "grounded_k"
     """The score of a concept."""
     budget: int = 100
-    """The number of images that may be drawn after the initial measurement."""
-    image_cost: float = 0.0005
-    """The cost of one image."""
+    """The number of images that may be drawn for a neuron."""
+    image_cost: float = Rules.image_cost
+    """The price of one image, in units of the score. Every image that the search draws is billed."""
 
     @property
     def rules(self) -> Rules:
@@ -44,17 +44,25 @@ class Compare(Scored):
     out: Path
     """The folder of the results. Episodes that it already holds are not played again."""
     agents: tuple[str, ...] = ("stop", "dnd", "dnr", "rounds:1@informed", "promise", "learned")
-    """learned, stop, random, dnd, dnr, annealed, patience:N, rounds:N, line:N, lookahead, until:SIGNAL:X:LEAST:MOST,
-    blend:N:WEIGHT, shortlist:N:WEIGHT, halving, lucb, top-two, promise, clip-dissect, linear, linear-joined, constant,
+    """learned, gradient, improve, kinds, cover, shortlist:N:TIMES, stop, random, dnd, dnr, annealed, patience:N,
+    rounds:N, line:N, lookahead, until:SIGNAL:X:LEAST:MOST, halving, lucb, top-two, promise, clip-dissect, linear,
+    linear-joined, constant,
     random-label, oracle, python:FILE.py:CLASS, or the folder of a run of dnr-train, which stands for the policies of
     all its seeds. dnr@informed is the loop dnr with the mutator informed. The last agent is compared with each of the
     others."""
     neurons: str = "test"
     """A split, a layer, or neurons such as layer4:0-9,planted:test."""
     seeds: tuple[int, ...] = (1, 2)
-    """The seeds of the episodes. Each has its own block of image seeds."""
+    """The seeds of the episodes. Each has its own block of image seeds, and there are 16 of these."""
+    dollar_cost: float = Rules.dollar_cost
+    """The price of one US dollar that a language model costs for mutations, in units of the score."""
     user_concepts: str | None = None
     """A file of concepts, or simulated:QUALITY."""
+
+    @property
+    def rules(self) -> Rules:
+        """The environment's rules."""
+        return replace(super().rules, dollar_cost=self.dollar_cost)
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,20 @@ class Rank(Scored):
     """The agent that labels."""
     seed: int = 0
     """The seed of the episodes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate(Stacked):
+    """Measure how promises and drawings of this stack foretell values: a file for its setting `calibration`. It needs a
+    generator, and draws about 900 images a neuron, which the store keeps.
+    """
+
+    out: Path
+    """The file that is written."""
+    neurons: str = "train"
+    """A split, a layer, or neurons such as layer4:0-99. Neurons that do not vary are left out."""
+    limit: int = 120
+    """The most neurons, spread evenly over those given."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,15 @@ import numpy as np
 
 from dnr_env.env.candidates import candidates
 from dnr_env.env.options import read_options
-from dnr_env.env.rules import Action, Rules
+from dnr_env.env.rules import Action, ActionForm, Rules
+from dnr_env.env.spaces import Choices
 from dnr_env.env.state import State
 from dnr_env.env.users import UserSource, concepts_of
+from dnr_env.env.value import Values
 from dnr_env.errors import unknown
 from dnr_env.evidence.sight import see
-from dnr_env.interfaces import MutationBatch, Origin, Trial, Usage
-from dnr_env.scores import promise, score
-from dnr_env.seeds import Purpose
+from dnr_env.interfaces import Kind, MutationBatch, Origin, Trial, Usage
+from dnr_env.seeds import TRAINING_BLOCKS, Purpose
 from dnr_env.stack import Stack
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
@@ -27,7 +28,7 @@ class Episodes:
     Args:
         n: the number of episodes.
         stack: the models.
-        rules: the limits, the cost of images and the score.
+        rules: the limits, the costs and the score.
         neurons: the indices of the neurons that `begin` draws from.
         mutator: the name of a mutator of the stack; None takes its first.
         users: the source of user concepts, or None.
@@ -43,23 +44,24 @@ class Episodes:
         self.rules = rules
         self.neurons = list(neurons)
         self.users = users
-        self._mutator = stack.mutators[mutator]
-        self.state = State.empty(n, rules, stack.lab.reader.dim, stack.probe.controls.shape[1])
+        self._mutator = mutator  # its name: the object may hold what cannot be pickled, as the stack does
+        self.state = State.empty(n, rules, stack.calibration, stack.lab.reader.dim, stack.probe.controls.shape[1])
         self.neuron = np.zeros(n, np.intp)
         self.texts: list[list[str]] = [[] for _ in range(n)]
         """The master list of each episode."""
         self.origins: list[list[Origin]] = [[] for _ in range(n)]
         """The origin of each concept of each master list: that of whoever named it first."""
         self.queues: list[list[tuple[str, Origin]]] = [[] for _ in range(n)]
-        """The concepts of the user that each episode has yet to measure, with their origins."""
+        """The concepts of the user that each episode has yet to list, with their origins."""
         self.messages = [""] * n
         self.failures = [""] * n
         """Why the writer had no answer in the last step or, at the beginning, no candidates; "" otherwise."""
         self.usage = [Usage()] * n
         """The language model usage that the texts of each episode cost."""
         self.ended = np.ones(n, bool)
-        self._labels = np.zeros(n, np.intp)  # places in the master lists
+        self.label_places = np.zeros(n, np.intp)  # in the master lists
         self._values = np.zeros(n)  # held-out values of the labels
+        self._held_out = Values(stack, rules)
 
     @property
     def reward_images(self) -> int:
@@ -69,10 +71,14 @@ class Episodes:
     def begin(
         self, rows: Sequence[int], rngs: Sequence[np.random.Generator], options: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Begin an episode in each of the given rows, with its generator and its reset options."""
+        """Begin an episode in each of the given rows, with its generator and its reset options. Nothing is drawn."""
         starts = [read_options(option, self.stack.neurons, self.stack.language, self.rules) for option in options]
         chosen = [
             start.neuron if start.neuron is not None else self.neurons[rng.integers(len(self.neurons))]
+            for rng, start in zip(rngs, starts, strict=True)
+        ]
+        blocks = [
+            start.block if start.block is not None else int(rng.integers(TRAINING_BLOCKS))
             for rng, start in zip(rngs, starts, strict=True)
         ]
         firsts = candidates(self.stack.proposer, chosen, starts, self.rules.n_slots)
@@ -80,11 +86,8 @@ class Episodes:
         self.ended[which] = True  # a failure below must leave no running episode
         self.state.clear(which)
         self.neuron[which] = chosen
-        self.state.block[which] = [start.block for start in starts]
+        self.state.block[which] = blocks
         self.state.exemplars[which] = self.stack.probe.exemplar_embeddings[chosen]
-        self.state.attainable[which] = promise(
-            self.rules.score, np.zeros(len(which)), lambda: self.stack.vocabulary.best_simulation(self.neuron[which])
-        )
         self.state.controls[which] = self.stack.probe.controls[chosen]
         for row, rng, neuron, first in zip(rows, rngs, chosen, firsts, strict=True):
             self.usage[row], self.failures[row] = first.usage, first.failure
@@ -92,19 +95,18 @@ class Episodes:
             self.queues[row] = [(text, "user") for text in given]
             self.messages[row] = ""
             self.state.user_left[row] = len(self.queues[row])
-            count = len(first.concepts)
-            embeddings = self.stack.embedder.embed_texts(first.concepts)
-            self.texts[row], self.origins[row] = list(first.concepts), [first.origin] * count
-            simulations = self.stack.probe.simulation(embeddings, np.full(count, neuron))
-            self.state.join(np.full(count, row), embeddings, simulations)
-        wanted = [(row, place) for row in rows for place in range(len(self.texts[row]))]
-        self._measure([row for row, _ in wanted], [place for _, place in wanted])
-        self._labels[which] = self.state.incumbent[which]
+            self.texts[row], self.origins[row] = [], []
+        self._list(
+            [row for row, first in zip(rows, firsts, strict=True) for _ in first.concepts],
+            [text for first in firsts for text in first.concepts],
+            [first.origin for first in firsts for _ in first.concepts],
+        )
+        self.label_places[which] = self.state.incumbent[which]
         self._values[which] = self._value(which)
         self.ended[which] = False
 
     def suggest(self, row: int, text: str, origin: Origin = "user") -> str:
-        """Make a concept the next one that ADD measures, and return the text that will be measured.
+        """Make a concept the next one that ADD lists, and return the text that will be listed.
 
         Raises:
             ConceptError: the concept cannot be drawn.
@@ -114,184 +116,185 @@ class Episodes:
         self.state.user_left[row] += 1
         return concept
 
-    def act(
-        self, actions: IntArray, slots: IntArray, rngs: Sequence[np.random.Generator]
-    ) -> tuple[FloatArray, BoolArray]:
+    def act(self, choices: Choices, rngs: Sequence[np.random.Generator]) -> tuple[FloatArray, BoolArray]:
         """Take one action in every episode. Episodes that have ended stay as they are.
 
         Args:
-            actions: (n,) values of `Action`.
-            slots: (n,) the slot that each action is for; 0 is the incumbent.
+            choices: the actions, with their slots and kinds.
             rngs: (n,) the generators of the episodes.
 
         Returns:
             (n,) rewards, 0 for episodes that had ended before, and (n,) flags of the episodes that end in this step.
         """
         try:
-            return self._act(actions, slots, rngs)
+            return self._act(choices, rngs)
         except BaseException:
             # After a failure halfway, the episodes are in no state from which they could go on.
             self.ended[:] = True
             raise
 
-    def _act(
-        self, actions: IntArray, slots: IntArray, rngs: Sequence[np.random.Generator]
-    ) -> tuple[FloatArray, BoolArray]:
-        state, rules = self.state, self.rules
+    def _act(self, choices: Choices, rngs: Sequence[np.random.Generator]) -> tuple[FloatArray, BoolArray]:
+        state, rules, actions = self.state, self.rules, choices.actions
         rows = np.arange(len(actions))
-        live = ~self.ended
-        places = state.order[rows, slots]
-        legal = state.masks()[rows, actions] & (places < state.size)
+        live, stopped = ~self.ended, actions == Action.STOP
+        if choices.slots is None:
+            places = np.where(actions == Action.KEEP, state.hopeful, state.incumbent)
+        else:
+            places = state.order[rows, choices.slots]
+        # ADD is for no slot, and STOP on an empty one takes the incumbent.
+        legal = self.masks("incumbent")[rows, actions] & ((places < state.size) | (actions == Action.ADD) | stopped)
         self.messages, self.failures = [""] * len(actions), [""] * len(actions)
-        scored_before = state.scores[rows, self._labels]
-        labels_before = self._labels
+        estimated, best = state.means[rows, self.label_places], state.means[rows, state.incumbent]
+        labels_before = self.label_places
 
-        for row in np.flatnonzero(live & ~legal & (actions != Action.STOP)).tolist():
-            self.messages[row] = (
-                "the action had no effect: no budget, steps or user concept is left, or the slot is empty"
-            )
-        drawing, targets = self._targets(np.where(live & legal, actions, Action.STOP), places, rngs)
-        self._measure(drawing, targets)
-        drawn = np.zeros(len(actions), np.intp)
-        drawn[drawing] = rules.images_per_measure
-        state.spent += drawn
-        acted = np.flatnonzero(live & (actions != Action.STOP))
-        state.note_gain(acted, scored_before[acted])
+        for row in np.flatnonzero(live & ~legal).tolist():
+            self.messages[row] = "the action had no effect: no budget or user concept is left, or the slot is empty"
+        keeping, mutating, adding = (np.flatnonzero(live & legal & (actions == a)) for a in list(Action)[:3])
+        paid = self._mutate(mutating, places[mutating], [choices.kinds[row] for row in mutating.tolist()], rngs)
+        self._add(adding)
+        self._draw(keeping, places[keeping])
+        acted = np.flatnonzero(live & ~stopped)
+        state.note_gain(acted, best[acted])
 
-        stopped = actions == Action.STOP
-        self._labels = np.where(live, np.where(stopped & legal, places, state.incumbent), self._labels)
-        rewards = -rules.image_cost * drawn
+        named = np.where(places < state.size, places, state.incumbent)
+        self.label_places = np.where(live, np.where(stopped, named, state.incumbent), self.label_places)
+        rewards = -rules.dollar_cost * paid
+        rewards[keeping] -= rules.image_cost * rules.images_per_measure
         if rules.reward == "observed":
-            rewards = rewards + np.where(live, state.scores[rows, self._labels] - scored_before, 0.0)
+            rewards += np.where(live, state.means[rows, self.label_places] - estimated, 0.0)
         elif rules.reward == "held_out":
-            changed = np.flatnonzero(self._labels != labels_before)
+            changed = np.flatnonzero(self.label_places != labels_before)
             values = self._values.copy()
             values[changed] = self._value(changed)
-            rewards = rewards + (values - self._values)
+            rewards += values - self._values
             self._values = values
-        # Running out is a terminal state, not a truncation: both limits are observed, and the label is final.
-        spent = (state.steps >= rules.max_steps) | (rules.budget - state.spent < rules.images_per_measure)
-        ended = live & (stopped | spent)
+        # Running out of steps is a terminal state, not a truncation: it is observed, and the label is final.
+        ended = live & (stopped | (state.steps >= rules.max_steps))
         self.ended |= ended
         return rewards, ended
 
-    def _targets(
-        self, actions: IntArray, places: IntArray, rngs: Sequence[np.random.Generator]
-    ) -> tuple[list[int], list[int]]:
-        """Return the rows that measure something, and the places of the concepts that they measure."""
-        keeping, mutating, adding = (np.flatnonzero(actions == a) for a in (Action.KEEP, Action.MUTATE, Action.ADD))
-        mutated = self._mutated(mutating, places[mutating], rngs)
-        waiting = [self.queues[row].pop(0) for row in adding]
-        concepts = [self.stack.language.normalise(phrase) for phrase, _ in waiting]
-        added = self._join(adding.tolist(), concepts, [origin for _, origin in waiting])
-        self.state.from_user[adding, added] = True
-        for row, (phrase, _) in zip(adding.tolist(), waiting, strict=True):
-            if words := self.stack.language.passed_over(phrase):
-                unread = f"ignored words of {phrase[:80]!r}: {', '.join(words)}"
-                self.messages[row] = "; ".join(filter(None, [self.messages[row], unread]))
-        self.state.user_left[adding] -= 1
-        return [*keeping.tolist(), *mutating.tolist(), *adding.tolist()], [*places[keeping].tolist(), *mutated, *added]
-
-    def _mutated(self, rows: IntArray, places: IntArray, rngs: Sequence[np.random.Generator]) -> list[int]:
-        """Mutate a concept in each of the given rows, and return the places of the new concepts."""
+    def _mutate(
+        self, rows: IntArray, places: IntArray, kinds: list[Kind | None], rngs: Sequence[np.random.Generator]
+    ) -> FloatArray:
+        """Mutate a concept in each of the given rows, and return (n,) the dollars that this cost."""
+        paid = np.zeros(len(self.texts))
         if not len(rows):
-            return []
+            return paid
         state = self.state
         batch = MutationBatch(
             concepts=[self.texts[row][place] for row, place in zip(rows, places, strict=True)],
             tried=[self.texts[row] for row in rows],
             embeddings=state.image_embeddings[rows],
             activations=state.image_activations[rows],
-            seen=np.arange(self.rules.all_images) < state.image_count[rows][:, None],
+            seen=np.arange(state.image_activations.shape[1]) < state.image_count[rows][:, None],
             rngs=[rngs[row] for row in rows],
             neurons=self.neuron[rows],
             history=lambda i: self.history(int(rows[i])),
             score=self.rules.score,
+            kinds=kinds,
         )
-        suggestions = self._mutator.mutate(batch)
+        mutator = self.stack.mutators[self._mutator]
+        suggestions = mutator.mutate(batch)
         for row, suggestion in zip(rows.tolist(), suggestions, strict=True):
-            self.usage[row] = self.usage[row].plus(suggestion.usage)
             self.failures[row] = suggestion.failure
+            if suggestion.usage != Usage():
+                self.usage[row] = self.usage[row].plus(suggestion.usage)
+                paid[row] = self.stack.bill.cost(suggestion.usage)
         concepts = [suggestion.concept for suggestion in suggestions]
-        return self._join(rows.tolist(), concepts, [self._mutator.origin] * len(rows))
+        self._list(rows.tolist(), concepts, [one.origin or mutator.origin for one in suggestions])
+        return paid
+
+    def _add(self, rows: IntArray) -> None:
+        """List the next concept of the user in each of the given rows."""
+        waiting = [self.queues[row].pop(0) for row in rows]
+        concepts = [self.stack.language.normalise(phrase) for phrase, _ in waiting]
+        places = self._list(rows.tolist(), concepts, [origin for _, origin in waiting])
+        self.state.from_user[rows, places] = True
+        for row, (phrase, _) in zip(rows.tolist(), waiting, strict=True):
+            if words := self.stack.language.passed_over(phrase):
+                unread = f"ignored words of {phrase[:80]!r}: {', '.join(words)}"
+                self.messages[row] = "; ".join(filter(None, [self.messages[row], unread]))
+        self.state.user_left[rows] -= 1
 
     def history(self, row: int) -> list[Trial]:
         """Return every concept of an episode's master list with its measurements."""
         state = self.state
-        seeds = Purpose.SEARCH.seeds(0, self.rules.most_images, int(state.block[row]))
+        seeds = Purpose.SEARCH.seeds(0, state.activations.shape[2], int(state.block[row]))
         return [
             Trial(
                 text,
-                float(state.scores[row, place]),
-                float(state.errors[row, place]),
+                float(state.means[row, place]),
+                float(state.deviations[row, place]),
                 state.activations[row, place, : state.counts[row, place]].copy(),
                 seeds[: state.counts[row, place]],
             )
             for place, text in enumerate(self.texts[row])
         ]
 
-    def _join(self, rows: Sequence[int], texts: Sequence[str], origins: Sequence[Origin]) -> list[int]:
-        """Return the places of concepts in the master lists of distinct rows, appending those that are new."""
+    def _list(self, rows: Sequence[int], texts: Sequence[str], origins: Sequence[Origin]) -> list[int]:
+        """Return the places of concepts in the master lists, appending those that are new. Nothing is drawn.
+
+        A row may occur more than once if its texts are new and distinct.
+        """
         places = [
             self.texts[row].index(text) if text in self.texts[row] else -1
             for row, text in zip(rows, texts, strict=True)
         ]
         new = [i for i, place in enumerate(places) if place < 0]
         if new:
-            which = np.array([rows[i] for i in new])
-            embeddings = self.stack.embedder.embed_texts([texts[i] for i in new])
-            joined = self.state.join(which, embeddings, self.stack.probe.simulation(embeddings, self.neuron[which]))
+            stack, which = self.stack, np.array([rows[i] for i in new])
+            named, neurons = [texts[i] for i in new], self.neuron[which]
+            embeddings = stack.embedder.embed_texts(named)
+            joined = self.state.join(
+                which,
+                embeddings,
+                stack.probe.simulation(embeddings, neurons),
+                stack.prior.relative(named, neurons),
+                np.stack(stack.covers.of(named, neurons), axis=1),
+            )
             for i, place in zip(new, joined.tolist(), strict=True):
                 places[i] = place
                 self.texts[rows[i]].append(texts[i])
                 self.origins[rows[i]].append(origins[i])
+            for row in set(which.tolist()):
+                self.state.attainable[row] = stack.prior.highest_unlisted(
+                    int(self.neuron[row]), self.rules.score, self.texts[row]
+                )
         for i in set(range(len(rows))) - set(new):
-            again = f"{texts[i]!r} had been measured before, and was measured again"
+            again = f"{texts[i]!r} is listed already"
             self.messages[rows[i]] = "; ".join(filter(None, [self.failures[rows[i]], again]))
         return places
 
-    def _measure(self, rows: Sequence[int], places: Sequence[int]) -> None:
-        """Measure `images_per_measure` more images of each concept, all in one batch."""
+    def _draw(self, rows: IntArray, places: IntArray) -> None:
+        """Draw and measure `images_per_measure` images of each concept, all in one batch."""
         if not len(rows):
             return
-        which, where = np.array(rows, np.intp), np.array(places, np.intp)
-        first = self.state.counts[which, where]
-        seeds = Purpose.SEARCH.rows(self.rules.images_per_measure, self.state.block[which]) + first[:, None]
-        concepts = [self.texts[r][p] for r, p in zip(rows, places, strict=True)]
-        stack = self.stack
-        seen = see(stack.lab, stack.probe, concepts=concepts, neurons=self.neuron[which], seeds=seeds)
-        self.state.record(which, where, seen.activations, seen.embeddings, seen.similarities)
+        state, stack = self.state, self.stack
+        first = state.counts[rows, places]
+        seeds = Purpose.SEARCH.rows(self.rules.images_per_measure, state.block[rows]) + first[:, None]
+        concepts = [self.texts[row][place] for row, place in zip(rows.tolist(), places.tolist(), strict=True)]
+        seen = see(stack.lab, stack.probe, concepts=concepts, neurons=self.neuron[rows], seeds=seeds)
+        state.record(rows, places, seen.activations, seen.embeddings, seen.similarities)
 
     def value(self, rows: IntArray, texts: Sequence[str]) -> FloatArray:
-        """(b,) values of texts for the neurons of the given rows, on reward seeds; 0 if rewards are not held out."""
-        rules = self.rules
-        if rules.reward != "held_out" or not len(rows):
+        """(b,) held-out values of texts for the neurons of the given rows; 0 if rewards are not held out."""
+        if self.rules.reward != "held_out":
             return np.zeros(len(rows))
-        seeds = Purpose.REWARD.rows(rules.reward_images, self.state.block[rows])
-        stack, neurons = self.stack, self.neuron[rows]
-        seen = see(stack.lab, stack.probe, concepts=texts, neurons=neurons, seeds=seeds)
-        return score(
-            rules.score,
-            activations=seen.activations,
-            counts=np.full(len(rows), rules.reward_images),
-            m=rules.images_per_measure,
-            similarities=seen.similarities,
-            controls=self.state.controls[rows],
-            simulations=stack.vocabulary.simulation(texts, neurons),
-        )[0]
+        return self._held_out.of(texts, self.neuron[rows], self.state.block[rows])
 
     def _value(self, rows: IntArray) -> FloatArray:
         """(b,) values of the labels of the given rows."""
-        return self.value(rows, [self.texts[row][self._labels[row]] for row in rows])
+        return self.value(rows, [self.texts[row][self.label_places[row]] for row in rows])
 
-    def masks(self, slots: bool) -> BoolArray:
-        """(n, 4) which actions have an effect; with `slots`, (n, 4 + n_slots) also which slots hold a candidate."""
-        masks = self.state.masks()
-        if not slots:
-            return masks
-        return np.concatenate([masks, np.arange(self.rules.n_slots) < self.state.size[:, None]], axis=1)
+    def masks(self, form: ActionForm) -> BoolArray:
+        """(n, 4) which actions have an effect, then which slots hold a candidate, then the kinds, as the form has them.
+
+        All kinds are allowed: whether a mutator finds a concept of a kind shows only when it is asked.
+        """
+        return self.state.masks(slots=form != "incumbent", kinds=form == "edits")
 
     @property
     def labels(self) -> list[str]:
         """The present label of each episode."""
-        return [texts[label] if texts else "" for texts, label in zip(self.texts, self._labels.tolist(), strict=True)]
+        places = self.label_places.tolist()
+        return [texts[place] if texts else "" for texts, place in zip(self.texts, places, strict=True)]

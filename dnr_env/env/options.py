@@ -25,8 +25,8 @@ class Start(NamedTuple):
     """The initial concepts; None takes the proposer's candidates."""
     origin: Origin
     """Where the initial concepts come from, if they are given."""
-    block: int
-    """The block of image seeds."""
+    block: int | None
+    """The block of image seeds; None draws one of the training blocks at random."""
 
 
 def read_options(options: Any, neurons: Neurons, language: Language, rules: Rules) -> Start:
@@ -47,7 +47,7 @@ def read_options(options: Any, neurons: Neurons, language: Language, rules: Rule
         None if neuron is None else neurons.one(neuron),
         None if concepts is None else _concepts(concepts, language, rules),
         origin,
-        _block(options.get("block", 0)),
+        _block(options["block"]) if "block" in options else None,
     )
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from dnr_env.env import viewer
 from dnr_env.env.episodes import Episodes
 from dnr_env.env.information import Info, information
-from dnr_env.env.rules import Rules
+from dnr_env.env.observe import observe
+from dnr_env.env.rules import ActionForm, Rules, check_form
 from dnr_env.env.spaces import Observation, action_space, observation_space, read_actions
 from dnr_env.env.users import Users, user_source
 from dnr_env.errors import unknown
@@ -21,7 +22,7 @@ from dnr_env.registry import load
 from dnr_env.stack import Stack
 from dnr_env.types import BoolArray, ImageArray
 
-_OTHERS = ("stack", "neurons", "mutator", "user_concepts", "render_mode", "slots", "rules")
+_OTHERS = ("stack", "neurons", "mutator", "user_concepts", "render_mode", "actions", "rules")
 
 
 def make_episodes(
@@ -44,26 +45,42 @@ class RefineEnv(gym.Env[Observation, Any]):
 
     ## Description
 
-    One episode is about one neuron of a vision network. The candidate concepts come from the captions of the real images
-    that excite the neuron most. A text-to-image generator has drawn each candidate, and the neuron's activation on these
-    images has been measured. At each step the agent measures the best candidate again, mutates it, measures a concept of
-    a user, or stops. Generated images are noisy, so the candidate with the best score may owe it to luck. The reward is
-    therefore computed on images that the agent never sees.
+    One episode is about one neuron of a vision network. The candidate concepts come from captions of the real images
+    that excite the neuron most. Real images say how much each concept promises; drawings by a text-to-image generator
+    show how much it really excites the neuron. Proposing a concept is free, but every image has a price, so each
+    drawing is a decision. Drawings are noisy: what is known of a concept is a posterior, which weighs its drawings
+    against its promise. The reward is computed on drawings and real images that the agent never sees.
 
     ## Action Space
 
-    `Discrete(4)` in `DnR/Refine-v0`. Every action is for the incumbent, the candidate with the best score so far:
+    | Environment | Action space | An action is |
+    |-------------|--------------|--------------|
+    | `DnR/Refine-v0` | `Discrete(4)` | the action alone |
+    | `DnR/RefineSlots-v0` | `MultiDiscrete([4, n_slots])` | the action and the slot that it is for |
+    | `DnR/RefineEdits-v0` | `MultiDiscrete([4, n_slots, 4])` | the action, the slot and the kind of mutation |
 
     | Num | Action | Effect |
     |-----|--------|--------|
-    | 0 | KEEP | measure `images_per_measure` more images of the concept |
-    | 1 | MUTATE | make a new concept from this one and the evidence so far, and measure it |
-    | 2 | ADD | measure the next concept of the user |
+    | 0 | KEEP | draw `images_per_measure` images of the concept, its first or more |
+    | 1 | MUTATE | make a new concept from this one and the evidence so far, and list it undrawn |
+    | 2 | ADD | list the next concept of the user, undrawn; it is for no slot |
     | 3 | STOP | end the episode with the concept as the label |
 
-    `MultiDiscrete([4, n_slots])` in `DnR/RefineSlots-v0`. The actions are the same, for the concept in a chosen slot.
-    `action_masks()` and `info["action_mask"]` say which actions (and which slots) have an effect. Any other action uses
-    up a step and does nothing else.
+    In `DnR/Refine-v0`, KEEP is for the candidate with the highest upper bound (posterior mean + deviation), and MUTATE
+    and STOP are for the incumbent, the candidate with the highest posterior mean. A concept that is listed already
+    costs its step and nothing else.
+
+    | Num | Kind | The new concept |
+    |-----|------|-----------------|
+    | 0 | NARROW | says more |
+    | 1 | BROADEN | says less |
+    | 2 | SWAP | says something else in one place |
+    | 3 | MODEL | is what a model of the neuron promises most |
+
+    Only MUTATE has a kind; without one, the mutator chooses. `action_masks()` and `info["action_mask"]` hold one flag
+    for each action, then one for each slot and each kind that an action names: which actions have an effect, which
+    slots hold a candidate, and all kinds. KEEP is masked when the budget cannot pay for it, ADD when no user concept is
+    left. Any other action uses up a step and does nothing else, but STOP on an empty slot takes the incumbent.
 
     ## Observation Space
 
@@ -72,28 +89,62 @@ class RefineEnv(gym.Env[Observation, Any]):
     | Key | Shape | Content |
     |-----|-------|---------|
     | `concepts` | (n_slots, dim) | unit embeddings of the candidates, best first; zero in empty slots |
-    | `scores` | (n_slots, 9) | score, its standard error, images / `images_per_measure`, age / `max_steps`, whether the user gave it, whether the slot is filled, mean cosine similarity of its images with the exemplars, specificity (length of the mean embedding of its images), simulation (correlation, over the real images, of the similarity with its text and the neuron's activation) |
+    | `scores` | (n_slots, 19) | one row for each slot, see below; zero in empty slots |
     | `exemplars` | (dim,) | mean image embedding of the neuron's exemplars |
-    | `progress` | (10,) | steps left / `max_steps`, images left / 100, cost of 1,000 images, user concepts left, steps since the incumbent's score rose / `max_steps`, the last four changes of that score, latest first, headroom (the score that the incumbent would gain with the best simulation in the vocabulary; 0 if the score does not use simulation) |
+    | `progress` | (11,) | one entry each, see below |
+
+    | Column of `scores` | Content |
+    |--------------------|---------|
+    | `mean`, `deviation` | the posterior of the concept's held-out value |
+    | `promise` | its mean before anything was drawn |
+    | `worth` | the expected rise of the best posterior mean by one KEEP of this concept (the knowledge gradient), without its price |
+    | `unsettled` | the part of the deviation that drawings can settle; the rest stays |
+    | `reach` | the deviation of the change that one KEEP makes to the mean |
+    | `images` | images drawn / `images_per_measure` |
+    | `score`, `standard_error` | of the drawings alone; 0 without any |
+    | `simulation` | correlation, over the real images, of the similarity with the text and the neuron's activation |
+    | `coverage`, `coverage_error` | how much of the neuron's activation on real images the concept explains, and its standard error |
+    | `precision`, `precision_error` | how much of what the concept covers excites the neuron, and its standard error |
+    | `similarity` | mean cosine similarity of the drawings with the exemplars |
+    | `specificity` | length of the mean embedding of the drawings |
+    | `age` | steps since the concept was listed / `max_steps` |
+    | `from_user` | whether a user gave it |
+    | `present` | whether the slot holds a candidate |
+
+    | Entry of `progress` | Content |
+    |---------------------|---------|
+    | `steps_left` | steps left / `max_steps` |
+    | `budget_left` | images left / 100 |
+    | `image_cost` | cost of 1,000 images |
+    | `user_left` | user concepts left |
+    | `since_gain` | steps since the incumbent's posterior mean rose / `max_steps` |
+    | `gain_0` to `gain_3` | changes of that mean in the last four steps, latest first |
+    | `headroom` | the highest promise of an unlisted concept of the vocabulary less that mean |
+    | `images_per_measure` | the images that KEEP draws / 100 |
+
+    All that real images say is of the search half; nothing in an observation, an info or a mutator's request depends on
+    the held-out half, or on drawings for the reward or the judge.
 
     ## Rewards
 
-    The reward is value(label now) − value(label before) − `image_cost` × images drawn for the agent. The label is the
-    incumbent, unless STOP chooses another slot. With `reward="held_out"` the value of a concept is its score on images
-    that the agent never sees. With `reward="observed"` it is the score on the agent's own images. With `reward="none"`
-    there is no value, and no image is drawn beyond the agent's own. The return of an episode is the value of the label
-    minus the value of the first incumbent minus the cost of the images.
+    The reward is value(label now) − value(label before) − `image_cost` × images drawn − `dollar_cost` × US dollars paid
+    for the mutation. The label is the incumbent, unless STOP chooses another slot. With `reward="held_out"` the value
+    of a concept is its score on drawings that the agent never sees and on the held-out half of the real images. With
+    `reward="observed"` it is the posterior mean. With `reward="none"` there is no value, and nothing is drawn beyond
+    the agent's own images. The return of an episode is the value of the label minus the value of the first incumbent
+    minus the bill.
 
     ## Starting State
 
-    A neuron is drawn at random from `neurons`, and `images_per_measure` images of each candidate are measured at no
-    cost. `options={"neuron": "layer4:7"}` (a name or an index) chooses the neuron, `options={"concepts": [...]}` the
-    candidates, and `options={"block": 3}` the block of image seeds (0 to 1023, by default 0).
+    A neuron is drawn at random from `neurons`, then a block of image seeds from the 8 for training. The candidates are
+    listed undrawn. `options={"neuron": "layer4:7"}` (a name or an index) chooses the neuron, `options={"concepts":
+    [...]}` the candidates, with their `"origin"`, and `options={"block": 11}` the block (0 to 1023).
 
     ## Episode End
 
-    The episode terminates after STOP, after `max_steps` actions, or when the budget cannot pay for another measurement.
-    Both limits are part of the observation and the label is final, so an episode is never truncated.
+    The episode terminates after STOP or after `max_steps` actions. The limit is part of the observation and the label
+    is final, so an episode is never truncated. An empty budget ends nothing, and with `budget=0` real images alone
+    decide.
 
     ## Information
 
@@ -101,9 +152,10 @@ class RefineEnv(gym.Env[Observation, Any]):
     |-----|---------|
     | `neuron`, `label`, `origin` | the name of the neuron, the present label, and where that comes from: `"writer"`, `"captions"`, `"vocabulary"`, `"user"` or `"model"` |
     | `concepts` | the texts in the slots, "" in empty ones |
-    | `master`, `origins`, `master_scores` | the texts of all concepts measured, their origins and their scores, padded to a fixed length |
-    | `activations`, `similarities` | (n_slots, images), one value for each image of a candidate; zero where not measured |
-    | `images` | the number of images drawn so far |
+    | `master`, `origins` | the texts of all listed concepts, in the order of listing, and their origins, padded to a fixed length |
+    | `master_means`, `master_deviations`, `master_images` | their posterior means and deviations, and the number of images drawn of each |
+    | `activations`, `similarities` | (n_slots, images), one value for each image of a candidate; zero where not drawn |
+    | `images` | the number of images drawn so far, all of which are billed |
     | `usage` | calls of a language model, tokens read and tokens written |
     | `action_mask` | `action_masks()` as int8 |
     | `failure` | why the writer had no answer in this step or, at the beginning, no candidates; else "" |
@@ -120,12 +172,14 @@ class RefineEnv(gym.Env[Observation, Any]):
     | `mutator` | `None` | the name of a mutator of the stack, such as `"random"`; `None` takes the first |
     | `user_concepts` | `None` | a list, a file, a callable, or `"simulated:0.5"` (a user whose concepts are good with probability 0.5) |
     | `render_mode` | `None` | `"rgb_array"`, `"ansi"` or `"human"` (text on the terminal) |
+    | `actions` | of the id | what an action names: `"incumbent"` (nothing), `"slots"`, or `"edits"` (slot and kind) |
     | `rules` | `None` | a `Rules`, instead of the arguments below |
     | `n_slots` | 8 | candidates in the observation |
-    | `images_per_measure` | 5 | images in one measurement |
-    | `budget` | 100 | images after the initial measurement |
+    | `images_per_measure` | 5 | images that one KEEP draws |
+    | `budget` | 100 | images that the agent may draw |
     | `max_steps` | 24 | actions in an episode |
-    | `image_cost` | 0.0005 | cost of one image |
+    | `image_cost` | 0.00005 | cost of one image |
+    | `dollar_cost` | 0 | cost of one US dollar for mutations |
     | `score` | `"grounded_k"` | see `dnr_env.scores` |
     | `reward` | `"held_out"` | `"held_out"`, `"observed"` or `"none"` |
     | `reward_images` | 20 | images that a held-out value is computed on |
@@ -144,17 +198,18 @@ class RefineEnv(gym.Env[Observation, Any]):
         mutator: str | None = None,
         user_concepts: Users = None,
         render_mode: str | None = None,
-        slots: bool = False,
+        actions: ActionForm = "incumbent",
         rules: Rules | None = None,
         **changes: Any,
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise unknown("render_mode", render_mode, self.metadata["render_modes"])
+        check_form(actions)
         self.render_mode = render_mode
         self.episodes = make_episodes(1, stack, neurons, mutator, user_concepts, rules, changes)
-        self._slots = slots
+        self._form: ActionForm = actions
         self.observation_space: Any = observation_space(self.episodes.rules, self.episodes.stack.lab.reader.dim)
-        self.action_space = action_space(self.episodes.rules, slots)
+        self.action_space = action_space(self.episodes.rules, actions)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
         """Begin an episode. `options` may hold a `neuron`, its `concepts` with their `origin`, and a `block` of seeds.
@@ -176,18 +231,18 @@ class RefineEnv(gym.Env[Observation, Any]):
         """
         if self.episodes.ended[0]:
             raise gym.error.ResetNeeded("step: no episode is running; call reset() first")
-        actions, slots = read_actions([action], self.episodes.rules, self._slots)
-        rewards, ended = self.episodes.act(actions, slots, [self.np_random])
+        choices = read_actions([action], self.episodes.rules, self._form)
+        rewards, ended = self.episodes.act(choices, [self.np_random])
         self._show()
         return self._observation(), float(rewards[0]), bool(ended[0]), False, self._info()
 
     def action_masks(self) -> BoolArray:
-        """(4,) bool, or (4 + n_slots,): which actions (and which slots) have an effect."""
-        masks: BoolArray = self.episodes.masks(self._slots)[0]
+        """(4,) bool: which actions have an effect. After them, if an action chooses them, the slots and the kinds."""
+        masks: BoolArray = self.episodes.masks(self._form)[0]
         return masks
 
     def suggest(self, text: str) -> str:
-        """Make a concept the one that the next ADD measures, and return the text that will be measured.
+        """Make a concept the one that the next ADD lists, and return the text that will be listed.
 
         Raises:
             ConceptError: the concept cannot be drawn.
@@ -216,8 +271,8 @@ class RefineEnv(gym.Env[Observation, Any]):
             print(viewer.text(viewer.view(self.episodes, 0)), flush=True)
 
     def _observation(self) -> Observation:
-        return {key: value[0] for key, value in self.episodes.state.observe().items()}
+        return {key: value[0] for key, value in observe(self.episodes.state).items()}
 
     def _info(self) -> Info:
-        infos = information(self.episodes, np.zeros(1, np.intp), self._slots)
+        infos = information(self.episodes, np.zeros(1, np.intp), self._form)
         return {**{key: value[0] for key, value in infos.items()}, "images": int(infos["images"][0])}

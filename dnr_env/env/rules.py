@@ -13,16 +13,27 @@ from dnr_env.scores import check_score
 
 
 class Action(IntEnum):
-    """An action on the incumbent, or on a chosen slot."""
+    """An action on a candidate. Only KEEP draws, so only KEEP has a price in images."""
 
     KEEP = 0
-    """Measure more images of the concept."""
+    """Draw images of the concept, its first or more, and measure them."""
     MUTATE = 1
-    """Make a new concept from this one and the evidence, and measure it."""
+    """Make a new concept from this one and the evidence, and list it undrawn."""
     ADD = 2
-    """Measure the next concept that the user gave."""
+    """List the next concept that the user gave, undrawn."""
     STOP = 3
     """End the episode; the concept is the label."""
+
+
+ActionForm = Literal["incumbent", "slots", "edits"]
+"""What an action consists of: the action alone; the action and a slot; or the action, a slot and a kind of mutation."""
+FORMS: tuple[ActionForm, ...] = get_args(ActionForm)
+
+
+def check_form(actions: str) -> None:
+    """Raise DnRError unless `actions` is one of FORMS."""
+    if actions not in FORMS:
+        raise unknown("actions", actions, FORMS)
 
 
 _LIMITS = {
@@ -40,19 +51,22 @@ class Rules:
     """The limits of an episode, the cost of its images and the score of its concepts."""
 
     n_slots: int = 8
-    """The number of candidates that the agent sees, best score first. An episode begins with at most as many."""
+    """The number of candidates that the agent sees, best first. An episode begins with at most as many."""
     images_per_measure: int = 5
-    """The number of images that one measurement draws. It is also the subset size m of the score."""
+    """The number of images that KEEP draws. It is also the subset size m of the score."""
     budget: int = 100
-    """The number of images that the agent may draw after the initial measurement."""
+    """The number of images that the agent may draw. With 0, it decides by real images alone."""
     max_steps: int = 24
     """The number of actions in an episode."""
-    image_cost: float = 0.0005
+    image_cost: float = 0.00005
     """The amount by which one image lowers the reward."""
+    dollar_cost: float = 0.0
+    """The amount by which one US dollar that a language model costs for a mutation lowers the reward."""
     score: str = "grounded_k"
     """The name of the score, one of `dnr_env.scores.SCORES`."""
     reward: str = "held_out"
-    """"held_out" scores images that the agent never sees, "observed" its own; "none" charges for images alone."""
+    """"held_out" scores drawings and real images that the agent never sees, "observed" pays for changes of its own
+    estimate, and "none" has no value, so that only the bill remains."""
     reward_images: int = 20
     """The number of images that the held-out value of a concept is computed on."""
 
@@ -62,10 +76,11 @@ class Rules:
             if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
                 raise DnRError(f"`{option}` must be a whole number from {least} to {most} (got {value!r})")
             object.__setattr__(self, option, int(value))
-        cost = self.image_cost
-        if isinstance(cost, bool) or not isinstance(cost, Real) or not 0 <= cost <= 1:
-            raise DnRError(f"`image_cost` must be a number from 0 to 1 (got {cost!r})")
-        object.__setattr__(self, "image_cost", float(cost))
+        for option in ("image_cost", "dollar_cost"):
+            cost = getattr(self, option)
+            if isinstance(cost, bool) or not isinstance(cost, Real) or not 0 <= float(cost) <= 1:
+                raise DnRError(f"`{option}` must be a number from 0 to 1 (got {cost!r})")
+            object.__setattr__(self, option, float(cost))
         if self.reward not in get_args(RewardMode):
             raise unknown("reward", self.reward, get_args(RewardMode))
         if self.reward_images < self.images_per_measure:
@@ -102,16 +117,11 @@ class Rules:
         return self.n_slots + self.max_steps
 
     @property
-    def most_images(self) -> int:
-        """The greatest possible number of images of one concept."""
-        return self.images_per_measure * (1 + self.most_measurements)
-
-    @property
-    def all_images(self) -> int:
-        """The greatest possible number of images in one episode."""
-        return self.images_per_measure * (self.n_slots + self.most_measurements)
-
-    @property
     def most_measurements(self) -> int:
-        """The greatest possible number of measurements after the initial ones."""
+        """The greatest possible number of times that KEEP draws in one episode."""
         return min(self.max_steps, self.budget // self.images_per_measure)
+
+    @property
+    def most_images(self) -> int:
+        """The greatest possible number of images in one episode, which may all be of one concept."""
+        return self.images_per_measure * self.most_measurements

@@ -11,7 +11,7 @@ from dnr_env.errors import ConceptError, DnRError
 from dnr_env.stack import Stack
 
 UserSource = Callable[[int, np.random.Generator], Sequence[str]]
-"""Maps the index of a neuron and the episode's generator to the concepts that ADD measures, in order."""
+"""Maps the index of a neuron and the episode's generator to the concepts that ADD lists, in order."""
 Users = UserSource | Sequence[str] | str | Path | None
 """A source, a list of concepts, a file of concepts, "simulated" or "simulated:QUALITY", or None for no user."""
 
@@ -22,14 +22,21 @@ def user_source(users: Users, stack: Stack) -> UserSource | None:
     """Return the source that the argument `user_concepts` describes.
 
     Raises:
-        DnRError: a file cannot be read, a concept cannot be drawn, or a quality is not a number from 0 to 1.
+        DnRError: a file cannot be read, a concept cannot be drawn, a quality is not a number from 0 to 1, or the stack
+            has nothing that a simulated user could know and a mutator does not.
     """
     if users is None or callable(users):
         return users
     if not isinstance(users, Iterable | Path):
         raise DnRError(f"`user_concepts` must be a list, a file, a callable or 'simulated:0.5' (got {users!r})")
     if isinstance(users, str) and users.partition(":")[0] == "simulated":
-        return SimulatedUser(stack, _quality(users))
+        quality = _quality(users)
+        if stack.insight is None and stack.probes.beside is None:
+            raise DnRError(
+                "`user_concepts` must be a list, a file or a callable where the stack has no images beside its probe "
+                f"set, from which a simulated user could know better (got {users!r})"
+            )
+        return SimulatedUser(stack, quality)
     texts = _read(Path(users).expanduser()) if isinstance(users, (str, Path)) else list(users)
     if not all(isinstance(text, str) for text in texts):
         raise DnRError(f"`user_concepts` must be texts such as 'red star' (got {texts!r:.80})")
@@ -101,13 +108,14 @@ class FixedUser:
 
 
 class SimulatedUser:
-    """A user for training, who gives a good concept with some probability and a random one otherwise.
+    """A user for training, who gives a good concept with some probability and a random one of the vocabulary otherwise.
 
-    A good concept is the best of a few hundred random ones by simulation, the correlation over the probe set of
-    concept-image similarity with the neuron's activation. Such a user knows the neuron from real images alone.
+    A good concept comes from what no mutator knows. In an embedded world, the user has seen other pictures and may say
+    more words than the vocabulary (`Stack.insight`). Elsewhere it is the best of a few hundred random words of the
+    vocabulary by simulation on the images beside the probe set (`ProbeSource.beside`).
 
     Args:
-        stack: the stack whose vocabulary and probe set the user knows.
+        stack: the stack whose neurons the user knows.
         quality: the probability that a concept is a good one.
         count: the number of concepts in an episode.
     """
@@ -119,14 +127,18 @@ class SimulatedUser:
 
     def __call__(self, neuron: int, rng: np.random.Generator) -> list[str]:
         """Return the concepts of one episode."""
-        vocabulary = self._stack.vocabulary.concepts
+        good = self._stack.insight or self._best_beside
         return [
-            self._good(neuron, rng) if rng.random() < self.quality else vocabulary[int(rng.integers(len(vocabulary)))]
-            for _ in range(self.count)
+            good(neuron, rng) if rng.random() < self.quality else self._random(rng, 1)[0] for _ in range(self.count)
         ]
 
-    def _good(self, neuron: int, rng: np.random.Generator, considered: int = 300) -> str:
+    def _random(self, rng: np.random.Generator, count: int) -> list[str]:
         vocabulary = self._stack.vocabulary.concepts
-        texts: list[str] = [vocabulary[i] for i in rng.integers(len(vocabulary), size=considered).tolist()]
-        best = int(self._stack.vocabulary.simulation(texts, np.full(considered, neuron)).argmax())
-        return texts[best]
+        return [vocabulary[i] for i in rng.integers(len(vocabulary), size=count).tolist()]
+
+    def _best_beside(self, neuron: int, rng: np.random.Generator, considered: int = 300) -> str:
+        images = self._stack.probes.beside
+        assert images is not None  # or there is no such user
+        texts = self._random(rng, considered)
+        embeddings = self._stack.embedder.embed_texts(texts)
+        return texts[int(images.simulation(embeddings, np.full(considered, neuron)).argmax())]

@@ -14,8 +14,9 @@ from gymnasium.vector.utils import batch_space
 
 from dnr_env.env import viewer
 from dnr_env.env.information import Info, information
+from dnr_env.env.observe import observe
 from dnr_env.env.refine_env import make_episodes
-from dnr_env.env.rules import Rules
+from dnr_env.env.rules import ActionForm, Rules, check_form
 from dnr_env.env.spaces import Observation, action_space, observation_space, read_actions
 from dnr_env.env.users import Users
 from dnr_env.errors import DnRError, unknown
@@ -42,7 +43,7 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
         mutator: see `RefineEnv`.
         user_concepts: see `RefineEnv`.
         render_mode: `"rgb_array"`, `"ansi"` or None.
-        slots: whether an action chooses a slot.
+        actions: what an action consists of; see `RefineEnv`.
         rules: see `RefineEnv`.
         **changes: fields of `Rules`.
     """
@@ -56,7 +57,7 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
         mutator: str | None = None,
         user_concepts: Users = None,
         render_mode: str | None = None,
-        slots: bool = False,
+        actions: ActionForm = "incumbent",
         rules: Rules | None = None,
         **changes: Any,
     ) -> None:
@@ -65,6 +66,7 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
             raise unknown("autoreset_mode", mode, _MODES)
         if render_mode not in (None, "rgb_array", "ansi"):
             raise unknown("render_mode", render_mode, ["rgb_array", "ansi"])
+        check_form(actions)
         if not isinstance(num_envs, int | np.integer) or isinstance(num_envs, bool) or num_envs < 1:
             raise DnRError(f"`num_envs` must be a whole number of at least 1 (got {num_envs!r})")
         self.num_envs = int(num_envs)
@@ -76,9 +78,9 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
             "autoreset_mode": self.autoreset_mode,
         }
         self.episodes = make_episodes(self.num_envs, stack, neurons, mutator, user_concepts, rules, changes)
-        self._slots = slots
+        self._form: ActionForm = actions
         self.single_observation_space = observation_space(self.episodes.rules, self.episodes.stack.lab.reader.dim)
-        self.single_action_space = action_space(self.episodes.rules, slots)
+        self.single_action_space = action_space(self.episodes.rules, actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._rngs: list[np.random.Generator] = []
@@ -133,7 +135,7 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
             if seeds[row] is not None:
                 self._rngs[row], self._seeds[row] = seeding.np_random(seeds[row])
         self.episodes.begin(rows, [self._rngs[row] for row in rows], [each[row] for row in rows])
-        return self.episodes.state.observe(), self._infos(rows)
+        return observe(self.episodes.state), self._infos(rows)
 
     def _read_options(self, options: Any) -> tuple[BoolArray, list[Any]]:
         """Return the mask of the rows to begin, and the options of each row."""
@@ -162,10 +164,12 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
         failed = due & ~self._reported if self.autoreset_mode is AutoresetMode.NEXT_STEP else due
         if not self._rngs or (self.autoreset_mode is not AutoresetMode.DISABLED and failed.any()):
             raise gym.error.ResetNeeded("step: no episode is running; call reset() first")
-        chosen, slots = read_actions(actions, self.episodes.rules, self._slots)
-        if len(chosen) != self.num_envs:
-            raise DnRError(f"`actions` must hold {self.num_envs} values, one for each episode (got {len(chosen)})")
-        rewards, ended = self.episodes.act(chosen, slots, self._rngs)
+        choices = read_actions(actions, self.episodes.rules, self._form)
+        if len(choices.actions) != self.num_envs:
+            raise DnRError(
+                f"`actions` must hold {self.num_envs} values, one for each episode (got {len(choices.actions)})"
+            )
+        rewards, ended = self.episodes.act(choices, self._rngs)
         final: Info = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP and ended.any():
             final = self._final(ended)
@@ -173,7 +177,7 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
         if self.autoreset_mode is not AutoresetMode.DISABLED and due.any():
             self._begin_again(np.flatnonzero(due).tolist())
         self._reported = ended.copy()
-        observation = self.episodes.state.observe()
+        observation = observe(self.episodes.state)
         return observation, rewards, ended, np.zeros_like(ended), {**final, **self._infos(range(self.num_envs))}
 
     def _begin_again(self, rows: list[int]) -> None:
@@ -185,7 +189,7 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
 
     def _final(self, ended: BoolArray) -> Info:
         """Return the last observations and infos of the episodes that ended in a step with SAME_STEP."""
-        observation = self.episodes.state.observe()
+        observation = observe(self.episodes.state)
         last = np.full(self.num_envs, None, object)
         rows = np.flatnonzero(ended).tolist()
         for row in rows:
@@ -193,8 +197,8 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
         return {"final_obs": last, "_final_obs": ended, "final_info": self._infos(rows), "_final_info": ended}
 
     def action_masks(self) -> BoolArray:
-        """(n, 4) bool, or (n, 4 + n_slots): which actions (and which slots) have an effect."""
-        return self.episodes.masks(self._slots)
+        """(n, 4) bool: which actions have an effect. After them, if an action chooses them, the slots and the kinds."""
+        return self.episodes.masks(self._form)
 
     def render(self) -> tuple[ImageArray | str, ...] | None:
         """Return an image or a text for each episode.
@@ -215,8 +219,10 @@ class RefineVectorEnv(gym.vector.VectorEnv[Observation, Any, Any]):
         present = np.zeros(self.num_envs, bool)
         present[which] = True
         infos: Info = {}
-        for key, values in information(self.episodes, which, self._slots).items():
-            array = np.full((self.num_envs, *values.shape[1:]), None if values.dtype == object else 0, values.dtype)
-            array[which] = values
+        for key, array in information(self.episodes, which, self._form).items():
+            if len(which) < self.num_envs:
+                values, empty = array, None if array.dtype == object else 0
+                array = np.full((self.num_envs, *values.shape[1:]), empty, values.dtype)
+                array[which] = values
             infos[key], infos[f"_{key}"] = array, present.copy()
         return infos

@@ -1,7 +1,8 @@
-"""Views of an episode, as an image or as text: exemplars, candidates, scores with error bars, and the budget."""
+"""Views of an episode, as an image or as text: exemplars, candidates, estimates with error bars, and the budget."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -21,13 +22,21 @@ class Candidate:
     """A candidate, which is one row of the image."""
 
     text: str
-    score: float
-    error: float
+    mean: float  # posterior mean of its value
+    deviation: float  # posterior deviation of its value
+    promise: float  # the mean before anything was drawn of it
+    coverage: float
+    precision: float
     images: int
-    simulation: float
     from_user: bool
-    drawn: ImageArray  # (m, height, width, 3), its first images
-    activations: FloatArray  # (m,) normalised
+    drawn: Images  # its first images; none where nothing was drawn
+    activations: FloatArray  # of these, normalised
+
+    @property
+    def said(self) -> tuple[str, str]:
+        """What drawings and real images say of it, in words."""
+        drawn = f"{self.images} drawn, promise {self.promise:.3f}" if self.images else "not drawn"
+        return drawn, f"coverage {self.coverage:.2f}, precision {self.precision:.2f}"
 
 
 @dataclass(frozen=True)
@@ -41,9 +50,10 @@ class View:
     steps: int
     max_steps: int
     spent: int
+    """The number of images drawn."""
     budget: int
     user_left: int | None
-    """The number of user concepts that are not measured yet; None where a user gives each with its ADD."""
+    """The number of user concepts that are not listed yet; None where a user gives each with its ADD."""
     message: str
     n_slots: int
     """The number of rows in the image, filled or empty."""
@@ -59,12 +69,14 @@ def view(episodes: Episodes, row: int, images: int = 5) -> View:
         candidates.append(
             Candidate(
                 text=text,
-                score=float(state.scores[row, place]),
-                error=float(state.errors[row, place]),
+                mean=float(state.means[row, place]),
+                deviation=float(state.deviations[row, place]),
+                promise=float(state.promises[row, place]),
+                coverage=float(state.cover[row, place, 0]),
+                precision=float(state.cover[row, place, 2]),
                 images=int(state.counts[row, place]),
-                simulation=float(state.simulations[row, place]),
                 from_user=bool(state.from_user[row, place]),
-                drawn=stack.lab.images([text] * shown, Purpose.SEARCH.seeds(0, shown, block).tolist()),
+                drawn=stack.lab.images([text] * shown, Purpose.SEARCH.seeds(0, shown, block).tolist()) if shown else [],
                 activations=state.activations[row, place, :shown].copy(),
             )
         )
@@ -75,7 +87,7 @@ def view(episodes: Episodes, row: int, images: int = 5) -> View:
         exemplars=stack.probe.images(stack.probe.exemplars[neuron][:8]),
         steps=int(state.steps[row]),
         max_steps=rules.max_steps,
-        spent=int(state.spent[row]),
+        spent=int(state.image_count[row]),
         budget=rules.budget,
         user_left=int(state.user_left[row]),
         message=episodes.messages[row],
@@ -90,19 +102,41 @@ def text(view: View) -> str:
         f"neuron {view.neuron}   step {view.steps}/{view.max_steps}   images left {left}/{view.budget}"
         + ("" if view.user_left is None else f"   user concepts left {view.user_left}")
     ]
-    most = max((c.score for c in view.candidates), default=1.0)
-    for number, c in enumerate(view.candidates):
-        bar = "█" * round(20 * max(c.score, 0.0) / max(most, 1e-9))
-        by = " (user)" if c.from_user else ""
-        mark, score = "▶" if number == 0 else " ", f"{c.score:6.3f} ± {c.error:5.3f}"
-        # The simulation is shown because it decides between equal scores.
-        lines.append(f"{mark} {score} {bar:<20} {c.images:3d} images  simulation {c.simulation:6.3f}  {c.text}{by}")
+    scale = _Scale(view.candidates, _CELLS)
+    for number, c in enumerate(view.candidates, 1):
+        sure, unsure = round(scale(c.mean - c.deviation)), round(scale(c.mean + c.deviation))
+        bar = "█" * sure + "▒" * (unsure - sure)
+        mark, by = "▶" if number == 1 else " ", " (user)" if c.from_user else ""
+        lines.append(
+            f"{mark}{number:2d} {c.mean:6.3f} ± {c.deviation:5.3f} {bar:<{_CELLS}} {c.text}{by}: {', '.join(c.said)}"
+        )
     if view.message:
         lines.append(f"  ! {view.message}")
     return "\n".join(lines)
 
 
+class _Scale:
+    """Places values on the bar that all candidates share: from 0, or the lowest value, to the highest.
+
+    Args:
+        candidates: whose means and deviations have to fit.
+        length: of the bar.
+    """
+
+    def __init__(self, candidates: Sequence[Candidate], length: float) -> None:
+        self._low = min([0.0, *(c.mean - c.deviation for c in candidates)])
+        high = max([0.0, *(c.mean + c.deviation for c in candidates)])
+        self._length, self._span = length, max(high - self._low, 1e-9)
+
+    def __call__(self, value: float) -> float:
+        """The distance of a value from the left end."""
+        return self._length * (value - self._low) / self._span
+
+
+_CELLS = 20
 _TILE, _GAP, _WIDTH = 64, 8, 960
+_LEFT, _RIGHT = 620, 860  # of the bars
+_GREY = (110, 116, 128)
 _INK, _PALE, _ACCENT, _USER, _PAPER = (28, 32, 40), (222, 226, 232), (38, 110, 190), (190, 95, 20), (255, 255, 255)
 
 
@@ -123,10 +157,9 @@ def picture(view: View) -> ImageArray:
     _gauge(pen, 700, 44, "images", view.spent, view.budget)
     _gauge(pen, 700, 76, "steps", view.steps, view.max_steps)
     _scores_head(pen, view, head)
-    best = max((c.score + c.error for c in view.candidates), default=1.0)
-    lowest = min([0.0, *(c.score - c.error for c in view.candidates)])
+    scale = _Scale(view.candidates, _RIGHT - _LEFT)
     for number, candidate in enumerate(view.candidates):
-        _candidate(canvas, pen, candidate, head + 30 + number * (_TILE + _GAP), number == 0, (lowest, max(best, 1e-9)))
+        _candidate(canvas, pen, candidate, head + 30 + number * (_TILE + _GAP), number == 0, scale)
     return np.asarray(canvas)
 
 
@@ -144,11 +177,11 @@ def _gauge(pen: ImageDraw.ImageDraw, x: int, y: int, name: str, used: int, most:
 
 def _scores_head(pen: ImageDraw.ImageDraw, view: View, y: int) -> None:
     pen.text((_GAP, y), "candidates, best first", _INK, font=_font(13))
-    pen.text((620, y), f"{view.score_name} ± standard error", _INK, font=_font(13))
+    pen.text((_LEFT, y), f"{view.score_name}: posterior mean ± deviation", _INK, font=_font(13))
 
 
 def _candidate(
-    canvas: Image.Image, pen: ImageDraw.ImageDraw, c: Candidate, y: int, incumbent: bool, span: tuple[float, float]
+    canvas: Image.Image, pen: ImageDraw.ImageDraw, c: Candidate, y: int, incumbent: bool, scale: _Scale
 ) -> None:
     if incumbent:
         pen.rectangle((0, y - 4, _WIDTH, y + _TILE + 3), fill=(238, 244, 252))
@@ -158,20 +191,20 @@ def _candidate(
         height = 1 + int((_TILE - 1) * float(np.clip(activation, 0, 1.5)) / 1.5)
         pen.rectangle((x + _TILE - 5, y + _TILE - height, x + _TILE - 1, y + _TILE - 1), fill=_ACCENT, outline=_PAPER)
     x = _GAP + 5 * (_TILE + 4) + 4
-    pen.text((x, y + 14), c.text[:34], _USER if c.from_user else _INK, font=_font(15))
-    note = f"{c.images} images, simulation {c.simulation:.3f}" + (", from the user" if c.from_user else "")
-    pen.text((x, y + 36), note, (110, 116, 128), font=_font(12))
-    left, right = 620, 860
+    pen.text((x, y + 4), c.text[:34], _USER if c.from_user else _INK, font=_font(15))
+    drawn, real = c.said
+    pen.text((x, y + 25), drawn + (", from the user" if c.from_user else ""), _GREY, font=_font(12))
+    pen.text((x, y + 42), real, _GREY, font=_font(12))
 
     def at(value: float) -> float:
-        return left + (right - left) * (value - span[0]) / (span[1] - span[0])
+        return _LEFT + scale(value)
 
     middle = y + _TILE // 2
     pen.rectangle(
-        (at(0), middle - 9, max(at(c.score), at(0)), middle + 9), fill=_ACCENT if incumbent else (150, 175, 205)
+        (at(0), middle - 9, max(at(c.mean), at(0)), middle + 9), fill=_ACCENT if incumbent else (150, 175, 205)
     )
-    low, high = at(c.score - c.error), at(c.score + c.error)
+    low, high = at(c.mean - c.deviation), at(c.mean + c.deviation)
     pen.line((low, middle, high, middle), fill=_INK, width=2)
     for end in (low, high):
         pen.line((end, middle - 6, end, middle + 6), fill=_INK, width=2)
-    pen.text((right + 14, middle - 8), f"{c.score:.3f}", _INK, font=_font(14))
+    pen.text((_RIGHT + 14, middle - 8), f"{c.mean:.3f}", _INK, font=_font(14))

@@ -17,7 +17,7 @@ from dnr_env.env.users import Users
 from dnr_env.errors import DnRError
 from dnr_env.evaluation.judge import IMAGES, agreement, judge
 from dnr_env.evaluation.results import Record
-from dnr_env.evaluation.rollout import Episode, Job, rollout
+from dnr_env.evaluation.rollout import Episode, Job, price, rollout
 from dnr_env.files import append_lines, read_lines
 from dnr_env.progress import bar
 from dnr_env.seeds import block_of
@@ -88,7 +88,9 @@ def play_all(
         The records in the order of players, seeds and neurons, whatever their order in the file.
     """
     # Records have the policy's fingerprint, so that the episodes of a policy are played again after more training.
-    records: list[Record] = list(read_lines(path, ("agent", "member", "policy", "neuron", "seed", "value", "net")))
+    records: list[Record] = list(
+        read_lines(path, ("agent", "member", "policy", "neuron", "seed", "value", "net", "judge_net"))
+    )
     done = {(r["agent"], r["member"], r["policy"], r["neuron"], r["seed"]) for r in records}
     wanted = [(c, [(n, s) for s in seeds for n in neurons]) for c in players]
     total = sum(len(jobs) for _, jobs in wanted)
@@ -120,6 +122,7 @@ def _play_block(
     records: list[Record] = []
     for episode, verdict in zip(episodes, verdicts, strict=True):
         assert verdict.value is not None  # a comparison requires a judge that draws
+        paid = price(rules, episode)
         records.append(
             {
                 "agent": player.name,
@@ -127,7 +130,8 @@ def _play_block(
                 "policy": player.agent.fingerprint,
                 **_plain(episode),
                 **asdict(verdict),
-                "net": verdict.value - rules.image_cost * episode.images,
+                "net": verdict.value - paid,
+                "judge_net": None if verdict.judge_value is None else verdict.judge_value - paid,
                 "judge_images": IMAGES,
                 **asdict(agreement(stack, episode.neuron, episode.label)),
             }

@@ -3,6 +3,9 @@
 Besides the exemplars there are three quantile bands: images whose activation is at the 99% and 90% quantile and at the
 median of the neuron's activations on all real images. A neuron whose exemplars share something that its 99% band lacks
 is narrower than it looks, or has several meanings.
+
+The functions take the part of the real images to look at: the search half beside labels, which rest on it, and all of
+them where nothing is named.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 
 from dnr_env.evaluation.heat import overlay, span
 from dnr_env.evaluation.pictures import Album, Picture
+from dnr_env.evidence.probe import Probe
 from dnr_env.files import csv_table, write_atomically
 from dnr_env.propose.crops import Misplaced
 from dnr_env.stack import Stack
@@ -39,7 +43,7 @@ class Exemplar:
 
     neuron: str
     rank: int
-    """Its place among all real images: 1 for the one that excites the neuron most."""
+    """Its place among the real images: 1 for the one that excites the neuron most."""
     image: str
     """The file, or the place in the data set; "" for pictures that have no name."""
     activation: float
@@ -54,14 +58,14 @@ Places = dict[str, list[tuple[int, int]]]
 """The ranks and indices of images, by band."""
 
 
-def places_of(stack: Stack, neuron: str, bands: Sequence[str]) -> Places:
+def places_of(stack: Stack, probe: Probe, neuron: str, bands: Sequence[str]) -> Places:
     """The ranks and indices of the images of some bands of a neuron.
 
     A quantile band has the images that are nearest to the quantile in rank, in descending order, without those of the
     bands before it; with few images it may have none. Images of equal activation are ranked in a fixed random order,
     as their order in the folder would show one subfolder only.
     """
-    probe, place = stack.probe, stack.neurons.index(neuron)
+    place = stack.neurons.index(neuron)
     top = probe.exemplars[place].tolist()
     found = {TOP: list(enumerate(top, 1))}
     if any(band != TOP for band in bands):
@@ -78,35 +82,36 @@ def places_of(stack: Stack, neuron: str, bands: Sequence[str]) -> Places:
     return {band: found[band] for band in bands}
 
 
-def exemplars_of(stack: Stack, neurons: Sequence[str], bands: Sequence[str] = (TOP,)) -> list[Exemplar]:
+def exemplars_of(stack: Stack, probe: Probe, neurons: Sequence[str], bands: Sequence[str] = (TOP,)) -> list[Exemplar]:
     """The images of some bands of some neurons, strongest first."""
-    return [row for neuron in neurons for row in _rows(stack, neuron, places_of(stack, neuron, bands))]
+    return [row for neuron in neurons for row in _rows(stack, probe, neuron, places_of(stack, probe, neuron, bands))]
 
 
-def exemplar_images(stack: Stack, neuron: str, band: str = TOP) -> list[ImageArray]:
+def exemplar_images(stack: Stack, probe: Probe, neuron: str, band: str = TOP) -> list[ImageArray]:
     """The images of one band of a neuron, strongest first."""
-    return _images(stack, places_of(stack, neuron, [band]))[band]
+    return _images(probe, places_of(stack, probe, neuron, [band]))[band]
 
 
-def exemplar_overlays(stack: Stack, neuron: str, band: str = TOP) -> list[ImageArray] | None:
+def exemplar_overlays(stack: Stack, probe: Probe, neuron: str, band: str = TOP) -> list[ImageArray] | None:
     """The same with the neuron's heat maps over them; None if its layer has no positions that follow the image.
 
     All bands of a neuron are on one scale, from an inactive position to the strongest one of its exemplars and this
     band.
     """
-    maps = _overlays(stack, neuron, _images(stack, places_of(stack, neuron, list(dict.fromkeys((TOP, band))))))
+    places = places_of(stack, probe, neuron, list(dict.fromkeys((TOP, band))))
+    maps = _overlays(stack, neuron, _images(probe, places))
     return None if maps is None else maps[band]
 
 
-def real_activations(stack: Stack, neuron: str) -> FloatArray:
-    """(images,) the activations of a neuron on all real images, as the target gives them; 0 if any is not finite."""
-    activations: FloatArray = stack.probe.real(np.array([stack.neurons.index(neuron)]))[0]
+def real_activations(stack: Stack, probe: Probe, neuron: str) -> FloatArray:
+    """(images,) the activations of a neuron on the real images, as the target gives them; 0 if any is not finite."""
+    activations: FloatArray = probe.real(np.array([stack.neurons.index(neuron)]))[0]
     return activations
 
 
 def exemplar_pictures(stack: Stack, neuron: str, album: Album) -> list[Picture]:
-    """The exemplars of a neuron as pictures, with their names and activations."""
-    return band_pictures(stack, neuron, album, (TOP,), maps=False)[TOP]
+    """The exemplars that the search sees as pictures, with their names and activations."""
+    return band_pictures(stack, stack.probe, neuron, album, (TOP,), maps=False)[TOP]
 
 
 def beside_pictures(stack: Stack, neuron: str, album: Album) -> list[Picture]:
@@ -120,15 +125,15 @@ def beside_pictures(stack: Stack, neuron: str, album: Album) -> list[Picture]:
 
 
 def band_pictures(
-    stack: Stack, neuron: str, album: Album, bands: Sequence[str] = BANDS, maps: bool = True
+    stack: Stack, probe: Probe, neuron: str, album: Album, bands: Sequence[str] = BANDS, maps: bool = True
 ) -> dict[str, list[Picture]]:
     """The images of some bands of a neuron as pictures, with their heat maps where the layer has positions."""
-    places = places_of(stack, neuron, bands)
-    images = _images(stack, places)
+    places = places_of(stack, probe, neuron, bands)
+    images = _images(probe, places)
     overlays = _overlays(stack, neuron, images) if maps else None
     captions = {
         (row.band, row.rank): f"{Path(row.image).name} {row.activation:.3g}".strip()
-        for row in _rows(stack, neuron, places)
+        for row in _rows(stack, probe, neuron, places)
     }
     return {
         band: [
@@ -139,10 +144,10 @@ def band_pictures(
     }
 
 
-def _rows(stack: Stack, neuron: str, places: Places) -> list[Exemplar]:
-    probe, place, found = stack.probe, stack.neurons.index(neuron), []
+def _rows(stack: Stack, probe: Probe, neuron: str, places: Places) -> list[Exemplar]:
+    place, found = stack.neurons.index(neuron), []
     for band, chosen in places.items():
-        raw = np.asarray(probe.activations[[index for _, index in chosen], place])
+        raw = probe.raw(np.array([index for _, index in chosen], np.intp), np.array([place]))[:, 0]
         scaled = probe.normalise(raw[None], np.array([place]))[0]
         found += [
             Exemplar(neuron, rank, probe.describe(index), float(a), float(b), band)
@@ -151,8 +156,8 @@ def _rows(stack: Stack, neuron: str, places: Places) -> list[Exemplar]:
     return found
 
 
-def _images(stack: Stack, places: Places) -> dict[str, list[ImageArray]]:
-    each = iter(stack.probe.images(np.array([index for part in places.values() for _, index in part], np.intp)))
+def _images(probe: Probe, places: Places) -> dict[str, list[ImageArray]]:
+    each = iter(probe.images(np.array([index for part in places.values() for _, index in part], np.intp)))
     return {band: [next(each) for _ in part] for band, part in places.items()}
 
 

@@ -1,4 +1,4 @@
-"""The judge, which measures a final label on image seeds that neither search nor reward uses."""
+"""The judge, which measures a final label on image seeds and real images that the search does not use."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ class Verdict:
     """The score on the judge's images."""
     error: float | None
     """The standard error of the score."""
+    judge_value: float | None
+    """The score with the simulation in the space of the judge's own embedder; None if there is none."""
     auc: float | None
     """P(an image of the label excites the neuron more than a control image), as in CoSy."""
     mad: float | None
     """(mean over the label's images - mean over the control set) / deviation of the control set, as in CoSy."""
     simulation: float
-    """Correlation of label-image similarity and activation over the probe set, which penalises narrow labels."""
+    """Correlation of label-image similarity and activation over the held-out half, which penalises narrow labels."""
     simulations: dict[str, float]
     """The simulation on other probe sets, by name: a corruption, or `images` for further real images."""
     simulation_error: float
@@ -84,29 +86,37 @@ def judge(
         return []
     which = stack.neurons.indices(neurons)
     texts = stack.embedder.embed_texts(labels)
-    simulation = stack.probe.simulation(texts, which)
+    held_out = stack.probes.held_out
+    simulation, error = held_out.simulation(texts, which), held_out.simulation_error(texts, which)
+    second = stack.judge_embedder
+    own, own_error = second.simulation(held_out, labels, which) if second else (None, None)
     others = {name: probe.simulation(texts, which) for name, probe in stack.probes.others().items()}
     drawn: dict[str, FloatArray] = {}
     if "judge" not in stack.missing:
         seeds = Purpose.JUDGE.rows(images, np.zeros(len(labels), int) if blocks is None else np.array(blocks))
         seen = see(stack.judge_lab, stack.probe, concepts=labels, neurons=which, seeds=seeds)
-        for field, name in (("auc", "auc"), ("mad", "mad"), ("value", rules.score)):
-            drawn[field], drawn[f"{field}_error"] = score(
+        counts, controls = np.full(len(which), images), held_out.controls[which]
+
+        def scored(name: str, simulations: FloatArray) -> tuple[FloatArray, FloatArray]:
+            return score(
                 name,
                 activations=seen.activations,
-                counts=np.full(len(which), images),
+                counts=counts,
                 m=rules.images_per_measure,
                 similarities=seen.similarities,
-                controls=stack.probe.controls[which],
-                simulations=simulation,
+                controls=controls,
+                simulations=simulations,
             )
-        drawn["error"] = drawn.pop("value_error")
+
+        drawn["auc"], drawn["auc_error"] = scored("auc", simulation)
+        drawn["mad"], drawn["mad_error"] = scored("mad", simulation)
+        drawn["value"], drawn["error"] = scored(rules.score, simulation)
+        if own is not None:
+            drawn["judge_value"] = scored(rules.score, own)[0]
         drawn["activation_rate"], drawn["activation_rate_error"] = activation_rate(stack, which, seen.activations)
-    error, second = stack.probe.simulation_error(texts, which), stack.judge_embedder
-    own, own_error = second.simulation(stack.probe, labels, which) if second else (None, None)
     return [
         Verdict(
-            **{field: float(drawn[field][i]) if drawn else None for field in _DRAWN},
+            **{field: float(drawn[field][i]) if field in drawn else None for field in _DRAWN},
             simulation=float(simulation[i]),
             simulations={name: float(values[i]) for name, values in others.items()},
             simulation_error=float(error[i]),
@@ -120,6 +130,7 @@ def judge(
 _DRAWN = (
     "value",
     "error",
+    "judge_value",
     "auc",
     "auc_error",
     "mad",
@@ -132,8 +143,8 @@ _DRAWN = (
 def activation_rate(stack: Stack, neurons: IntArray, activations: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The share of a label's images among the top 1% of its neuron's activations, and its standard error.
 
-    The error is that of Agresti and Coull 1998, with two successes and two failures added: with none or all of the
-    images above the threshold, the plain error of a share would be 0.
+    The top 1% are those of the held-out half. The error is that of Agresti and Coull 1998, with two successes and two
+    failures added: with none or all of the images above the threshold, the plain error of a share would be 0.
 
     Args:
         stack: the stack.
@@ -141,7 +152,7 @@ def activation_rate(stack: Stack, neurons: IntArray, activations: FloatArray) ->
         activations: (b, images) normalised activations.
     """
     images = activations.shape[1]
-    above = (activations > stack.probe.strong(neurons)[:, None]).sum(axis=1)
+    above = (activations > stack.probes.held_out.strong(neurons)[:, None]).sum(axis=1)
     likely = (above + 2) / (images + 4)
     return above / images, np.sqrt(likely * (1 - likely) / (images + 4))
 

@@ -21,6 +21,7 @@ NAMES = {
     "simulation": "simulation",
     "judge_simulation": "simulation, judge's embedder",
     "value": "value",
+    "judge_value": "value, judge's embedder",
     "f1": "F1 with the formula",
 }
 

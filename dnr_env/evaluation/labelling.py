@@ -29,12 +29,13 @@ COLUMNS = (
     "label",
     "value",
     "error",
+    "judge_value",
     "auc",
     "mad",
     "simulation",
-    "score",
+    "mean",
+    "deviation",
     "images",
-    "added_images",
     "steps",
     "calls",
     "cost",
@@ -99,7 +100,7 @@ def _label(
     def work(part: Sequence[str]) -> list[Record]:
         return _labelled(stack, agent, part, seed, rules, user_concepts)
 
-    broken = [neuron for neuron in neurons if stack.probe.broken(stack.neurons.index(neuron))]
+    broken = [neuron for neuron in neurons if stack.probes.broken(stack.neurons.index(neuron))]
     sound = [neuron for neuron in neurons if neuron not in broken]
     made: dict[str, Record | Exception] = dict(zip(sound, piecewise(work, sound), strict=True))
     found = []
@@ -136,8 +137,8 @@ def _labelled(
 def _failed(stack: Stack, neuron: str, seed: int, reason: str) -> Record:
     """The record of a neuron without a label."""
     alive = bool(stack.probe.alive[stack.neurons.index(neuron)])
-    nothing = Episode(neuron, seed, "", "", 0.0, 0, 0, 0, 0.0, 0, False, [(0, 0.0, 0.0)], failure=reason)
-    unknown = dict.fromkeys(["score", *(field.name for field in fields(Verdict))])
+    nothing = Episode(neuron, seed, "", "", None, None, 0, 0, 0.0, 0, False, [(0, 0.0, None)], failure=reason)
+    unknown = dict.fromkeys(field.name for field in fields(Verdict))
     return {**asdict(nothing), **unknown, "simulations": {}, "block": block_of(seed), "cost": 0.0, "alive": alive}
 
 

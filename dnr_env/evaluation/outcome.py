@@ -26,7 +26,7 @@ from dnr_env.evaluation.results import (
 from dnr_env.files import cell, write_atomically
 from dnr_env.stack import Stack
 
-_LEADING = ("agent", "net value", "judge score", "AUC", "simulation", "images")
+_LEADING = ("agent", "net value", "judge net", "judge score", "AUC", "simulation", "images")
 """Columns of the summary that a page shows at once; the others are one click away."""
 
 
@@ -43,7 +43,7 @@ def write_outcome(results: Results, stack: Stack, which: str, rules: Rules, fold
     write_atomically(folder / "summary.csv", out.getvalue().encode())
     plots = [folder / "scores.png"]
     plot_scores(results, plots[0])
-    if any(record["added_images"] for record in results.cells.values()):  # or there is no curve to see
+    if any(record["images"] for record in results.cells.values()):  # or there is no curve to see
         plots.append(folder / "images.png")
         plot_curves(results, plots[1])
     album, first = Album(folder), results.seeds[0]
@@ -66,7 +66,7 @@ def write_outcome(results: Results, stack: Stack, which: str, rules: Rules, fold
         "seeds": ", ".join(map(str, results.seeds)),
         "first_seed": first,
         "judge_images": IMAGES,
-        "image_cost": rules.image_cost,
+        "price": price_said(rules),
         "leading": _LEADING,
         "leading_rows": _columns(rows, _LEADING),
         "others": others,
@@ -80,6 +80,12 @@ def write_outcome(results: Results, stack: Stack, which: str, rules: Rules, fold
     }
     write_report(folder / "report.html", "compare.html", values)
     return text
+
+
+def price_said(rules: Rules) -> str:
+    """What the net value subtracts, in words."""
+    dollars = f", and {rules.dollar_cost:g} for every US dollar that its mutations cost" if rules.dollar_cost else ""
+    return f"{rules.image_cost:g} for every image that the search drew{dollars}"
 
 
 def _columns(rows: Sequence[Sequence[str]], names: Sequence[str]) -> list[list[str]]:

@@ -97,16 +97,14 @@ def _of(
 ) -> Plan:
     if not agent.plays:
         candidates = 0
-    first = (
-        agent.initial_concepts if agent.initial_concepts is not None and agent.plays else candidates
-    ) * rules.images_per_measure
-    measured = agent.most_measurements(rules, candidates) if agent.plays else 0
-    search = first + measured * rules.images_per_measure
-    asks = agent.mutates and agent.env_options.get("mutator", "writer") == "writer"  # others cost no calls
-    asked = measured if asks else 0
+    listed = candidates if agent.initial_concepts is None else agent.initial_concepts
+    search = agent.most_measurements(rules, listed) * rules.images_per_measure if agent.plays else 0
+    most = rules.max_steps if agent.mutations is None else min(rules.max_steps, agent.mutations)
+    asks = agent.plays and agent.env_options.get("mutator", "writer") == "writer"  # other mutators cost no calls
+    asked = most if asks else 0
     captioned = EXEMPLARS if candidates else 0
     if agent.initial_concepts is not None:  # such an agent uses the writer for one final summary at most
-        candidates = 2 if measured else 0
+        candidates = 2 if most else 0
     counts = {
         "simplify": captioned if candidates else 0,
         "summarise": candidates,
@@ -118,7 +116,7 @@ def _of(
     written = sum(number * _TOKENS[kind][1] for kind, number in calls.items())
     return Plan(
         neurons=neurons,
-        captions=neurons * (captioned + (SHOWN * asked if writer else 0)),
+        captions=neurons * (captioned + (min(SHOWN * asked, search) if writer else 0)),
         calls=sum(calls.values()),
         input_tokens=read,
         output_tokens=written,

@@ -51,14 +51,14 @@ def plot_curves(results: Results, path: Path) -> None:
     """Value gained against the limit on images, mean over episodes; a dot is the mean that an agent really draws."""
     figure = Figure((_WIDTH, max(4.2, 0.21 * len(results.agents) + 0.4)), layout="constrained")
     axes = figure.subplots()
-    grid = np.arange(1 + max(r["added_images"] for r in results.cells.values()))
+    grid = np.arange(1 + max(r["images"] for r in results.cells.values()))
     curves = {agent: results.gain_at(agent, grid).mean(axis=(0, 1, 2)) for agent in results.agents}
     for agent in sorted(curves, key=lambda agent: -curves[agent][-1]):  # the legend from top to bottom, as the lines
         style = _style(results, agent)
         axes.plot(grid, curves[agent], label=agent, drawstyle="steps-post", **style)
-        spent = results.mean(agent, "added_images")
+        spent = results.mean(agent, "images")
         axes.plot([spent], [curves[agent][-1]], "o", color=style["color"])
-    axes.set(xlabel="images drawn after the initial measurement, at most", ylabel="value gained (held-out images)")
+    axes.set(xlabel="images drawn, at most", ylabel="value gained (held-out images)")
     _finish(axes)
     _save(figure, path)
 
@@ -124,7 +124,7 @@ def plot_quality(results: Results, path: Path) -> None:
         axes.plot([images, images], [interval.low, interval.high], color=colour, alpha=0.35, linewidth=3)
         marker = _MARKERS[results.agents.index(agent) // len(_COLOURS) % len(_MARKERS)]
         axes.plot([images], [interval.estimate], marker, color=colour, label=agent)
-    axes.set(xlabel="images drawn, the first measurement included", ylabel="judge score, 95% interval")
+    axes.set(xlabel="images drawn", ylabel="judge score, 95% interval")
     _finish(axes)
     _save(figure, path)
 

@@ -59,9 +59,9 @@ def write_label_report(
             **record,
             "exemplars": _exemplars(stack, record, album),
             "beside": beside_pictures(stack, record["neuron"], album),
-            **_pictures_of(stack, record["neuron"], n_slots if record["images"] else None),
+            **_pictures_of(stack, record["neuron"], n_slots if record["steps"] else None),
             "drawings": [] if record["failure"] else drawings(stack, record["label"], record["block"], album),
-            "line": _sparkline([(images, score) for images, _, score in record["curve"]]),
+            "line": _sparkline([(images, mean) for images, _, mean in record["curve"]]) if record["images"] else [],
         }
         for record in records
     ]
@@ -109,18 +109,16 @@ def _layers(stack: Stack, records: Sequence[Record], folder: Path) -> list[Layer
 
 def write_exemplar_report(stack: Stack, neurons: Sequence[str], path: Path) -> None:
     """One page: the exemplars and the quantile bands of the first MOST neurons."""
-    album, shown = Album(path.parent), []
+    album, shown, probe = Album(path.parent), [], stack.probes.whole
     for neuron in neurons[:MOST]:
-        bands, real = band_pictures(stack, neuron, album), real_activations(stack, neuron)
+        bands, real = band_pictures(stack, probe, neuron, album), real_activations(stack, probe, neuron)
         marks = {band: float(np.quantile(real, quantile)) for band, quantile in QUANTILES.items()}
         maps = any(picture.over for picture in bands["top"])
-        alive = stack.probe.alive[stack.neurons.index(neuron)]
+        alive = probe.alive[stack.neurons.index(neuron)]
         plot = histogram(real, marks) if alive else None
         shown.append({"neuron": neuron, "bands": bands, "maps": maps, "plot": plot})
     values = {"title": "Exemplars", "stack": stack.name, "neurons": shown, "count": len(neurons)}
-    write_report(
-        path, "exemplars.html", {**values, "images": len(stack.probe.activations), "size": (WIDTH, HEIGHT, BINS)}
-    )
+    write_report(path, "exemplars.html", {**values, "images": len(probe), "size": (WIDTH, HEIGHT, BINS)})
 
 
 def drawings(stack: Stack, label: str, block: int, album: Album) -> list[Picture]:

@@ -66,6 +66,11 @@ class Results:
         """Sort the agents by mean net value, best first."""
         return sorted(self.agents, key=lambda agent: -self.mean(agent, "net"))
 
+    def judge_net(self, agent: str) -> Interval | None:
+        """Compute the mean net value with the judge's own embedder, or None if the stack has none."""
+        lacking = any(record["judge_net"] is None for record in self.cells.values())
+        return None if lacking else mean_interval(self.table(agent, "judge_net"))
+
     def planted(self, agent: str, key: str) -> float | None:
         """Compute the mean precision or recall over the planted neurons, or None if there are none."""
         return float(self.table(agent, key, self.planted_neurons).mean()) if self.planted_neurons else None
@@ -101,14 +106,14 @@ class Results:
         return mean_interval(best - self.table(agent, "value", known))
 
     def gain_at(self, agent: str, images: int | IntArray) -> FloatArray:
-        """Compute the value gained if each episode had been stopped at a number of added images.
+        """Compute the value gained if each episode had been stopped at a number of images.
 
         An episode that ended earlier keeps its final value. The value is that of the rewards, which use held-out images
         by default.
 
         Args:
             agent: The agent whose episodes are used.
-            images: The limit on added images, 0 or more: one number, or an array (k,).
+            images: The limit on the images drawn, 0 or more: one number, or an array (k,).
 
         Returns:
             An array (members, seeds, neurons) for one number, or (members, seeds, neurons, k) for k numbers.
@@ -161,7 +166,7 @@ def f1_score(record: Record) -> float:
 
 def _gained(curve: Sequence[Sequence[float]], images: int | IntArray) -> FloatArray:
     """Look up the value gained at the last point of an `Episode.curve` at or below each number of images."""
-    spent, gained, _ = np.array(curve).T
+    spent, gained = np.array([point[:2] for point in curve]).T
     held: FloatArray = gained[np.searchsorted(spent, images, side="right") - 1]
     return held
 
@@ -170,6 +175,7 @@ _ATTRIBUTES = ("precision", "recall")
 COLUMNS = (
     "agent",
     "net value",
+    "judge net",
     "judge score",
     "IQM",
     "images",
@@ -182,7 +188,8 @@ COLUMNS = (
     "simulation",
     *_ATTRIBUTES,
 )
-"""Columns of a comparison's summary. Net value is the judge score minus the price of all images of the search."""
+"""Columns of a comparison's summary. Net value is the judge score minus the price of all
+images of the search, and judge net the same with the simulation of the judge's own embedder; empty if there is none."""
 DIFFERENCES = ("net value", "adjusted p of net value", "judge score", "images")
 
 
@@ -195,6 +202,7 @@ def summary(results: Results) -> list[list[str]]:
             [
                 agent,
                 shown(mean_interval(results.table(agent, "net"))),
+                shown(results.judge_net(agent)),
                 shown(mean_interval(values), 3),
                 shown(iqm_interval(values), 3),
                 *(f"{results.mean(agent, key):.1f}" for key in ("images", "reward_images", "judge_images")),

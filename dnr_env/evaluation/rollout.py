@@ -18,6 +18,7 @@ from dnr_env.seeds import block_of
 from dnr_env.stack import Stack
 
 _CHOICES = 3  # labels per episode, as in Describe-and-Dissect
+_LISTED = ("master", "master_means", "master_deviations", "master_images")
 
 Job = tuple[str, int]
 """Neuron and seed of an episode."""
@@ -33,23 +34,23 @@ class Episode:
     label: str
     first_label: str
     """The incumbent at the start."""
-    score: float
-    """The label's score on the agent's own images."""
+    mean: float | None
+    """The posterior mean of the label's value, from the agent's own evidence; None for an agent that does not play."""
+    deviation: float | None
+    """The posterior deviation of the same."""
     images: int
-    """Images drawn for the agent, including the initial measurement."""
-    added_images: int
-    """Images drawn after the initial measurement, for which the rewards charge."""
+    """Images drawn for the agent. All of them are billed."""
     reward_images: int
     """Held-out images of the rewards, which the agent never sees."""
     total_reward: float
     steps: int
     ran_out: bool
-    """Whether the limit on steps or images ended it instead of the agent."""
-    curve: list[tuple[int, float, float]] = field(default_factory=list)
-    """At the start and after each step: added images, value gained so far (rewards without the price of images), and
-    the incumbent's score on the agent's own images."""
-    concepts: list[tuple[str, float]] = field(default_factory=list)
-    """The master list, as texts with scores in the order of measurement."""
+    """Whether the limit on steps ended it instead of the agent."""
+    curve: list[tuple[int, float, float | None]] = field(default_factory=list)
+    """At the start and after each step: images drawn, value gained so far (rewards without the prices), and the
+    posterior mean of the incumbent (None for an agent that does not play)."""
+    concepts: list[tuple[str, float | None, int]] = field(default_factory=list)
+    """The master list in the order of listing: texts with their posterior means and the images drawn of them."""
     labels: list[str] = field(default_factory=list)
     """The label, and the second and third choice of the agent."""
     calls: int = 0
@@ -58,6 +59,8 @@ class Episode:
     """Input tokens of these calls."""
     output_tokens: int = 0
     """Output tokens of these calls."""
+    mutation_cost: float = 0.0
+    """US dollars of the calls for mutations, for which the rewards charge."""
     origin: str = ""
     """Where the label comes from, one of `ORIGINS`."""
     origins: list[str] = field(default_factory=list)
@@ -118,15 +121,15 @@ def _unplayed(
             *job,
             label=one,
             first_label=other,
-            score=0.0,
+            mean=None,
+            deviation=None,
             images=0,
-            added_images=0,
             reward_images=drawn * len({one, other}),
             total_reward=gain,
             steps=0,
             ran_out=False,
-            curve=[(0, gain, 0.0)],
-            concepts=[(one, 0.0)],
+            curve=[(0, gain, None)],
+            concepts=[(one, None, 0)],
             labels=choices[:_CHOICES],
         )
         for job, one, other, gain, choices in zip(jobs, labels, first, gains.tolist(), named, strict=True)
@@ -173,21 +176,18 @@ def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episo
             *job,
             label=label,
             first_label=label,
-            score=0.0,
-            images=int(images),
-            added_images=0,
+            mean=None,
+            deviation=None,
+            images=0,
             reward_images=0,
             total_reward=0.0,
             steps=0,
             ran_out=False,
-            curve=[(0, 0.0, score)],
+            curve=[(0, 0.0, mean)],
             fallback=failure,
         )
-        for job, label, images, score, failure in zip(
-            jobs, infos["label"], infos["images"], _incumbent(infos), infos["failure"], strict=True
-        )
+        for job, label, mean, failure in zip(jobs, infos["label"], _incumbent(infos), infos["failure"], strict=True)
     ]
-    first_images = infos["images"]
     valued = [{label} for label in infos["label"]]
     state: Any = agent.start([seed for _, seed in jobs])
     start, running = np.ones(n, bool), np.ones(n, bool)
@@ -200,39 +200,46 @@ def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episo
                 playing.suggest(row, suggestion.concept, agent.origin(jobs[row][0]))
             if suggestion.failure:
                 episodes[row].unanswered.append(suggestion.failure)
+        paid = [playing.stack.bill.cost(usage) for usage in playing.usage]
         stopped = np.asarray(actions).reshape(n, -1)[:, 0] == Action.STOP
         observation, rewards, ended, _, infos = envs.step(actions)
         start = np.zeros(n, bool)
-        scores = _incumbent(infos)
+        means = _incumbent(infos)
         for row in np.flatnonzero(running).tolist():
             episode = episodes[row]
             episode.total_reward += float(rewards[row])
             episode.steps += 1
             episode.ran_out = bool(ended[row] and not stopped[row])
-            episode.added_images = int(infos["images"][row] - first_images[row])
+            episode.mutation_cost += playing.stack.bill.cost(playing.usage[row]) - paid[row]
             episode.images = int(infos["images"][row])
             valued[row].add(infos["label"][row])
             episode.unanswered += filter(None, [infos["failure"][row]])
-            gained = episode.total_reward + rules.image_cost * episode.added_images
-            episode.curve.append((episode.added_images, gained, scores[row]))
+            episode.curve.append((episode.images, episode.total_reward + price(rules, episode), means[row]))
         running &= ~ended
     for row, episode in enumerate(episodes):
         episode.label = infos["label"][row]
         episode.reward_images = playing.reward_images * len(valued[row])
-        scored = zip(infos["master"][row], infos["master_scores"][row].tolist(), strict=True)
-        episode.concepts = [(text, score) for text, score in scored if text]
+        listed = zip(*(infos[key][row] for key in _LISTED), strict=True)
+        found = {text: (float(mean), float(deviation), int(images)) for text, mean, deviation, images in listed if text}
+        episode.mean, episode.deviation, _ = found[episode.label]
+        episode.concepts = [(text, mean, images) for text, (mean, _, images) in found.items()]
         episode.origin = infos["origin"][row]
         episode.origins = [origin for origin in infos["origins"][row] if origin]
-        episode.score = dict(episode.concepts)[episode.label]
-        episode.labels = agent.ranking(row, episode.concepts, episode.label)[:_CHOICES]
+        means_of = [(text, mean) for text, (mean, *_) in found.items()]
+        episode.labels = agent.ranking(row, means_of, episode.label)[:_CHOICES]
         episode.calls, episode.input_tokens, episode.output_tokens = infos["usage"][row].tolist()
     envs.close()
     return episodes
 
 
 def _incumbent(infos: dict[str, Any]) -> list[float]:
-    """Find the best score (n,) of each master list."""
+    """Find the highest posterior mean (n,) of each master list."""
     return [
-        float(scores[: sum(map(bool, texts))].max())
-        for scores, texts in zip(infos["master_scores"], infos["master"], strict=True)
+        float(means[: sum(map(bool, texts))].max())
+        for means, texts in zip(infos["master_means"], infos["master"], strict=True)
     ]
+
+
+def price(rules: Rules, episode: Episode) -> float:
+    """What an episode cost: its images and its mutations, in units of the score."""
+    return rules.image_cost * episode.images + rules.dollar_cost * episode.mutation_cost

@@ -26,8 +26,8 @@ from dnr_env.seeds import Purpose
 from dnr_env.stack import Stack
 from dnr_env.types import FloatArray
 
-DRAWN = ("auc", "mad", "activation_rate", "value")
-METRICS = ("auc", "mad", "activation_rate", "simulation", "judge_simulation", "value", "f1")
+DRAWN = ("auc", "mad", "activation_rate", "value", "judge_value")
+METRICS = ("auc", "mad", "activation_rate", "simulation", "judge_simulation", "value", "judge_value", "f1")
 """`f1` is the agreement of label and formula, over planted neurons alone."""
 _BLOCK = 64  # labels whose drawings are in memory together
 
@@ -66,7 +66,7 @@ def tables(stack: Stack, records: Sequence[Record], rules: Rules) -> Tables:
         del found["judge_simulation"]
     if judge_images(stack):
         parts = [_drawn(stack, records[i : i + _BLOCK], rules) for i in range(0, len(records), _BLOCK)]
-        found.update({name: np.concatenate([part[name] for part in parts]).T[None] for name in DRAWN})
+        found.update({name: np.concatenate([part[name] for part in parts]).T[None] for name in parts[0]})
     planted = [r for r in records if r["precision"] is not None]
     if planted:
         found["f1"] = np.array([[[f1_score(r) for r in planted]]])
@@ -74,29 +74,34 @@ def tables(stack: Stack, records: Sequence[Record], rules: Rules) -> Tables:
 
 
 def _drawn(stack: Stack, records: Sequence[Record], rules: Rules) -> dict[str, FloatArray]:
-    """(labels, images) for each metric of DRAWN. Those of a score are its pseudo-values of the jackknife."""
+    """(labels, images) for each metric of DRAWN. Those of a score are its pseudo-values of the jackknife.
+
+    There is no `judge_value` where no embedder is the judge's own.
+    """
     which = stack.neurons.indices([r["neuron"] for r in records])
     seeds = Purpose.JUDGE.rows(IMAGES, np.array([r["block"] for r in records]))
     seen = see(stack.judge_lab, stack.probe, concepts=[r["label"] for r in records], neurons=which, seeds=seeds)
-    controls = stack.probe.controls[which][:, None]
+    held_out = stack.probes.held_out
+    controls = held_out.controls[which][:, None]
     one = np.ones(seeds.shape, int)
     found = {
         name: score(name, activations=seen.activations[..., None], counts=one, m=1, controls=controls)[0]
         for name in ("auc", "mad")
     }
-    found["activation_rate"] = (seen.activations > stack.probe.strong(which)[:, None]).astype(float)
+    found["activation_rate"] = (seen.activations > held_out.strong(which)[:, None]).astype(float)
     others = np.array([[j for j in range(IMAGES) if j != i] for i in range(IMAGES)])
-    without, _ = score(
-        rules.score,
-        activations=seen.activations[:, others],
-        counts=one * (IMAGES - 1),
-        m=rules.images_per_measure,
-        similarities=seen.similarities[:, others],
-        controls=controls,
-        simulations=np.array([[r["simulation"]] for r in records]),
-    )
-    values = np.array([[r["value"]] for r in records])
-    found["value"] = IMAGES * values - (IMAGES - 1) * without
+    weighed = {"value": "simulation", "judge_value": "judge_simulation"}
+    for name, simulation in weighed.items() if stack.judge_embedder else [("value", "simulation")]:
+        without, _ = score(
+            rules.score,
+            activations=seen.activations[:, others],
+            counts=one * (IMAGES - 1),
+            m=rules.images_per_measure,
+            similarities=seen.similarities[:, others],
+            controls=controls,
+            simulations=np.array([[r[simulation]] for r in records]),
+        )
+        found[name] = IMAGES * np.array([[r[name]] for r in records]) - (IMAGES - 1) * without
     return found
 
 

@@ -22,6 +22,7 @@ COLUMNS = (
     "label",
     "value",
     "error",
+    "judge_value",
     "auc",
     "mad",
     "simulation",

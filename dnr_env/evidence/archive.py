@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dnr_env.errors import DnRError
 from dnr_env.evidence.decode import UnusableImage
@@ -67,6 +67,10 @@ class ZipImages(EncodedImages):
     def describe(self, index: int) -> str:
         """The archive's path, and the file's path in it."""
         return f"{self.name}/{self._files[index].filename}"
+
+    def source(self, index: int) -> str:
+        """The file's name."""
+        return PurePosixPath(self._files[index].filename).name
 
     def _place(self, index: int) -> bytes:
         size, changed = self._state

@@ -11,16 +11,15 @@ import json
 import re
 import threading
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from dnr_env.errors import DnRError
 from dnr_env.evidence.decode import UnusableImage
 from dnr_env.evidence.image_set import EncodedImages, check_enough, limit_of, part_of
 from dnr_env.evidence.store import Store, address
+from dnr_env.evidence.table_rows import arrow_table, is_parquet, named_files, open_rows
 from dnr_env.evidence.vision import held_out
 from dnr_env.extras import needed
 
@@ -29,8 +28,6 @@ _SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation",
 """The words in a file's path that name its split."""
 _USUAL = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp")
 """The columns that are preferred where several hold bytes."""
-_ROWS = 32  # in a batch of Parquet
-_BATCHES = 4  # batches of a file in memory
 _FILES = 8  # files that are open
 
 
@@ -78,7 +75,8 @@ class TableImages(EncodedImages):
         self._states = [(file.stat().st_size, file.stat().st_mtime_ns) for file in self._files]
         self._refers = lru_cache(None)(self._names_files)
         self._reading = threading.Lock()
-        self._opened = lru_cache(_FILES)(_open)
+        self._opened = lru_cache(_FILES)(open_rows)
+        self._named_files = lru_cache(_FILES)(named_files)
         check_enough(self, len(self._rows))
 
     def __len__(self) -> int:
@@ -89,6 +87,12 @@ class TableImages(EncodedImages):
         """The file's path, and the row in it."""
         file, row = self._at(index)
         return f"{self._files[file]}#{row}"
+
+    def source(self, index: int) -> str:
+        """The name of the image file that the row names; the table's name and the row if it names none."""
+        file, row = self._at(index)
+        named = self._named_files(self._files[file], self._column)[row]
+        return Path(named).name if named else f"{self._files[file].name}#{row}"
 
     def _at(self, index: int) -> tuple[int, int]:
         """The file of an image, and the row in it."""
@@ -127,75 +131,11 @@ class TableImages(EncodedImages):
         return bytes(cell)
 
 
-class _Rows(Protocol):
-    """The column of one file."""
-
-    def cell(self, row: int) -> Any:
-        """Read one row."""
-
-
-class _ArrowRows:
-    """The column of a mapped Arrow file."""
-
-    def __init__(self, path: Path, column: str) -> None:
-        self._values = _arrow_table(path)[column]
-
-    def cell(self, row: int) -> Any:
-        return self._values[row].as_py()
-
-
-class _ParquetRows:
-    """The column of a Parquet file, read forwards. A step back starts again from the beginning of its row group."""
-
-    def __init__(self, path: Path, column: str) -> None:
-        import pyarrow.parquet as parquet
-
-        self._file = parquet.ParquetFile(path, memory_map=True, pre_buffer=False)
-        self._column = column
-        sizes = [self._file.metadata.row_group(i).num_rows for i in range(self._file.metadata.num_row_groups)]
-        self._starts = [0, *itertools.accumulate(sizes)]
-        self._batches: Iterator[Any] = iter(())
-        self._kept: deque[tuple[int, Any]] = deque(maxlen=_BATCHES)  # the first row of a batch, and its values
-        self._next = 0
-        self._end = 0
-
-    def cell(self, row: int) -> Any:
-        if not self._kept or row < self._kept[0][0] or row >= self._end:
-            group = bisect_right(self._starts, row) - 1
-            self._next, self._end = self._starts[group], self._starts[group + 1]
-            self._kept.clear()
-            self._batches = self._file.iter_batches(_ROWS, row_groups=[group], columns=[self._column])
-        while row >= self._next:
-            values = next(self._batches).column(0)
-            self._kept.append((self._next, values))
-            self._next += len(values)
-        return next(values[row - first].as_py() for first, values in reversed(self._kept) if row >= first)
-
-
-def _open(path: Path, column: str) -> _Rows:
-    return _ParquetRows(path, column) if _is_parquet(path) else _ArrowRows(path, column)
-
-
-def _is_parquet(path: Path) -> bool:
-    return path.suffix.lower() == ".parquet"
-
-
-def _arrow_table(path: Path) -> Any:
-    """Map an Arrow file, of either of its two formats."""
-    import pyarrow
-
-    source = pyarrow.memory_map(str(path))
-    if source.read(6) == b"ARROW1":
-        return pyarrow.ipc.open_file(source).read_all()
-    source.seek(0)
-    return pyarrow.ipc.open_stream(source).read_all()
-
-
 def _schema(option: str, path: Path) -> Any:
     with needed("parquet"):
         import pyarrow.parquet as parquet
     try:
-        return parquet.read_schema(path, memory_map=True) if _is_parquet(path) else _arrow_table(path).schema
+        return parquet.read_schema(path, memory_map=True) if is_parquet(path) else arrow_table(path).schema
     except Exception as error:  # Arrow raises exceptions of its own types
         raise _unreadable(option, path, error) from None
 
@@ -206,7 +146,7 @@ def _row_count(option: str, path: Path, column: str) -> int:
         raise DnRError(f"`{option}` must have the column {column!r} in every file (got {path} with {', '.join(names)})")
     import pyarrow.parquet as parquet
 
-    return int(parquet.read_metadata(path).num_rows if _is_parquet(path) else _arrow_table(path).num_rows)
+    return int(parquet.read_metadata(path).num_rows if is_parquet(path) else arrow_table(path).num_rows)
 
 
 def _unreadable(option: str, path: Path, error: Exception) -> DnRError:

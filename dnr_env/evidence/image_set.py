@@ -47,6 +47,12 @@ class ImageSet(Protocol):
     def describe(self, index: int) -> str:
         """Name an image for people, for instance by its file."""
 
+    def source(self, index: int) -> str:
+        """Name the file that an image comes from without its folder, so that a set may move; its place if it has none.
+
+        Every form of a set has the same names: a folder, an archive of it, and a list of its files.
+        """
+
     def image(self, index: int) -> ImageArray:
         """Read an image as (height, width, 3) uint8.
 
@@ -103,6 +109,10 @@ class IndexedImages:
     @abstractmethod
     def describe(self, index: int) -> str:
         """See `ImageSet.describe`."""
+
+    def source(self, index: int) -> str:
+        """See `ImageSet.source`."""
+        return self.describe(index)
 
     @abstractmethod
     def _key(self, index: int) -> str: ...

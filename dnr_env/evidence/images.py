@@ -115,6 +115,10 @@ class ImageFolder(RememberedImages):
         """The file's path."""
         return str(self._root / self._names[index])
 
+    def source(self, index: int) -> str:
+        """The file's name."""
+        return Path(self._names[index]).name
+
     def _place(self, index: int) -> bytes | None:
         path = self._root / self._names[index]
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -20,14 +21,17 @@ _BLOCK_IMAGES = 8192  # images whose embeddings are converted to float64 at a ti
 
 
 class Probe:
-    """The measured probe set.
+    """The measured probe set, or a part of it.
 
     Args:
         fingerprint: identifies the images and the reader.
-        activations: (images, neurons) raw activations. A memory-mapped file is read block by block.
-        embeddings: (images, dim) unit embeddings.
-        images: returns the images with some indices.
-        describe: returns the name of an image, for instance its file; "" if it has no name.
+        activations: (measured, neurons) raw activations. A memory-mapped file is read block by block.
+        embeddings: (measured, dim) unit embeddings.
+        images: returns the measured images with some indices.
+        describe: returns the name of a measured image, for instance its file; "" if it has no name.
+        source: returns what tells the file of a measured image from others, wherever it lies. None: its index.
+        rows: (images,) the measured images that are used; all of them by default. Nothing else is read.
+        scale: the part whose typical image and exemplars make the scale; by default this one's do.
     """
 
     def __init__(
@@ -37,29 +41,79 @@ class Probe:
         embeddings: FloatArray,
         images: Callable[[IntArray], Images],
         describe: Callable[[int], str] = lambda index: "",
+        *,
+        source: Callable[[int], str] | None = None,
+        rows: IntArray | None = None,
+        scale: Probe | None = None,
     ) -> None:
         self.fingerprint = fingerprint
-        self.activations = activations
-        self.embeddings = embeddings
-        self.images = images
-        self.describe = describe
+        self._activations, self._embeddings = activations, embeddings
+        self._images, self._describe = images, describe
+        self._source = source or (lambda row: f"#{row}")
+        self._chosen, self._rows = rows is not None, np.arange(len(activations)) if rows is None else rows
+        self._scale = scale
         self._towards: dict[int, FloatArray] = {}
         self._strong: dict[int, float] = {}
+
+    def part(self, name: str, rows: IntArray, scale: Probe | None = None) -> Probe:
+        """The images with some indices (images,), in this order, on the scale of another part or on their own."""
+        which = self._rows[rows]
+        chosen = hashlib.sha256(which.astype("<i8").tobytes()).hexdigest()[:16]
+        measured = self._activations, self._embeddings, self._images, self._describe
+        fingerprint = f"{self.fingerprint} {name} {chosen}"
+        return Probe(fingerprint, *measured, source=self._source, rows=which, scale=scale)
+
+    def embedded(self, embeddings: FloatArray) -> Probe:
+        """The same images with other embeddings (measured, dim)."""
+        return Probe(self.fingerprint, self._activations, embeddings, self._images, self._describe, rows=self._rows)
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self._rows)
+
+    @property
+    def neurons(self) -> IntArray:
+        """(neurons,) the indices of all neurons."""
+        return np.arange(self._activations.shape[1])
+
+    @cached_property
+    def embeddings(self) -> FloatArray:
+        """(images, dim) unit embeddings."""
+        return self._embeddings[self._rows] if self._chosen else self._embeddings
+
+    def images(self, indices: IntArray) -> Images:
+        """The images with some indices."""
+        return self._images(self._rows[indices])
+
+    def describe(self, index: int) -> str:
+        """The name of an image; "" if it has none."""
+        return self._describe(int(self._rows[index]))
+
+    def sources(self) -> list[str]:
+        """What tells the file of each image from others."""
+        return [self._source(row) for row in self._rows.tolist()]
+
+    def raw(self, images: IntArray, neurons: IntArray) -> FloatArray:
+        """(images, neurons) the activations of some neurons on some images, as the target gives them."""
+        return np.asarray(self._activations[np.ix_(self._rows[images], neurons)])
+
+    def all_raw(self, neurons: IntArray) -> FloatArray:
+        """(images, neurons) the same on all images."""
+        return self.raw(np.arange(len(self)), neurons)
 
     def real(self, neurons: IntArray) -> FloatArray:
         """(b, images) float64 activations of some neurons on the real images.
 
         The activations of a neuron are all 0 if any of them is not finite.
         """
-        rows = np.ascontiguousarray(self.activations[:, neurons].T, np.float64)
+        rows = np.ascontiguousarray(self.all_raw(neurons).T, np.float64)
         return np.where(np.isfinite(rows).all(axis=1, keepdims=True), rows, 0.0)
 
     def blocks(self) -> Iterator[IntArray]:
         """Yield the neurons in blocks whose activations fit into memory."""
-        images, neurons = self.activations.shape
-        size = max(1, _BLOCK_BYTES // (8 * images))
-        for start in range(0, neurons, size):
-            yield np.arange(start, min(start + size, neurons))
+        size = max(1, _BLOCK_BYTES // (8 * len(self)))
+        for start in range(0, len(self.neurons), size):
+            yield self.neurons[start : start + size]
 
     @cached_property
     def _statistics(self) -> tuple[IntArray, FloatArray, FloatArray]:
@@ -84,27 +138,32 @@ class Probe:
     @cached_property
     def control(self) -> IntArray:
         """(CONTROLS,) indices of the control set: a fixed random subset of the images, or all if there are fewer."""
-        chosen: IntArray = np.sort(np.random.default_rng(0).permutation(len(self.activations))[:CONTROLS])
+        chosen: IntArray = np.sort(np.random.default_rng(0).permutation(len(self))[:CONTROLS])
         return chosen
 
     @cached_property
     def alive(self) -> BoolArray:
-        """(neurons,) False for neurons that are constant or not finite; their normalised activations are all 0."""
-        return np.isfinite(self._statistics[2])
+        """(neurons,) False for neurons that are constant or not finite where the scale comes from.
+
+        Their normalised activations are all 0.
+        """
+        return np.isfinite((self._scale or self)._statistics[2])
 
     def broken(self, neuron: int) -> bool:
         """Whether an activation of a neuron is not finite."""
-        return not self.alive[neuron] and not np.isfinite(self.activations[:, neuron]).all()
+        return not np.isfinite(self.all_raw(np.array([neuron]))).all()
 
     def normalise(self, activations: FloatArray, neurons: IntArray) -> FloatArray:
         """Normalise to (a - median of the control set) / (mean of the exemplars - that median), float32.
+
+        Control set and exemplars are those of the part that makes the scale.
 
         Args:
             activations: (b, ...) raw activations of neuron `neurons[i]`.
             neurons: (b,) indices.
         """
         shape = (-1,) + (1,) * (activations.ndim - 1)
-        offset, unit = (part[neurons].reshape(shape) for part in self._statistics[1:])
+        offset, unit = (part[neurons].reshape(shape) for part in (self._scale or self)._statistics[1:])
         with np.errstate(
             invalid="ignore", over="ignore"
         ):  # activations may be infinite, and so are dead neurons' units
@@ -114,7 +173,7 @@ class Probe:
     @cached_property
     def controls(self) -> FloatArray:
         """(neurons, CONTROLS) normalised activations of the control set, sorted."""
-        parts = [self.normalise(self.activations[np.ix_(self.control, part)].T, part) for part in self.blocks()]
+        parts = [self.normalise(self.raw(self.control, part).T, part) for part in self.blocks()]
         return np.sort(np.concatenate(parts), axis=1)
 
     def strong(self, neurons: IntArray) -> FloatArray:
@@ -206,45 +265,3 @@ def _standardised(values: FloatArray) -> FloatArray:
     centred = values - values.mean()
     standard: FloatArray = centred / (values.std() if np.ptp(values) > rounding else np.inf)
     return standard
-
-
-class ProbeSource:
-    """The probe set of a stack, with and without corruptions. Each version is measured when it is first used.
-
-    Args:
-        measure: measures the probe set under a corruption; None is no corruption.
-        corruptions: the names of the corruptions that the judge uses.
-        beside: measures further real images on which the judge repeats the simulation; None if there are none.
-    """
-
-    def __init__(
-        self,
-        measure: Callable[[str | None], Probe],
-        corruptions: Sequence[str] = (),
-        beside: Callable[[], Probe] | None = None,
-    ) -> None:
-        self._measure = measure
-        self._beside = beside
-        self.corruptions = tuple(corruptions)
-        self._corrupted: dict[str, Probe] = {}
-
-    @cached_property
-    def clean(self) -> Probe:
-        """The probe set without a corruption."""
-        return self._measure(None)
-
-    def corrupted(self, corruption: str) -> Probe:
-        """The probe set under a corruption."""
-        if corruption not in self._corrupted:
-            self._corrupted[corruption] = self._measure(corruption)
-        return self._corrupted[corruption]
-
-    @cached_property
-    def beside(self) -> Probe | None:
-        """The further real images, measured."""
-        return self._beside() if self._beside else None
-
-    def others(self) -> dict[str, Probe]:
-        """Every other probe set by name: each corruption, and `images` for the further real images."""
-        found = {name: self.corrupted(name) for name in self.corruptions}
-        return {**found, "images": self.beside} if self.beside else found

@@ -23,7 +23,7 @@ class SecondEmbedder:
         self.fingerprint = fingerprint
         self.embedder = embedder
         self._embed_probe = embed_probe
-        self._seen: Probe | None = None
+        self._seen: tuple[Probe, Probe] | None = None
 
     @cached_property
     def embeddings(self) -> FloatArray:
@@ -31,8 +31,14 @@ class SecondEmbedder:
         return self._embed_probe()
 
     def simulation(self, probe: Probe, labels: Sequence[str], neurons: IntArray) -> tuple[FloatArray, FloatArray]:
-        """(b,) `Probe.simulation` and (b,) `Probe.simulation_error` of label i and neuron i in this space."""
-        if self._seen is None or self._seen.activations is not probe.activations:
-            self._seen = Probe(probe.fingerprint, probe.activations, self.embeddings, probe.images)
-        texts = self.embedder.embed_texts(labels)
-        return self._seen.simulation(texts, neurons), self._seen.simulation_error(texts, neurons)
+        """(b,) `Probe.simulation` and (b,) `Probe.simulation_error` of label i and neuron i in this space.
+
+        Args:
+            probe: the probe set or a part of it.
+            labels: b texts.
+            neurons: (b,) indices.
+        """
+        if self._seen is None or self._seen[0] is not probe:
+            self._seen = probe, probe.embedded(self.embeddings)
+        ours, texts = self._seen[1], self.embedder.embed_texts(labels)
+        return ours.simulation(texts, neurons), ours.simulation_error(texts, neurons)

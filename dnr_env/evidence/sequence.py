@@ -65,11 +65,18 @@ class GivenImages(IndexedImages):
 
     def describe(self, index: int) -> str:
         """The image's path, or its place in the sequence."""
-        if isinstance(self._items, list | tuple):
-            item = self._items[self._places[index]]
-            if isinstance(item, str | Path):
-                return str(item)
-        return f"#{self._places[index]}"
+        return str(self._path(index) or f"#{self._places[index]}")
+
+    def source(self, index: int) -> str:
+        """The name of the image's file, or the image's place in the sequence."""
+        path = self._path(index)
+        return path.name if path else f"#{self._places[index]}"
+
+    def _path(self, index: int) -> Path | None:
+        if not isinstance(self._items, list | tuple):
+            return None
+        item = self._items[self._places[index]]
+        return Path(item) if isinstance(item, str | Path) else None
 
     def _key(self, index: int) -> str:
         return pixels_key(self._read(index))

@@ -7,7 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.cover import covered
+from dnr_env.evidence.probe import Probe
+from dnr_env.evidence.probe_source import ProbeSource
 from dnr_env.interfaces import Embedder
 from dnr_env.types import FloatArray, IntArray
 
@@ -25,7 +27,7 @@ class Vocabulary:
         self._read = read
         self.embedder = embedder
         self.probes = probes
-        self._best: dict[int, float] = {}
+        self._covers: dict[str, int] = {}
 
     @cached_property
     def concepts(self) -> Sequence[str]:
@@ -34,7 +36,7 @@ class Vocabulary:
 
     @property
     def probe(self) -> Probe:
-        """The real images."""
+        """The real images that the search sees."""
         return self.probes.clean
 
     @cached_property
@@ -55,8 +57,9 @@ class Vocabulary:
         result: FloatArray = self.embeddings @ self.probe.towards(np.array([neuron]))[0] / self._spread
         return result
 
-    def best_simulation(self, neurons: IntArray) -> FloatArray:
-        """(b,) the highest simulation of any concept, for each neuron."""
-        for neuron in set(neurons.tolist()) - self._best.keys():
-            self._best[neuron] = float(self.simulations(neuron).max())
-        return np.array([self._best[neuron] for neuron in neurons.tolist()])
+    def covers(self, texts: Sequence[str]) -> list[int]:
+        """The number of real images that each of some texts covers. See `cover.covered`."""
+        if new := [text for text in dict.fromkeys(texts) if text not in self._covers]:
+            images = covered(self.probe.embeddings, self.embedder.embed_texts(new))
+            self._covers.update(zip(new, images.sum(axis=1).tolist(), strict=True))
+        return [self._covers[text] for text in texts]

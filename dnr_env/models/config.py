@@ -196,6 +196,8 @@ class StackConfig(Section):
     """null: there is none, which is enough to find exemplars."""
     vocabulary: str = "imagenet"
     """A file with one word per line, or `imagenet`, which stands for its 1,000 class names."""
+    calibration: str | None = None
+    """A file that `dnr calibrate` wrote for such a stack. null takes cautious constants."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, …"""
 
@@ -215,5 +217,7 @@ class WorldConfig(Section):
     world: ShapesConfig
     target: TargetConfig = TargetConfig()
     probe: FurtherImages = FurtherImages()
+    calibration: str | None = None
+    """A file that `dnr calibrate` wrote for this network. null takes cautious constants."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, …"""

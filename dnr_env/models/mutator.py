@@ -12,6 +12,7 @@ from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import MutationBatch, Origin, Suggestion, Trial
 from dnr_env.models import prompts
 from dnr_env.models.asker import Answer, Asker, Question
+from dnr_env.propose.kinds import words_of
 from dnr_env.types import FloatArray
 
 Look = Callable[[Sequence[tuple[str, int]]], list[str]]
@@ -23,7 +24,9 @@ _SAMPLES = 4  # number of answers to one question; each episode draws one of the
 
 
 class LanguageMutator:
-    """Shows a language model the scores and the captions of extreme images, and asks it for new concepts.
+    """Shows a language model the scores and the captions of extreme images, and asks it for new concepts of a kind.
+
+    Whether an answer is of that kind is not checked. Kinds without a question (`prompts.MOVES`) are left to others.
 
     Args:
         chat: the language model.
@@ -52,7 +55,9 @@ class LanguageMutator:
 
         questions = []
         for i, (history, pairs, rng) in enumerate(zip(histories, extremes, batch.rngs, strict=True)):
-            move = list(prompts.MOVES)[int(rng.integers(len(prompts.MOVES)))]
+            kind = batch.kinds[i]
+            if kind is None:
+                kind = list(prompts.MOVES)[int(rng.integers(len(prompts.MOVES)))]
             sample = 2 * int(rng.integers(_SAMPLES))  # odd samples are for second questions
             exciting, dull = ([captions[pair] for pair in part if captions[pair]] for part in pairs)
             order = sorted((trial for trial in history if np.isfinite(trial.score)), key=lambda trial: trial.score)
@@ -61,7 +66,7 @@ class LanguageMutator:
             questions.append(
                 prompts.mutate(
                     batch.concepts[i],
-                    move,
+                    kind,
                     best=scored[len(worst) :][::-1][:_BEST],
                     worst=worst,
                     tried=batch.tried[i][-_TRIED:],
@@ -118,6 +123,8 @@ def _extremes(history: Sequence[Trial]) -> tuple[list[tuple[str, int]], list[tup
 class VocabularyMutator:
     """Draws an untried concept from a vocabulary. Concepts that are near in embedding space are more likely.
 
+    If a kind of change is asked for, the concept is one of `kinds.words_of`.
+
     Args:
         vocabulary: the concepts and their embedder.
         temperature: the temperature of the softmax over cosines. Small values prefer the nearest concepts.
@@ -135,14 +142,14 @@ class VocabularyMutator:
         return words, self.vocabulary.embedder.embed_texts(words) if words else np.zeros((0, 1), np.float32)
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
-        """Return (b) untried concepts of the vocabulary, or the concept itself and the reason if all were tried."""
+        """Return (b) untried concepts of the vocabulary, or the concept itself if all of the kind were tried."""
         words, vectors = self._known
         asked = self.vocabulary.embedder.embed_texts(batch.concepts)
         suggestions = []
-        for concept, vector, tried, rng in zip(batch.concepts, asked, batch.tried, batch.rngs, strict=True):
+        for row, (concept, vector, rng) in enumerate(zip(batch.concepts, asked, batch.rngs, strict=True)):
             noise = rng.gumbel(size=len(words))  # the maximum after adding Gumbel noise is a draw from the softmax
-            taken = {concept, *tried}
-            free = np.array([word not in taken for word in words], bool)
+            allowed = words_of(batch.kinds[row], concept, batch.tried[row], self.vocabulary)
+            free = np.array([word in allowed for word in words], bool)
             choice = concept  # nobody was asked, so it is no failure if none is left
             if free.any():
                 utility = vectors @ vector / self.temperature + noise

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dnr_env.interfaces import Kind
 from dnr_env.models.asker import Question
 from dnr_env.models.phrases import plain
 
@@ -30,16 +31,17 @@ _CONDENSE = (
 )
 _MUTATE = (
     "A unit of a vision network responds to some visual concept, and we search for its name. A candidate concept is "
-    "scored by drawing images of it and measuring how much these excite the unit: higher is better, and the number "
-    "after ± is one standard error. Propose new candidates that could score higher than the best so far. Each is "
-    "something to be seen in an image, in one to five words without numbers, and differs from all that were tried."
+    "scored by how well it fits the real images and how much images drawn of it excite the unit: higher is better, "
+    "and the number after ± says how uncertain that is. Propose new candidates that could score higher than the best "
+    "so far. Each is something to be seen in an image, in one to five words without numbers, and differs from all that "
+    "were tried."
 )
 MOVES = {
-    "generalise": "Propose broader concepts: ones that include the concept and further things like it.",
-    "specialise": "Propose narrower concepts: a kind, part, state, material, colour or setting of the concept.",
-    "substitute": "Propose different concepts of about the same breadth that explain the exciting images better.",
+    Kind.BROADEN: "Propose broader concepts: ones that include the concept and further things like it.",
+    Kind.NARROW: "Propose narrower concepts: a kind, part, state, material, colour or setting of the concept.",
+    Kind.SWAP: "Propose different concepts of about the same breadth that explain the exciting images better.",
 }
-"""The ways to change a concept."""
+"""How each kind of mutation is asked for."""
 PROPOSED = 5
 """The most concepts in an answer to `mutate`."""
 VERSION = hashlib.sha256(
@@ -49,7 +51,7 @@ VERSION = hashlib.sha256(
 
 
 class Scored(NamedTuple):
-    """A concept that was tried, with its score and its standard error."""
+    """A concept that was listed, with the posterior mean and deviation of its value."""
 
     concept: str
     score: float
@@ -73,7 +75,7 @@ def condense(things: Sequence[str], sample: int) -> Question:
 
 def mutate(
     concept: str,
-    move: str,
+    kind: Kind,
     *,
     best: Sequence[Scored],
     worst: Sequence[Scored],
@@ -86,7 +88,7 @@ def mutate(
 
     Args:
         concept: the concept to change.
-        move: one of `MOVES`.
+        kind: one of `MOVES`.
         best: the highest scores so far, best first.
         worst: the lowest scores so far, worst first.
         tried: the concepts that must not be repeated.
@@ -101,7 +103,7 @@ def mutate(
         f"Captions of the most exciting images:\n{_data(exciting)}" if exciting else "",
         f"Captions of the least exciting images:\n{_data(dull)}" if dull else "",
         f"Already tried, not to be repeated:\n{_data(tried)}" if tried else "",
-        f"{MOVES[move]} Put the most promising first.",
+        f"{MOVES[kind]} Put the most promising first.",
     ]
     user = "\n\n".join(part for part in parts if part)
     return Question(f"{_MUTATE}\n{_DATA}", user, sample, most=PROPOSED)

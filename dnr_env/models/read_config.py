@@ -21,7 +21,7 @@ _PATHS = {
     ("writer", "model"), ("generator", "model"), ("generator", "tiny_vae"), ("embedder", "model"),
     ("embedder", "pretrained"), ("vocabulary",), ("judge", "generator", "model"), ("judge", "generator", "tiny_vae"),
     ("judge", "embedder", "model"), ("judge", "embedder", "pretrained"),
-    ("generator", "images"), ("judge", "generator", "images"),
+    ("generator", "images"), ("judge", "generator", "images"), ("calibration",),
 }  # fmt: skip
 """Settings that may hold a path, which is relative to the configuration file."""
 _BEFORE_PATH = re.compile(r"(python|open_clip|hf|hf-dataset|torchvision:\w+):")
@@ -118,7 +118,7 @@ def _anchor(values: dict[str, Any], place: tuple[str, ...], folder: Path) -> Non
     if kind.startswith(("python", "torchvision", "hf-dataset")):  # a function, split or column may follow
         path, colon, end = path.partition(":")
     found_at = folder / Path(path).expanduser()
-    if found_at.is_file() or (found_at.is_dir() and place != ("vocabulary",)):
+    if found_at.is_file() or (found_at.is_dir() and place not in (("vocabulary",), ("calibration",))):
         values[key] = f"{kind}{found_at}{colon}{end}"
 
 

@@ -6,16 +6,19 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 
 from dnr_env.errors import DnRError, unknown
+from dnr_env.evidence.calibration import Calibration, read_calibration
 from dnr_env.evidence.corruptions import CORRUPTIONS
 from dnr_env.evidence.image_set import ImageSet, reasons
 from dnr_env.evidence.images import open_images
 from dnr_env.evidence.lab import Lab
 from dnr_env.evidence.measure import measure_images
-from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.probe import Probe
+from dnr_env.evidence.probe_source import ProbeSource
 from dnr_env.evidence.second import SecondEmbedder
 from dnr_env.evidence.store import Store, cache_dir
 from dnr_env.evidence.vocabulary import Vocabulary
@@ -37,6 +40,7 @@ from dnr_env.models.writer import LanguageWriter
 from dnr_env.propose.caption import caption_drawings
 from dnr_env.propose.informed import InformedMutator
 from dnr_env.propose.proposer import Proposer, drawable
+from dnr_env.propose.with_model import WithModel
 from dnr_env.stack import Bill, Stack
 
 _log = logging.getLogger("dnr_env")
@@ -144,14 +148,18 @@ def model_stack(
         lambda corruption: measure_probe(the_images(), reader, store, corruption), config.probe.corruptions
     )
     vocabulary = Vocabulary(partial(_concepts, config.vocabulary), embedder, probes)
-    informed = InformedMutator(vocabulary)
-    mutators: dict[str, Mutator] = {"informed": informed, "vocabulary": VocabularyMutator(vocabulary)}
+    calibration = calibration_in(config) or Calibration.default()
+    informed = InformedMutator(vocabulary, calibration)
+    mutators: dict[str, Mutator] = {
+        "informed": informed,
+        "vocabulary": WithModel(VocabularyMutator(vocabulary), informed),
+    }
     writer: Writer = CaptionsAsConcepts()
     chat = make_chat(config.writer, store, config.device) if config.writer else None
     if chat:
         writer = LanguageWriter(chat)
         look = partial(caption_drawings, captioner, lab)
-        mutators = {"writer": LanguageMutator(chat, clean, look), **mutators}
+        mutators = {"writer": WithModel(LanguageMutator(chat, clean, look), informed), **mutators}
     return Stack(
         name=spec,
         lab=lab,
@@ -173,6 +181,7 @@ def model_stack(
             else lambda: None,  # checked once per process; a failed check is repeated
         ),
         promises=informed,
+        calibration=calibration,
         mutators=mutators,
         bill=Bill(
             (config.writer.input_price, config.writer.output_price) if config.writer else (0.0, 0.0),
@@ -182,6 +191,15 @@ def model_stack(
         heat=target.heat,
         missing=_missing(config),
     )
+
+
+def calibration_in(config: StackConfig | WorldConfig) -> Calibration | None:
+    """Read the calibration that a configuration names, if any.
+
+    Raises:
+        DnRError: the file is not a calibration.
+    """
+    return read_calibration(Path(config.calibration)) if config.calibration else None
 
 
 def _check(config: StackConfig) -> None:
@@ -242,4 +260,5 @@ def measure_probe(images: ImageSet, reader: Reader, store: Store, corruption: st
         embeddings,
         lambda indices: [images.image(usable[index]) for index in indices.tolist()],
         lambda index: images.describe(usable[index]),
+        source=lambda index: images.source(usable[index]),
     )

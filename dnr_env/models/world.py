@@ -7,7 +7,7 @@ from dnr_env.evidence.probe import Probe
 from dnr_env.evidence.store import Store, cache_dir
 from dnr_env.interfaces import Reader
 from dnr_env.models.config import WorldConfig
-from dnr_env.models.stack import make_target, measure_probe, probe_images
+from dnr_env.models.stack import calibration_in, make_target, measure_probe, probe_images
 from dnr_env.models.target import NetworkTarget
 from dnr_env.shapes.stack import shapes_stack
 from dnr_env.stack import Stack
@@ -31,4 +31,4 @@ def world_stack(
 
     has_images = images is not None or config.probe.images is not None
     target = target or make_target(config, store)
-    return shapes_stack(name, config.world, target, beside if has_images else None, target.heat)
+    return shapes_stack(name, config.world, target, beside if has_images else None, target.heat, calibration_in(config))

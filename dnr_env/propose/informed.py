@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
+from dnr_env.evidence.calibration import Calibration
 from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import MutationBatch, Origin, Suggestion
+from dnr_env.propose.kinds import words_of
 from dnr_env.propose.posterior import sample_weights
-from dnr_env.scores import excitement, promise
+from dnr_env.scores import excitement
 from dnr_env.types import FloatArray, IntArray
 
 
@@ -22,19 +24,21 @@ class InformedMutator:
     The product of the weights with a word's text embedding predicts its excitement. The word's promise follows from
     this and, if the score counts real images, from its simulation. Texts and images lie apart in the space of a CLIP:
     images are centred on their mean, while an offset common to all texts does not change their order. No language model
-    is involved.
+    is involved. If a kind of change is asked for, the word is one of `kinds.words_of`.
     Sources: Agrawal and Goyal 2013, "Thompson Sampling for Contextual Bandits with Linear Payoffs"; Oikarinen and Weng
     2024, "Linear Explanations for Individual Neurons".
 
     Args:
         vocabulary: the words, and the real images.
+        calibration: turns predicted excitement and simulation into a promise.
         prior: precision of the prior on a weight, in units of the noise.
     """
 
     origin: Origin = "model"
 
-    def __init__(self, vocabulary: Vocabulary, prior: float = 1.0) -> None:
+    def __init__(self, vocabulary: Vocabulary, calibration: Calibration, prior: float = 1.0) -> None:
         self.vocabulary = vocabulary
+        self.calibration = calibration
         self.prior = prior
         self._targets: dict[int, tuple[FloatArray, float, float]] = {}
         self._means: dict[int, FloatArray] = {}
@@ -47,11 +51,19 @@ class InformedMutator:
         centred = embeddings - mean
         return mean, centred, centred.T @ centred + self.prior * np.eye(len(mean))
 
-    def foretell(self, concepts: Sequence[str], neurons: IntArray, score: str) -> FloatArray:
-        """See `dnr_env.interfaces.Promises`. The excitements of one neuron are predicted up to a constant."""
-        texts = self.vocabulary.embedder.embed_texts(concepts)
-        excited = (texts.astype(np.float64) * np.stack([self._mean_weights(int(n)) for n in neurons])).sum(axis=1)
-        return promise(score, excited, lambda: self.vocabulary.probe.simulation(texts, neurons))
+    def excited(self, concepts: Sequence[str], neurons: IntArray) -> FloatArray:
+        """See `dnr_env.interfaces.Promises`. A text of average direction is expected to excite as an average image."""
+        texts = self.vocabulary.embedder.embed_texts(concepts).astype(np.float64) - self._centre
+        weights = np.stack([self._mean_weights(int(n)) for n in neurons])
+        usual = np.array([self._target(int(n))[2] for n in neurons])
+        result: FloatArray = usual + (texts * weights).sum(axis=1)
+        return result
+
+    @cached_property
+    def _centre(self) -> FloatArray:
+        """(dim,) the mean embedding of the vocabulary's texts."""
+        centre: FloatArray = self.vocabulary.embeddings.mean(axis=0)
+        return centre
 
     def _mean_weights(self, neuron: int) -> FloatArray:
         """(dim,) the posterior mean given only the probe images."""
@@ -63,12 +75,12 @@ class InformedMutator:
         """See `dnr_env.interfaces.Mutator`."""
         words = self.vocabulary.concepts
         answers = []
-        for row, (concept, tried) in enumerate(zip(batch.concepts, batch.tried, strict=True)):
+        for row, (concept, tried, kind) in enumerate(zip(batch.concepts, batch.tried, batch.kinds, strict=True)):
             neuron = int(batch.neurons[row])
-            excited = self.vocabulary.embeddings @ self._weights(batch, row)
-            promised = promise(batch.score, excited, partial(self.vocabulary.simulations, neuron))
-            known = {concept, *tried}
-            best = next((words[i] for i in np.argsort(-promised, kind="stable") if words[i] not in known), concept)
+            excited = self._target(neuron)[2] + (self.vocabulary.embeddings - self._centre) @ self._weights(batch, row)
+            promised = self.calibration.order(batch.score, excited, self.vocabulary.simulations(neuron))
+            free = words_of(kind, concept, tried, self.vocabulary)
+            best = next((words[i] for i in np.argsort(-promised, kind="stable") if words[i] in free), concept)
             answers.append(Suggestion(best))
         return answers
 

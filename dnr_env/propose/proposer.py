@@ -243,7 +243,7 @@ class Proposer:
         if not boxed:
             return whole
         measured = self.lab.reader.read([picture for *_, picture in boxed])[0][:, neuron]
-        strength = np.concatenate([probe.activations[order, neuron], np.nan_to_num(measured, nan=-np.inf)])
+        strength = np.concatenate([probe.raw(order, np.array([neuron]))[:, 0], np.nan_to_num(measured, nan=-np.inf)])
         everything = [*whole, *boxed]
         return [everything[i] for i in np.argsort(-strength, kind="stable")[:EXEMPLARS]]
 

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dnr_env.evidence.lab import Lab
-from dnr_env.scores import promise, score
+from dnr_env.scores import drawn_share, score
 from dnr_env.seeds import Purpose
 from dnr_env.shapes.config import PRESETS
 from dnr_env.shapes.lexicon import ANYTHING, FAMILY_SLICES, WORDS, allowed_words
@@ -64,10 +64,11 @@ def search(stack: Stack, images_per_measure: int = 5) -> dict[str, dict[str, str
         matches = np.flatnonzero(~(shown[:, impossible]).any(axis=1))[:_MATCHES]
         values[row] = _log_k(stack, pool[matches], images_per_measure)
     texts, neurons = stack.embedder.embed_texts(vocabulary), np.arange(pool.shape[1])
-    simulation = texts @ stack.probe.towards(neurons).T / stack.probe.spread(texts)[:, None]  # (concepts, neurons)
+    real = stack.probes.held_out
+    simulation = texts @ real.towards(neurons).T / real.spread(texts)[:, None]  # (concepts, neurons)
 
     def weighed(goal: str, values: FloatArray, simulation: FloatArray) -> FloatArray:
-        return promise(goal, values, lambda: simulation)
+        return drawn_share(goal) * values + (1 - drawn_share(goal)) * simulation
 
     finalists = np.stack(
         [np.argsort(-weighed(s, values, simulation), axis=0, kind="stable")[:_FINALISTS] for s in SCORES]

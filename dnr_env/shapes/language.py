@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from dnr_env.interfaces import MutationBatch, Origin, Suggestion, Summary
-from dnr_env.shapes import lexicon
-from dnr_env.shapes.lexicon import FAMILIES, FAMILY_SLICES, MAX_NAMED, MEMBERS, OPEN, VALUE_FAMILY, VALUES, Values
+from dnr_env.shapes import edits, lexicon
+from dnr_env.shapes.lexicon import COVERS, FAMILIES, FAMILY_SLICES, MEMBERS, OPEN, VALUE_FAMILY, VALUES, Values
 from dnr_env.shapes.parse import parse, values_of
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
 _SHARE = np.array([MEMBERS[v].sum() / len(FAMILIES[f].words) for v, (f, _) in enumerate(VALUES)], np.float32)
 """(values,) the share of random pictures that a value is true of."""
-
-_COVERS: BoolArray = np.asarray((MEMBERS[:, None] <= MEMBERS[None]).all(axis=2))
-"""(values, values) whether the second value is true wherever the first is."""
 
 
 @lru_cache(maxsize=65536)
@@ -60,7 +57,7 @@ class LexiconWriter:
 def _summary(captions: Sequence[str], count: int, rng: np.random.Generator, sayable: BoolArray) -> list[str]:
     values: IntArray = np.array([parse(caption).values for caption in captions])
     named: BoolArray = np.not_equal(values[:, VALUE_FAMILY], OPEN)
-    says = named & _COVERS[values[:, VALUE_FAMILY], np.arange(len(VALUES))]
+    says = named & COVERS[values[:, VALUE_FAMILY], np.arange(len(VALUES))]
     found: dict[str, None] = {}
     for attempt in range(20 * count):
         sample = rng.integers(len(captions), size=len(captions))
@@ -68,41 +65,19 @@ def _summary(captions: Sequence[str], count: int, rng: np.random.Generator, saya
         # The excess over chance in standard deviations, among the captions that name the value's family.
         surprise = (says[sample].sum(axis=0) - _SHARE * mentions) / np.sqrt(_SHARE * (1 - _SHARE) * (mentions + 1))
         surprise[~sayable] = -np.inf
-        found.setdefault(lexicon.text_of(_strongest(surprise, 1 + attempt % 2)))
+        found.setdefault(lexicon.text_of(strongest(surprise, 1 + attempt % 2)))
         if len(found) == count:
             break
     return list(found)
 
 
-def _strongest(strength: FloatArray, count: int) -> Values:
+def strongest(strength: FloatArray, count: int) -> Values:
     """Name the `count` families whose best values are strongest, each by that value."""
     best = [max(np.flatnonzero(family == VALUE_FAMILY), key=strength.__getitem__) for family in range(len(FAMILIES))]
     values = [OPEN] * len(FAMILIES)
     for family in np.argsort([-strength[value] for value in best], kind="stable")[:count]:
         values[family] = int(best[family])
     return tuple(values)
-
-
-_EDIT_FAMILY = np.concatenate([VALUE_FAMILY, np.arange(len(FAMILIES))])
-_EDIT_VALUE = np.concatenate([np.arange(len(VALUES)), np.full(len(FAMILIES), OPEN)])
-"""All edits of one attribute: set a family to a value, or leave it open."""
-
-
-def _sayable_edits(withheld: frozenset[str]) -> BoolArray:
-    """(edits,) which edits name no withheld word."""
-    return np.concatenate([lexicon.sayable(withheld), np.ones(len(FAMILIES), bool)])
-
-
-def _allowed_edits(values: IntArray) -> BoolArray:
-    """(b, edits) which edits of values (b, families) change the concept and leave one to MAX_NAMED families named.
-
-    A longer concept, which only a user can give, must become shorter.
-    """
-    current = values[:, _EDIT_FAMILY]
-    named = (values != OPEN).sum(axis=1, keepdims=True)
-    after = named + (_EDIT_VALUE != OPEN) - (current != OPEN)
-    allowed: BoolArray = (current != _EDIT_VALUE) & (after >= 1) & (after <= np.maximum(MAX_NAMED, named - 1))
-    return allowed
 
 
 class RandomMutator:
@@ -115,11 +90,11 @@ class RandomMutator:
     origin: Origin = "vocabulary"
 
     def __init__(self, withheld: frozenset[str] = frozenset()) -> None:
-        self._sayable = _sayable_edits(withheld)
+        self._sayable = edits.sayable_edits(withheld)
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """See `dnr_env.interfaces.Mutator`. The concept differs by one random edit."""
-        utility = np.stack([rng.random(len(_EDIT_FAMILY)) for rng in batch.rngs])
+        utility = np.stack([rng.random(len(edits.FAMILY)) for rng in batch.rngs])
         return _best_untried(batch, utility, self._sayable)
 
 
@@ -139,7 +114,7 @@ class EvidenceMutator:
 
     def __init__(self, withheld: frozenset[str] = frozenset(), prior: float = 3.0) -> None:
         self.prior = prior
-        self._sayable = _sayable_edits(withheld)
+        self._sayable = edits.sayable_edits(withheld)
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """See `dnr_env.interfaces.Mutator`. The concept differs by one edit."""
@@ -159,23 +134,17 @@ class EvidenceMutator:
         # An open family shows all of its words, so its effect is 0.
         effect = np.concatenate([effect, np.zeros((len(effect), 1), np.float32)], axis=1)
         rows = np.arange(len(values))[:, None]
-        current = effect[rows, values[:, _EDIT_FAMILY]]
-        return _best_untried(batch, effect[rows, _EDIT_VALUE] - current, self._sayable)
+        current = effect[rows, values[:, edits.FAMILY]]
+        return _best_untried(batch, effect[rows, edits.VALUE] - current, self._sayable)
 
 
 def _best_untried(batch: MutationBatch, utility: FloatArray, sayable: BoolArray) -> list[Suggestion]:
     values = np.array([values_of(concept) for concept in batch.concepts])
-    edits = _allowed_edits(values) & sayable
-    order = np.argsort(np.where(edits, -utility, np.inf), axis=1, kind="stable")
-    allowed = edits.sum(axis=1)
+    allowed = edits.allowed_edits(values, batch.kinds) & sayable
+    order = np.argsort(np.where(allowed, -utility, np.inf), axis=1, kind="stable")
+    count = allowed.sum(axis=1)
     answers = []
     for row, concept in enumerate(batch.concepts):
-        texts = _edits(tuple(values[row].tolist()), order[row, : allowed[row]])
+        texts = edits.texts_after(tuple(values[row].tolist()), order[row, : count[row]])
         answers.append(Suggestion(next((text for text in texts if text not in batch.tried[row]), concept)))
     return answers
-
-
-def _edits(values: Values, edits: IntArray) -> Iterator[str]:
-    for edit in edits:
-        family = int(_EDIT_FAMILY[edit])
-        yield lexicon.text_of((*values[:family], int(_EDIT_VALUE[edit]), *values[family + 1 :]))

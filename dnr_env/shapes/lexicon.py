@@ -106,6 +106,9 @@ def _members() -> BoolArray:
 MEMBERS: BoolArray = _members()
 """(values, words) which base words a value allows."""
 
+COVERS: BoolArray = np.asarray((MEMBERS[:, None] <= MEMBERS[None]).all(axis=2))
+"""(values, values) whether the second value is true wherever the first is."""
+
 Values = tuple[int, ...]
 """A concept as one value (or OPEN) for each family, in the order of FAMILIES."""
 

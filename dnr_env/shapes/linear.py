@@ -7,10 +7,12 @@ from functools import cached_property
 
 import numpy as np
 
+from dnr_env.evidence.calibration import Calibration
 from dnr_env.evidence.vocabulary import Vocabulary
-from dnr_env.interfaces import MutationBatch, Origin, Suggestion
+from dnr_env.interfaces import Kind, MutationBatch, Origin, Suggestion
 from dnr_env.propose.posterior import sample_weights
-from dnr_env.scores import excitement, promise
+from dnr_env.scores import excitement
+from dnr_env.shapes.edits import neighbours
 from dnr_env.shapes.lexicon import CHANCE, FAMILIES, FAMILY_SLICES, MEMBERS, OPEN, VALUE_FAMILY, VALUES
 from dnr_env.shapes.parse import values_of
 from dnr_env.types import FloatArray, IntArray
@@ -33,11 +35,13 @@ class LinearMutator:
     The neuron's excitement (`scores.excitement`) on the images is regressed on the words that they show. The prior on
     the words' weights is normal with mean 0, and the variance of the noise is unknown. Weights are drawn from the joint
     posterior (Thompson sampling) and predict the mean excitement of a concept's images. The concept's promise follows
-    from this and, if the score counts real images, from its simulation. The request's own concept has no influence.
+    from this and, if the score counts real images, from its simulation. The request's own concept has no influence,
+    except where a kind of edit is asked for: then only edits of it can be chosen.
     Source: Agrawal and Goyal 2013, "Thompson Sampling for Contextual Bandits with Linear Payoffs".
 
     Args:
         vocabulary: the concepts, and the real images.
+        calibration: turns predicted excitement and simulation into a promise.
         informed: whether the model is also fitted to the neuron's activations on the real images, which cost nothing. A
             real image weighs as much as an image of the episode.
         prior: precision of the prior on a weight, in units of that of one image.
@@ -48,10 +52,12 @@ class LinearMutator:
     def __init__(
         self,
         vocabulary: Vocabulary,
+        calibration: Calibration,
         informed: bool = False,
         prior: float = 2.0,
     ) -> None:
         self.vocabulary = vocabulary
+        self.calibration = calibration
         self.informed = informed
         self.prior = prior
         self._simulations: dict[int, FloatArray] = {}
@@ -67,8 +73,7 @@ class LinearMutator:
     def _excited(self) -> FloatArray:
         """(neurons, images) the excitement on the real images."""
         probe = self.vocabulary.probe
-        neurons = np.arange(probe.activations.shape[1])
-        return excitement(probe.normalise(probe.real(neurons), neurons).astype(np.float64))
+        return excitement(probe.normalise(probe.real(probe.neurons), probe.neurons).astype(np.float64))
 
     @cached_property
     def _usual(self) -> FloatArray:
@@ -92,12 +97,15 @@ class LinearMutator:
         weights = np.linalg.solve(precision + self.prior * np.eye(len(precision)), targets.T).T
         return np.concatenate([weights @ _MEANS.T, np.zeros((len(weights), 1))], axis=1)
 
-    def foretell(self, concepts: Sequence[str], neurons: IntArray, score: str) -> FloatArray:
+    def excited(self, concepts: Sequence[str], neurons: IntArray) -> FloatArray:
         """See `dnr_env.interfaces.Promises`."""
-        values = np.array([values_of(concept) for concept in concepts])
-        values = np.where(values == OPEN, len(VALUES), values)
-        excited = self._usual[neurons] + self._effects[neurons[:, None], values].sum(axis=1)
-        return promise(score, excited, lambda: self.vocabulary.simulation(concepts, neurons))
+        if concepts is self.vocabulary.concepts:
+            values = self._attributes[1].T
+        else:
+            values = np.array([values_of(concept) for concept in concepts])
+            values = np.where(values == OPEN, len(VALUES), values)
+        result: FloatArray = self._usual[neurons] + self._effects[neurons[:, None], values].sum(axis=1)
+        return result
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """See `dnr_env.interfaces.Mutator`. The concept is one of the vocabulary."""
@@ -106,16 +114,21 @@ class LinearMutator:
         effects = weights[:, None] @ _MEANS.T  # (b, 1, values)
         # An open family shows all of its words, so its effect is 0.
         effect = np.concatenate([effects[:, 0], np.zeros((len(effects), 1))], axis=1).astype(np.float32)
-        excited = effect[:, values[0]] + intercept[:, None].astype(np.float32)
-        for family in range(1, len(FAMILIES)):
-            excited += effect[:, values[family]]
-        promised = promise(batch.score, excited, lambda: np.stack(list(map(self._simulation, batch.neurons.tolist()))))
         answers = []
-        for row, (concept, tried) in enumerate(zip(batch.concepts, batch.tried, strict=True)):
-            taken = [places[text] for text in {concept, *tried} if text in places]
-            promised[row, taken] = -np.inf
-            best = int(promised[row].argmax())
-            answers.append(Suggestion(texts[best] if np.isfinite(promised[row, best]) else concept))
+        # One request at a time: the numbers of all concepts then stay in the processor's cache.
+        for row, (concept, tried, kind) in enumerate(zip(batch.concepts, batch.tried, batch.kinds, strict=True)):
+            excited = effect[row].take(values[0]) + np.float32(intercept[row])
+            for family in range(1, len(FAMILIES)):
+                excited += effect[row].take(values[family])
+            promised = self.calibration.order(batch.score, excited, self._simulation(int(batch.neurons[row])))
+            if kind is not None and kind != Kind.MODEL:
+                near = [places[text] for text in neighbours(values_of(concept), kind) if text in places]
+                allowed = np.full_like(promised, -np.inf)
+                allowed[near] = promised[near]
+                promised = allowed
+            promised[[places[text] for text in {concept, *tried} if text in places]] = -np.inf
+            best = int(promised.argmax())
+            answers.append(Suggestion(texts[best] if np.isfinite(promised[best]) else concept))
         return answers
 
     def _simulation(self, neuron: int) -> FloatArray:

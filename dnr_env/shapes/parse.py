@@ -85,6 +85,7 @@ def parse(text: str) -> ParsedPhrase:
     return ParsedPhrase(tuple(values), tuple(unknown), tuple(ignored))
 
 
+@lru_cache(maxsize=65536)
 def values_of(text: str) -> Values:
     """Parse a phrase into the values of a concept.
 

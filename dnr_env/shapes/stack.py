@@ -7,19 +7,24 @@ from functools import partial
 
 import numpy as np
 
+from dnr_env.evidence.calibration import Calibration
 from dnr_env.evidence.lab import Lab
-from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.probe import Probe
+from dnr_env.evidence.probe_source import ProbeSource
 from dnr_env.evidence.second import SecondEmbedder
 from dnr_env.evidence.store import Store, cache_dir
 from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Language, Reader, Target
 from dnr_env.propose.crops import HeatOf
 from dnr_env.propose.proposer import Proposer
+from dnr_env.propose.with_model import WithModel
 from dnr_env.seeds import Purpose
 from dnr_env.shapes import language, lexicon
+from dnr_env.shapes.calibrated import calibration_of
 from dnr_env.shapes.config import ShapesConfig
 from dnr_env.shapes.directions import DirectionsReader
 from dnr_env.shapes.fresh import FreshReader
+from dnr_env.shapes.insight import Insight
 from dnr_env.shapes.linear import LinearMutator
 from dnr_env.shapes.optimum import optimum
 from dnr_env.shapes.parse import normalise, passed_over
@@ -37,6 +42,7 @@ def shapes_stack(
     target: Target | None = None,
     beside: Callable[[Reader], Probe] | None = None,
     heat: HeatOf | None = None,
+    calibration: Calibration | None = None,
 ) -> Stack:
     """Build the stack of a variant of the world.
 
@@ -46,6 +52,8 @@ def shapes_stack(
         target: a network to study in place of the world's own. Nothing is known about its neurons.
         beside: measures real images on which the judge repeats the simulation, with such a network.
         heat: returns the activation maps of such a network.
+        calibration: turns promises into estimates; None takes that of the world's own target or, with another network,
+            `Calibration.default`.
     """
     own = ShapesReader(config.width)
     reader, known = _reader(own, config, target)
@@ -56,7 +64,8 @@ def shapes_stack(
     embedder = language.LexiconEmbedder()
     probes = ProbeSource(lambda _: _probe(faithful, reader, store), beside=partial(beside, reader) if beside else None)
     vocabulary = Vocabulary(partial(lexicon.vocabulary, withheld), embedder, probes)
-    informed = LinearMutator(vocabulary, informed=True)
+    calibration = calibration or (Calibration.default() if target else calibration_of(config))
+    informed = LinearMutator(vocabulary, calibration, informed=True)
     says = Language(normalise, passed_over)
     return Stack(
         name=name,
@@ -68,15 +77,17 @@ def shapes_stack(
         vocabulary=vocabulary,
         proposer=Proposer(lab, vocabulary, says, own, language.LexiconWriter(withheld)),
         promises=informed,
+        calibration=calibration,
         mutators={
-            "evidence": language.EvidenceMutator(withheld),
-            "random": language.RandomMutator(withheld),
-            "linear": LinearMutator(vocabulary),
+            "evidence": WithModel(language.EvidenceMutator(withheld), informed),
+            "random": WithModel(language.RandomMutator(withheld), informed),
+            "linear": WithModel(LinearMutator(vocabulary, calibration), informed),
             "informed": informed,
         },
         known=known,
         judge_embedder=SecondEmbedder("true attributes", embedder, _true_embeddings),
         heat=own.heat if reader is own else heat,
+        insight=Insight(Lab(faithful, reader, store), lambda: probes.clean, _PROBE_IMAGES, withheld),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playing import AGENTS, JOBS, observations, played
 
-from dnr_env import Action
+from dnr_env import Action, Rules
 from dnr_env.agents.base import Agent, State
 from dnr_env.evaluation.rollout import rollout
 
@@ -60,18 +60,22 @@ def test_one_observation_is_a_batch_of_one(name: str, deterministic: bool) -> No
 
 
 @EVERY
-def test_images_are_counted_alike(name: str) -> None:
-    """KEEP, MUTATE and ADD draw five images each, and rewards charge for these only."""
+def test_images_are_counted_alike_and_planned(name: str) -> None:
+    """KEEP draws five images, nothing else draws, rewards charge for all, and the plan's bound holds."""
     for job in JOBS[:4]:
-        episode, actions = played(AGENTS[name](), job, user_concepts=["red star"])
-        drawing = sum(action != Action.STOP for action, _ in actions)
+        agent = AGENTS[name]()
+        episode, actions = played(agent, job, user_concepts=["red star"])
+        keeps = [action[0] == Action.KEEP for action in actions]
         assert episode.steps == len(actions)
-        assert episode.added_images == 5 * drawing <= 100
-        first = len(episode.concepts) - sum(action in (Action.MUTATE, Action.ADD) for action, _ in actions)
-        assert episode.images == 5 * first + episode.added_images
+        assert episode.images == 5 * sum(keeps) <= 100
+        assert sum(action[0] == Action.MUTATE for action in actions) <= (
+            24 if agent.mutations is None else agent.mutations
+        )
+        listed = 8 if agent.initial_concepts is None else agent.initial_concepts
+        assert sum(keeps) <= agent.most_measurements(Rules(), listed)
         assert episode.ran_out == (actions[-1][0] != Action.STOP)
-        assert [images for images, *_ in episode.curve] == [0, *np.cumsum([5 * (a != Action.STOP) for a, _ in actions])]
-        assert episode.total_reward == pytest.approx(episode.curve[-1][1] - 0.0005 * episode.added_images)
+        assert [images for images, *_ in episode.curve] == [0, *np.cumsum([5 * keep for keep in keeps])]
+        assert episode.total_reward == pytest.approx(episode.curve[-1][1] - 0.00005 * episode.images)
 
 
 class Counter(Agent):

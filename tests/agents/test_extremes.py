@@ -47,7 +47,7 @@ def test_labels_of_nothing(stack: Stack) -> None:
     assert set(drawn) <= set(stack.vocabulary.concepts)
     assert [e.label for e in rollout(make_agent("random-label"), [(n, 2) for n in neurons[::-1]])] == drawn[::-1]
     for episode in rollout(make_agent("oracle"), [("planted:3", 1)]):
-        assert (episode.images, episode.added_images, episode.steps) == (0, 0, 0)
+        assert (episode.images, episode.steps) == (0, 0)
 
 
 def test_an_oracle_that_does_not_know_says_so(stack: Stack) -> None:

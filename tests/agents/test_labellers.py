@@ -23,7 +23,7 @@ def test_promise_labels_with_the_best_word_and_draws_nothing(stack: Stack, score
     assert stack.lab.counters.drawn == drawn
     for neuron, found in zip(stack.neurons.indices(NEURONS), labels, strict=True):
         words = list(stack.vocabulary.concepts)
-        promises = stack.promises.foretell(words, np.full(len(words), neuron), score)
+        promises = stack.prior.values(words, np.full(len(words), neuron), score).mean
         assert found[0] == words[int(promises.argmax())]
         assert promises[words.index(found[0])] >= promises[words.index(found[1])] >= promises[words.index(found[2])]
 

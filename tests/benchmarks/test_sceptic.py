@@ -11,7 +11,7 @@ from playing import NEURONS
 
 from dnr_env import Rules
 from dnr_env.agents.registry import make_agent
-from dnr_env.agents.until import SIGNALS
+from dnr_env.agents.until import LISTED, SIGNALS
 from dnr_env.evaluation.rollout import rollout
 from dnr_env.stack import Stack
 
@@ -28,7 +28,7 @@ def test_a_rule_stops_in_play_where_it_stops_on_paper(stack: Stack) -> None:
         assert rule.gain == pytest.approx(found.gain[row, point].mean())
         jobs = [(neuron, seed) for seed in seeds for neuron in neurons]
         episodes = list(rollout(make_agent(f"{rule.agent}@informed"), jobs, stack=stack))
-        assert [episode.steps - 1 for episode in episodes] == point.tolist()
+        assert [episode.steps - 1 - LISTED for episode in episodes] == point.tolist()
         bill = rules.image_cost * np.array([episode.images for episode in episodes])
         gains = np.array([episode.curve[-1][1] for episode in episodes])
         assert (gains - bill).mean() == pytest.approx(rule.gain, abs=1e-6)

@@ -22,6 +22,7 @@ from in_process import Done, run_here
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dnr_env import Rules
 from dnr_env.agents.learned.policy import LearnedAgent
 from dnr_env.agents.training import options as options_module
 from dnr_env.agents.training import train
@@ -29,7 +30,7 @@ from dnr_env.agents.training.set_policy import acting_network
 from dnr_env.cli.ends import ending
 from dnr_env.cli.main import COMMANDS
 from dnr_env.cli.main import main as dnr
-from dnr_env.cli.options import Judge, Plan
+from dnr_env.cli.options import Compare, Judge, Plan
 from dnr_env.cli.train import main as dnr_train
 from dnr_env.errors import DnRError
 from dnr_env.scores import RANKED
@@ -314,9 +315,7 @@ def test_a_policy_that_was_trained_on_is_played_anew(tmp_path: Path) -> None:
 
     def policy(seed: int) -> LearnedAgent:
         options = options_module.Options(out=run, envs=16, neurons="planted:0")
-        return LearnedAgent(
-            "policy", acting_network(train.make_model(options, seed)), options_module.MOVE_SETS[options.moves], {}
-        )
+        return LearnedAgent("policy", acting_network(train.make_model(options, seed)), options.moves, {})
 
     command = ("compare", "--agents", "stop", run, "--neurons", "planted:0-2", "--seeds", "1", "--out", out)
     for seed in (0, 1, 0):
@@ -354,12 +353,13 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_labels_are_in_three_files(labelled: Path) -> None:
     records = lines(labelled / "labels.jsonl")
     assert [r["neuron"] for r in records] == [f"layer4:{i}" for i in range(LABELLED)]
-    assert all(r["alive"] and r["images"] == 40 + r["added_images"] for r in records)
-    assert all(r["total_reward"] == pytest.approx(-0.0005 * r["added_images"]) for r in records)  # no reward images
+    assert all(r["alive"] and r["images"] == sum(images for *_, images in r["concepts"]) for r in records)
+    assert all(r["total_reward"] == pytest.approx(-0.00005 * r["images"]) for r in records)  # no reward images
     table = rows(labelled / "labels.csv")
     for record, row in zip(records, table, strict=True):
         assert row["label"] == record["label"]
         assert float(row["value"]) == record["value"]
+        assert (float(row["mean"]), float(row["deviation"])) == (record["mean"], record["deviation"])
     assert_page(labelled / "report.html", *(f"layer4:{i}" for i in range(LABELLED)), *(r["label"] for r in records))
 
 
@@ -431,6 +431,7 @@ def test_a_command_has_no_option_that_does_nothing() -> None:
         "stack", "labels", "layer", "neurons", "out", "score", "seed",
     }  # fmt: skip
     assert {field.name for field in fields(Plan)} == {"stack", "agent", "neurons", "score", "budget", "image_cost"}
+    assert Compare(out=Path("out"), dollar_cost=0.5, budget=5).rules == Rules(dollar_cost=0.5, budget=5)
     assert Judge(labels=(Path("mine.csv"),), out=Path("out"), score="log_k").rules.score == "log_k"
 
 
@@ -539,7 +540,7 @@ USERS = [
         ("simulated:x", "simulated:x"),
     )
 ]
-RULES = [
+BAD_RULES = [
     (["--stack", "shape"], "`stack` must be one of shapes.*'shape'"),
     (["--score", "log"], "`score` must be one of log_k.*'log'"),
     (["--budget", "-5"], "`budget` must be .*-5"),
@@ -567,7 +568,7 @@ BAD: dict[str, tuple[Callable[[Sequence[str]], None], list[str], list[tuple[list
         dnr,
         ["compare", "--agents", "stop", "--neurons", "planted:0", "--seeds", "1"],
         [
-            *RULES, *NEURONS, *USERS,
+            *BAD_RULES, *NEURONS, *USERS,
             (["--agents", "stop", "dmr"], "agent.*'dmr'"),
             (["--agents", "stop", "dnd@llm"], "the mutator of dnd@llm.*'llm'"),
             (["--agents", "patience:0"], "agent.*'patience:0'"),
@@ -575,19 +576,20 @@ BAD: dict[str, tuple[Callable[[Sequence[str]], None], list[str], list[tuple[list
             (["--agents"], "agents"),
             (["--seeds"], "seeds"),
             (["--seeds", "1", "-1"], "seeds.*-1"),
-            (["--seeds", "1", "1025"], "`seeds` must differ modulo 1024"),
+            (["--seeds", "1", "17"], "`seeds` must differ modulo 16, or two draw alike"),
+            (["--dollar-cost", "-1"], "`dollar_cost` must be .*-1"),
         ],
     ),
     "label": (
         dnr,
         ["label", "--agent", "stop", "--neurons", "planted:0"],
-        [*RULES, *NEURONS, *USERS, *AGENT],
+        [*BAD_RULES, *NEURONS, *USERS, *AGENT],
     ),
     "rank": (
         dnr,
         ["rank", "--agent", "stop", "--layer", "layer1"],
         [
-            *RULES, *AGENT,
+            *BAD_RULES, *AGENT,
             (["--layer", "layer9"], "`layer` must be one of .*'layer9'"),
             (["--layer", ""], "`layer` must .*''"),
         ],
@@ -596,7 +598,7 @@ BAD: dict[str, tuple[Callable[[Sequence[str]], None], list[str], list[tuple[list
         dnr_train,
         list(TRAIN),
         [
-            *RULES, *NEURONS, *USERS,
+            *BAD_RULES, *NEURONS, *USERS,
             (["--validation", "layer9"], "`validation` must be one of .*'layer9'"),
             (["--validation", "planted:99"], "`validation` must .*'planted:99'"),
             (["--steps", "0"], "steps.*0"),

@@ -11,11 +11,11 @@ import pytest
 from gymnasium import wrappers
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.wrappers import vector
+from refining import IDS, in_form
 
 from dnr_env.env.information import Info
-from dnr_env.env.refine_env import RefineEnv
+from dnr_env.env.observe import SCORE_COLUMNS
 
-IDS = ("DnR/Refine-v0", "DnR/RefineSlots-v0")
 SMALL: dict[str, Any] = {"n_slots": 4, "budget": 25, "max_steps": 6, "neurons": "planted:0-9"}
 COUNTS = [["red star"], ["red star", "ring", "blue thing"], ["red star", "ring", "star", "huge thing"]]
 
@@ -127,7 +127,7 @@ def shape_of(value: Any) -> Any:
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_info_keeps_its_shape(env_id: str) -> None:
-    env = RefineEnv(slots=env_id == IDS[1], user_concepts=["blue ring", "red star"], **SMALL)
+    env = gym.make(env_id, user_concepts=["blue ring", "red star"], **SMALL)
     shapes: list[dict[str, Any]] = []
 
     def note(info: Info) -> None:
@@ -135,8 +135,8 @@ def test_info_keeps_its_shape(env_id: str) -> None:
 
     for seed, concepts in enumerate(COUNTS):
         note(env.reset(seed=seed, options={"concepts": concepts})[1])
-        for action in (2, 1, 1, 2):
-            note(env.step([action, 0] if env_id == IDS[1] else action)[4])
+        for action in (2, 0, 1, 2):
+            note(env.step(in_form(action, env_id))[4])
     assert all(one == shapes[0] for one in shapes)
 
 
@@ -155,7 +155,7 @@ def test_torchrl_rolls_out(env_id: str) -> None:
     assert steps.shape == (20,)
     assert (steps["next", "terminated"] == steps["next", "done"]).all()
     assert steps["next", "terminated"].any()
-    assert steps["next", "scores"].shape == (20, 4, 9)
+    assert steps["next", "scores"].shape == (20, 4, len(SCORE_COLUMNS))
 
 
 # --- Minari ----------------------------------------------------------------------------------------------------------
@@ -191,5 +191,13 @@ def test_minari_collects_episodes_with_their_infos(tmp_path: Path, monkeypatch: 
         assert len(episode.rewards) == len(infos) - 1
         assert [text.decode() for text in episode.infos["label"]] == [info["label"] for info in infos]
         assert [text.decode() for text in episode.infos["master"]["_index_1"]] == [info["master"][1] for info in infos]
-        for key in ("master_scores", "activations", "images", "usage", "action_mask"):
+        for key in (
+            "master_means",
+            "master_deviations",
+            "master_images",
+            "activations",
+            "images",
+            "usage",
+            "action_mask",
+        ):
             assert data_equivalence(episode.infos[key], np.array([info[key] for info in infos]), exact=True)

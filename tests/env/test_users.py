@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dnr_env import Rules
+from dnr_env.agents.registry import make_agent
 from dnr_env.env.refine_env import RefineEnv
 from dnr_env.env.users import SimulatedUser, user_source
+from dnr_env.env.value import held_out_value
 from dnr_env.errors import DnRError
+from dnr_env.evidence.probe_source import ProbeSource
 from dnr_env.scores import correlation
 from dnr_env.stack import Stack
 
@@ -77,7 +82,8 @@ def test_a_simulated_user_has_a_quality(stack: Stack, wanted: str, quality: floa
     assert user.quality == quality
     concepts = user(200, np.random.default_rng(5))
     assert len(concepts) == user.count
-    assert concepts == user(200, np.random.default_rng(5)) != user(200, np.random.default_rng(6))
+    assert concepts == user(200, np.random.default_rng(5)) == user_source(wanted, stack)(200, np.random.default_rng(5))  # type: ignore[misc]
+    assert len({tuple(user(200, np.random.default_rng(seed))) for seed in range(8)}) > 1
     assert [stack.language.normalise(concept) for concept in concepts] == concepts
 
 
@@ -96,7 +102,7 @@ def test_good_users_know_more_than_bad_ones(stack: Stack) -> None:
         for neuron in neurons:
             texts = [text for episode in range(3) for text in user(neuron, np.random.default_rng(episode))]
             similarity = stack.embedder.embed_texts(texts) @ stack.probe.embeddings.T
-            activations = np.broadcast_to(stack.probe.activations[:, neuron], similarity.shape)
+            activations = np.broadcast_to(stack.probe.all_raw(np.array([neuron]))[:, 0], similarity.shape)
             found.append(float(correlation(similarity, activations).mean()))
         return found
 
@@ -104,6 +110,44 @@ def test_good_users_know_more_than_bad_ones(stack: Stack) -> None:
     assert (good > bad).all()
     assert good.mean() > bad.mean() + 0.2
     assert bad.mean() < between.mean() < good.mean()
+
+
+def test_a_good_user_knows_what_no_mutator_does(stack: Stack) -> None:
+    """Some concepts have more words than the vocabulary allows, and some are better than the one promised most."""
+    names = stack.neurons.named("layer4:0-23")
+    neurons = np.array(stack.neurons.indices(names))
+    user, rng = SimulatedUser(stack, 1.0, count=1), np.random.default_rng(0)
+    given = [user(neuron, rng)[0] for neuron in neurons.tolist()]
+    assert np.mean([text not in stack.vocabulary.concepts for text in given]) > 0.5
+    assert all(stack.language.normalise(text) == text for text in given)
+    promised = [texts[0] for texts in make_agent("promise").labels(stack, names, "grounded_k") or ()]
+    ours, theirs = (
+        held_out_value(stack, Rules(), texts=texts, neurons=neurons, blocks=np.full(len(neurons), 3))
+        for texts in (given, promised)
+    )
+    assert (ours > theirs + 0.02).mean() > 0.25
+    assert np.maximum(ours, theirs).mean() > theirs.mean() + 0.01
+
+
+def test_a_user_of_other_images_takes_the_best_word_of_them(stack: Stack) -> None:
+    """A stack without an embedded world has only the images beside its probe set."""
+    beside = stack.probe
+    real = replace(stack, insight=None, probes=ProbeSource(lambda _: stack.probe, beside=lambda: beside))
+    user = user_source("simulated:1", real)
+    assert user
+    neuron = stack.neurons.index("planted:3")
+    for text in user(neuron, np.random.default_rng(0)):
+        assert text in stack.vocabulary.concepts
+        assert beside.simulation(stack.embedder.embed_texts([text]), np.array([neuron])) > 0.2
+
+
+def test_without_other_images_there_is_no_simulated_user(stack: Stack) -> None:
+    real = replace(stack, insight=None)
+    with pytest.raises(
+        DnRError, match=r"`user_concepts` must be a list, a file or a callable .* \(got 'simulated:0.5'\)"
+    ):
+        user_source("simulated:0.5", real)
+    assert user_source(["red"], real)
 
 
 def test_a_callable_that_returns_one_text_is_refused() -> None:

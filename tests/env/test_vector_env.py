@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -9,13 +10,15 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode
+from refining import EDITS, IDS, in_form
 
 from dnr_env import Action, DnRError
 from dnr_env.agents.learned.features import COUNT, features
 from dnr_env.agents.training.vec_env import make_vec_env
 from dnr_env.env.vector_env import RefineVectorEnv
+from dnr_env.shapes.config import ShapesConfig
+from dnr_env.shapes.stack import shapes_stack
 
-IDS = ("DnR/Refine-v0", "DnR/RefineSlots-v0")
 SMALL: dict[str, Any] = {
     "n_slots": 4, "budget": 25, "max_steps": 6, "user_concepts": "simulated:0.5", "score": "grounded_k",
 }  # fmt: skip
@@ -23,7 +26,7 @@ SMALL: dict[str, Any] = {
 
 def actions(rng: np.random.Generator, n: int, env_id: str) -> Any:
     chosen = rng.choice(4, size=n, p=(0.3, 0.4, 0.2, 0.1))
-    return chosen if env_id == IDS[0] else np.column_stack([chosen, rng.integers(4, size=n)])
+    return in_form(chosen, env_id, rng.integers(4, size=n), rng.integers(4, size=n))
 
 
 def made(num_envs: int, **options: Any) -> RefineVectorEnv:
@@ -35,7 +38,7 @@ def made(num_envs: int, **options: Any) -> RefineVectorEnv:
 
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 @pytest.mark.parametrize("env_id", IDS)
-@pytest.mark.parametrize("n", [1, 16])
+@pytest.mark.parametrize("n", [1, 3])
 def test_native_equals_sync_step_by_step(env_id: str, n: int, mode: str) -> None:
     native = gym.make_vec(env_id, num_envs=n, autoreset_mode=mode, **SMALL)
     sync = gym.make_vec(env_id, num_envs=n, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **SMALL)
@@ -51,6 +54,35 @@ def test_native_equals_sync_step_by_step(env_id: str, n: int, mode: str) -> None
     assert ended >= n
 
 
+@pytest.mark.slow
+def test_cold_equals_warm_and_many_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 parallel episodes on an empty store, then the same and single ones on stacks that find everything in it."""
+    monkeypatch.setenv("DNR_CACHE_DIR", str(tmp_path))
+    env_id, options = EDITS, {**SMALL, "neurons": "planted:0-9", "reward_images": 5}
+    stacks = [shapes_stack("shapes", ShapesConfig()) for _ in range(3)]
+    cold, warm = (gym.make_vec(env_id, num_envs=64, stack=stack, **options) for stack in stacks[:2])
+    singles = {row: gym.make(env_id, stack=stacks[2], **options) for row in (0, 17, 63)}
+    rng = np.random.default_rng(0)
+    chosen = [actions(rng, 64, env_id) for _ in range(5)]
+    results: list[Any] = [[envs.reset(seed=7), *map(envs.step, chosen)] for envs in (cold, warm)]
+    first, again = results
+    start = first[0][0]
+    assert data_equivalence(first, again, exact=True)
+    assert stacks[0].lab.counters.measured > 0
+    assert stacks[1].lab.counters.measured == 0
+    for row, env in singles.items():
+        observation, _ = env.reset(seed=7 + row)
+        assert all((observation[key] == start[key][row]).all() for key in observation)
+        for action, result in zip(chosen, first[1:], strict=True):
+            observation, reward, ended, _, info = env.step(action[row])
+            many, rewards, terminated, _, infos = result
+            assert all((observation[key] == many[key][row]).all() for key in observation)
+            assert (reward, ended) == (rewards[row], terminated[row])
+            assert all(np.array_equal(info[key], infos[key][row]) for key in info)
+            if ended:
+                break
+
+
 def equal(ours: Any, theirs: Any) -> bool:
     """Exactly the same; `final_obs` holds None where an episode goes on."""
     finals = [result[4].pop("final_obs", []) for result in (ours, theirs)]
@@ -64,10 +96,10 @@ def test_a_row_does_not_depend_on_how_many_there_are(n: int) -> None:
     many = gym.make_vec(IDS[0], num_envs=40, autoreset_mode="Disabled", **SMALL)
     a, _ = few.reset(seed=3)
     b, _ = many.reset(seed=3)
-    for _ in range(5):
+    for action in (Action.KEEP, Action.MUTATE, Action.KEEP, Action.ADD, Action.KEEP):
         assert all((a[key] == b[key][:n]).all() for key in a)
-        a, ra, *_ = few.step(np.ones(n, int))
-        b, rb, *_ = many.step(np.ones(40, int))
+        a, ra, *_ = few.step(np.full(n, action))
+        b, rb, *_ = many.step(np.full(40, action))
         assert (ra == rb[:n]).all()
 
 
@@ -90,7 +122,7 @@ def test_next_step_reset_ignores_the_action_and_has_no_reward() -> None:
     first, rewards, terminated, _, again = envs.step(np.array([Action.STOP, Action.MUTATE]))
     assert (rewards[0], terminated.tolist()) == (0, [False, False])
     assert first["progress"][0, 0] == 1
-    assert again["images"].tolist() == [20, 35]
+    assert again["images"].tolist() == [0, 0]
     assert "final_obs" not in infos.keys() | again.keys()
 
 
@@ -107,25 +139,25 @@ def test_the_seeds_can_be_read_back() -> None:
 def test_same_step_reset_keeps_the_last_observation() -> None:
     envs = gym.make_vec(IDS[0], num_envs=3, autoreset_mode="SameStep", **{**SMALL, "max_steps": 2})
     observation, _ = envs.reset(seed=0)
-    envs.step(np.full(3, Action.MUTATE))
-    observation, _, terminated, truncated, infos = envs.step(np.array([Action.MUTATE, Action.STOP, Action.MUTATE]))
+    envs.step(np.full(3, Action.KEEP))
+    observation, _, terminated, truncated, infos = envs.step(np.array([Action.KEEP, Action.STOP, Action.MUTATE]))
     assert terminated.all()
     assert not truncated.any()
     assert infos["_final_obs"].all()
     assert [infos["final_obs"][row]["progress"][0] for row in range(3)] == [0, 0.5, 0]
     assert (observation["progress"][:, 0] == 1).all()
-    assert infos["final_info"]["images"].tolist() == [30, 25, 30]
-    assert infos["images"].tolist() == [20, 20, 20]
+    assert infos["final_info"]["images"].tolist() == [10, 5, 5]
+    assert infos["images"].tolist() == [0, 0, 0]
 
 
 def test_disabled_reset_leaves_ended_episodes_alone() -> None:
     envs = made(2, autoreset_mode="Disabled")
     envs.reset(seed=0)
-    envs.step(np.array([Action.STOP, Action.MUTATE]))
-    observation, rewards, terminated, _, infos = envs.step(np.array([Action.MUTATE, Action.MUTATE]))
+    envs.step(np.array([Action.STOP, Action.KEEP]))
+    observation, rewards, terminated, _, infos = envs.step(np.array([Action.KEEP, Action.KEEP]))
     assert rewards[0] == 0
     assert not terminated[0]
-    assert infos["images"].tolist() == [20, 30]
+    assert infos["images"].tolist() == [0, 10]
     again, _ = envs.reset(seed=[5, None], options={"reset_mask": np.array([True, False])})
     assert again["progress"][0, 0] == 1
     assert (again["scores"][1] == observation["scores"][1]).all()
@@ -246,7 +278,7 @@ def test_features_do_not_depend_on_words_or_on_slots_beyond_their_rank() -> None
     envs = gym.make_vec(IDS[0], num_envs=8, **{**SMALL, "n_slots": 6})
     observation, _ = envs.reset(seed=0)
     before = features(observation)
-    assert before.shape == (8, COUNT) == (8, 44)
+    assert before.shape == (8, COUNT)
     assert np.isfinite(before).all()
     changed = dict(observation)
     changed["concepts"] = np.zeros((8, 6, 512), np.float32)  # another embedder

@@ -11,16 +11,18 @@ import pytest
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env, data_equivalence
+from refining import EDITS, IDS, ONE, SLOTS, WordByWord, with_mutator
 from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
 
-from dnr_env import Action, DnRError
-from dnr_env.env.wrappers import FlatEnv, FlatVectorEnv, PairAction, VectorPairAction
+from dnr_env import DnRError
+from dnr_env.env.wrappers import FlatEnv, FlatVectorEnv, OneNumberEnv, OneNumberVectorEnv
+from dnr_env.stack import Stack
 
-ONE, SLOTS = IDS = ("DnR/Refine-v0", "DnR/RefineSlots-v0")
+SEVERAL = (SLOTS, EDITS)
 SMALL: dict[str, Any] = {"n_slots": 3, "budget": 25, "max_steps": 6, "neurons": "planted:0-5"}
 CONCEPTS = {"concepts": ["red thing", "star"]}  # of three slots, one is empty
 
@@ -44,13 +46,15 @@ def test_specification_round_trip(env_id: str) -> None:
     assert data_equivalence(env.reset(seed=1), again.reset(seed=1), exact=True)
 
 
-def test_a_number_stands_for_an_action_and_a_slot() -> None:
-    for number in range(12):
-        flat, plain = PairAction(gym.make(SLOTS, **SMALL)), gym.make(SLOTS, **SMALL)
-        assert flat.action_space == spaces.Discrete(12)
+@pytest.mark.parametrize("env_id", SEVERAL)
+def test_a_number_stands_for_an_action_a_slot_and_a_kind(env_id: str) -> None:
+    sizes = (4, 3, 4)[: 1 + IDS.index(env_id)]
+    flat, plain = OneNumberEnv(gym.make(env_id, **SMALL)), gym.make(env_id, **SMALL)
+    assert flat.action_space == spaces.Discrete(int(np.prod(sizes)))
+    for number, parts in enumerate(np.ndindex(sizes)):
         flat.reset(seed=0, options=CONCEPTS)
         plain.reset(seed=0, options=CONCEPTS)
-        ours, theirs = flat.step(np.int64(number)), plain.step(np.array(divmod(number, 3)))
+        ours, theirs = flat.step(np.int64(number)), plain.step(np.array(parts))
         for info in (ours[4], theirs[4]):
             info.pop("action_mask")
         assert data_equivalence(ours, theirs, exact=True)
@@ -65,23 +69,46 @@ def test_the_flat_observation_is_gymnasiums() -> None:
     assert flat.action_space == plain.action_space
 
 
-@pytest.mark.parametrize("wrapper", [PairAction, FlatEnv])
-def test_masks_have_the_form_of_the_action_space(wrapper: Any) -> None:
-    env = wrapper(gym.make(SLOTS, **SMALL, user_concepts=["blue ring"]))
-    _, info = env.reset(seed=0, options=CONCEPTS)
-    filled = [1, 1, 0]
-    assert info["action_mask"].tolist() == filled * 4
-    env.action_space.seed(0)
-    ended = False
-    while not ended:
-        assert info["action_mask"].dtype == np.int8
+@pytest.mark.parametrize("wrapper", [OneNumberEnv, FlatEnv])
+@pytest.mark.parametrize("env_id", SEVERAL)
+@pytest.mark.parametrize("users", [[], ["blue ring"]])
+@pytest.mark.parametrize("budget", [0, 25])
+def test_masks_allow_one_number_for_each_thing_to_do(
+    stack: Stack, env_id: str, wrapper: Any, users: list[str], budget: int
+) -> None:
+    """What happened is what the mutator and the user were asked, what was drawn and what was named, never twice."""
+    mutator = WordByWord()
+    options = {**SMALL, "user_concepts": users, "budget": budget, "reward": "none"}
+    env = wrapper(gym.make(env_id, stack=with_mutator(stack, mutator), **options))
+    done = []
+    for number in range(env.action_space.n):
+        _, info = env.reset(seed=0, options=CONCEPTS)
         assert (env.action_masks() == info["action_mask"]).all()
         assert (get_action_masks(env) == info["action_mask"]).all()  # as MaskablePPO finds them
-        action = env.action_space.sample(mask=info["action_mask"])
-        images = info["images"]
-        _, _, ended, _, info = env.step(action)
-        assert not info["message"]
-        assert (info["images"] > images) == (action < Action.STOP * 3)
+        if not info["action_mask"][number]:
+            continue
+        mutator.batches.clear()
+        _, _, ended, _, after = env.step(number)
+        assert not after["message"]
+        asked = [(batch.concepts[0], batch.kinds[0]) for batch in mutator.batches]
+        drawn, named = after["master_images"].tolist(), after["label"] if ended else ""
+        done.append(str((asked, drawn, named, after["master"])))
+    kinds = 4 if env_id == EDITS else 1
+    assert len(set(done)) == len(done) == 2 * bool(budget) + 2 * kinds + len(users) + 2
+
+
+@pytest.mark.parametrize("env_id", SEVERAL)
+def test_masked_sampling_always_has_an_effect(env_id: str) -> None:
+    env = FlatEnv(gym.make(env_id, **SMALL, user_concepts=["blue ring"]))
+    env.action_space.seed(0)
+    for seed in range(4):
+        _, info = env.reset(seed=seed, options=CONCEPTS)
+        ended = False
+        while not ended:
+            assert info["action_mask"].dtype == np.int8
+            action = env.action_space.sample(mask=info["action_mask"])
+            _, _, ended, _, info = env.step(action)
+            assert "no effect" not in info["message"]
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -107,27 +134,30 @@ def test_the_vector_form_equals_single_ones(env_id: str) -> None:
             break
 
 
-def test_masks_of_ended_episodes_are_of_pairs_too() -> None:
-    envs = VectorPairAction(gym.make_vec(SLOTS, num_envs=2, autoreset_mode="SameStep", **SMALL))
+@pytest.mark.parametrize("env_id", SEVERAL)
+def test_masks_of_ended_episodes_are_of_numbers_too(env_id: str) -> None:
+    envs = OneNumberVectorEnv(gym.make_vec(env_id, num_envs=2, autoreset_mode="SameStep", **SMALL))
+    most = int(envs.single_action_space.n)  # type: ignore[attr-defined]
     envs.reset(seed=0)
-    *_, infos = envs.step(np.array([Action.STOP * 3, 0]))
-    assert infos["final_info"]["action_mask"].shape == infos["action_mask"].shape == (2, 12)
+    *_, infos = envs.step(np.array([most - 1, 0]))
+    assert infos["final_info"]["action_mask"].shape == infos["action_mask"].shape == (2, most)
     assert (envs.action_masks() == infos["action_mask"]).all()
 
 
-@pytest.mark.parametrize("action", [12, -1, 1.0, True, "keep", [1, 2, 3.5]])
-def test_a_number_out_of_range_changes_nothing(action: Any) -> None:
-    env, twin = PairAction(gym.make(SLOTS, **SMALL).unwrapped), PairAction(gym.make(SLOTS, **SMALL).unwrapped)
+@pytest.mark.parametrize(("env_id", "most"), [(SLOTS, 11), (EDITS, 47)])
+@pytest.mark.parametrize("action", [48, -1, 1.0, True, "keep", [1, 2, 3.5]])
+def test_a_number_out_of_range_changes_nothing(env_id: str, most: int, action: Any) -> None:
+    env, twin = (OneNumberEnv(gym.make(env_id, **SMALL).unwrapped) for _ in range(2))
     env.reset(seed=0)
     twin.reset(seed=0)
-    with pytest.raises(DnRError, match="an action must be an integer from 0 to 11"):
+    with pytest.raises(DnRError, match=f"an action must be an integer from 0 to {most}"):
         env.step(action)
     assert data_equivalence(env.step(1), twin.step(1), exact=True)
 
 
 def test_an_action_that_is_one_number_already_is_refused() -> None:
-    for made in (lambda: PairAction(gym.make(ONE)), lambda: VectorPairAction(gym.make_vec(ONE, num_envs=2))):
-        with pytest.raises(DnRError, match=r"`env` must have the action space of DnR/RefineSlots-v0 \(got .*4"):
+    for made in (lambda: OneNumberEnv(gym.make(ONE)), lambda: OneNumberVectorEnv(gym.make_vec(ONE, num_envs=2))):
+        with pytest.raises(DnRError, match=r"`env` must have the action space of DnR/RefineSlots-v0 or .* \(got .*4"):
             made()
 
 

@@ -16,23 +16,24 @@ import dnr_env
 from dnr_env.evaluation.exemplars import BAND_IMAGES, BANDS, QUANTILES, TOP, exemplars_of, places_of
 from dnr_env.evaluation.heat import overlay, span
 from dnr_env.evaluation.histogram import BINS, HEIGHT, WIDTH, histogram
-from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.probe import Probe
+from dnr_env.evidence.probe_source import ProbeSource
 from dnr_env.propose.crops import Box, Heat
 from dnr_env.shapes.render import Renderer
 from dnr_env.stack import Stack
 from dnr_env.types import FloatArray
 
 
-def with_activations(stack: Stack, activations: FloatArray) -> Stack:
-    """The stack, with the activations of every neuron on images of noise."""
+def images_with(stack: Stack, activations: FloatArray) -> Probe:
+    """Real images on which every neuron has these activations."""
     table = np.repeat(activations[:, None].astype(np.float32), len(stack.neurons), axis=1)
-    probe = Probe("made", table, np.ones((len(table), 1), np.float32), lambda i: np.zeros((len(i), 8, 8, 3), np.uint8))
-    return replace(stack, probes=ProbeSource(lambda _: probe))
+    return Probe("made", table, np.ones((len(table), 1), np.float32), lambda i: np.zeros((len(i), 8, 8, 3), np.uint8))
 
 
 def test_a_band_has_the_images_nearest_to_its_quantile(stack: Stack) -> None:
-    real = stack.probe.activations[:, stack.neurons.index("layer4:7")]
-    rows = exemplars_of(stack, ["layer4:7"], BANDS)
+    whole = stack.probes.whole
+    real = whole.all_raw(stack.neurons.indices(["layer4:7"]))[:, 0]
+    rows = exemplars_of(stack, whole, ["layer4:7"], BANDS)
     assert [row.band for row in rows] == [TOP] * 10 + [band for band in QUANTILES for _ in range(BAND_IMAGES)]
     ordered = np.sort(real)[::-1]
     for row in rows:
@@ -47,7 +48,7 @@ def test_a_band_has_the_images_nearest_to_its_quantile(stack: Stack) -> None:
     st.integers(20, 130).flatmap(lambda n: arrays(np.float32, n, elements=st.sampled_from([0.0, 0.5, 1.0, -2.0]))),
 )
 def test_no_image_is_in_two_bands_however_many_are_equal(stack: Stack, activations: FloatArray) -> None:
-    found = places_of(with_activations(stack, activations), "layer4:7", BANDS)
+    found = places_of(stack, images_with(stack, activations), "layer4:7", BANDS)
     images = [index for part in found.values() for _, index in part]
     ranks = [rank for part in found.values() for rank, _ in part]
     assert len(images) == len(set(images))
@@ -57,10 +58,10 @@ def test_no_image_is_in_two_bands_however_many_are_equal(stack: Stack, activatio
 
 
 def test_equal_images_are_not_taken_in_the_order_of_their_folder(stack: Stack) -> None:
-    silent = with_activations(stack, np.r_[np.ones(20), np.zeros(980)])
-    median = [index for _, index in places_of(silent, "layer4:7", ["median"])["median"]]
+    silent = images_with(stack, np.r_[np.ones(20), np.zeros(980)])
+    median = [index for _, index in places_of(stack, silent, "layer4:7", ["median"])["median"]]
     assert np.ptp(median) > 100
-    assert median == [index for _, index in places_of(silent, "layer4:7", BANDS)["median"]]
+    assert median == [index for _, index in places_of(stack, silent, "layer4:7", BANDS)["median"]]
 
 
 def test_maps_average_to_the_activation_and_planted_neurons_have_none(stack: Stack) -> None:
@@ -142,14 +143,15 @@ def test_the_page_shows_bands_maps_and_counts(stack: Stack, tmp_path: Path) -> N
     assert [part.shape for part in overlays] == [(160, 160, 3)] * BAND_IMAGES
     assert found.overlays("planted:20") is None
     counts, edges = found.histogram("layer4:7")
-    assert counts.sum() == len(stack.probe.activations)
+    assert counts.sum() == len(stack.probes.whole)
     assert len(edges) == BINS + 1
 
 
 def test_a_constant_neuron_has_images_but_no_histogram(stack: Stack, tmp_path: Path) -> None:
     from dnr_env.evaluation.report import write_exemplar_report
 
-    write_exemplar_report(with_activations(stack, np.full(30, 2.0)), ["layer4:7"], tmp_path / "page.html")
+    probes = ProbeSource(lambda _: images_with(stack, np.full(30, 2.0)))
+    write_exemplar_report(replace(stack, probes=probes), ["layer4:7"], tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "constant or not finite" in page
     assert "<svg" not in page

@@ -19,7 +19,8 @@ from dnr_env.errors import DnRError, ItemError, piecewise, reason_of
 from dnr_env.evaluation.failures import check_labels, check_share, origins, reasons
 from dnr_env.evaluation.labelling import Record, label_neurons
 from dnr_env.evidence.lab import Lab
-from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.probe import Probe
+from dnr_env.evidence.probe_source import ProbeSource
 from dnr_env.evidence.store import Store
 from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.files import read_lines
@@ -32,7 +33,7 @@ from dnr_env.types import FloatArray, ImageArray, Images, IntArray
 NEURONS = [f"planted:{i}" for i in (0, 1, 2, 3, 7, 8)]  # whose exemplars differ
 SICK = NEURONS[4]
 RULES = Rules(n_slots=2, images_per_measure=2, budget=4)
-CURSED = "tiny purple ring"
+CURSED = "tiny yellow dotted ring on brick"
 """The only concept of the sick neuron's, for the cases in which a concept is at fault."""
 Fault = Callable[[], Any]
 
@@ -121,7 +122,7 @@ FAILING: dict[str, tuple[str, Fault, str]] = {
     "a black drawing": ("generator", raises(ItemError("draws image 3 black")), "draws image 3 black"),
     "a prompt that a pipeline refuses": ("generator", raises(ValueError("bad prompt")), "ValueError in .*: bad prompt"),
     "no memory": ("generator", raises(MemoryError()), "MemoryError"),
-    "undefined on a drawing": ("reader", lambda: np.nan, "not finite on a drawing of 'tiny purple ring'"),
+    "undefined on a drawing": ("reader", lambda: np.nan, f"not finite on a drawing of '{CURSED}'"),
     "infinite on a drawing": ("reader", lambda: np.inf, "not finite on a drawing"),
 }
 
@@ -213,10 +214,11 @@ def test_what_concerns_all_neurons_is_no_neurons_failure(stack: Stack, tmp_path:
 
 
 def test_a_neuron_that_is_not_finite_has_no_label_and_a_constant_one_says_so(stack: Stack, tmp_path: Path) -> None:
-    activations = stack.probe.activations.copy()
+    whole = stack.probes.whole
+    activations = whole.all_raw(whole.neurons)
     first = stack.neurons.index(NEURONS[0])
     activations[7, first], activations[:, first + 1] = np.nan, 3.0
-    probe = Probe("sick", activations, stack.probe.embeddings, stack.probe.images)
+    probe = Probe("sick", activations, whole.embeddings, whole.images)
     ours = dataclasses.replace(stack, probes=ProbeSource(lambda _: probe))
     labels = dnr_env.label(stack=ours, neurons=NEURONS[:3], progress=False)
     assert labels[0].origin == ""
@@ -237,14 +239,15 @@ def test_a_neuron_that_is_not_finite_has_no_label_and_a_constant_one_says_so(sta
 
 
 def test_images_that_cannot_be_read_any_more_cost_one_card_its_pictures(stack: Stack, tmp_path: Path) -> None:
-    lost = set(stack.probe.exemplars[stack.neurons.index(SICK)].tolist())
+    exemplars, whole = stack.probe.exemplars[stack.neurons.index(SICK)].tolist(), stack.probes.whole
+    lost = {int(stack.probe.describe(index).removeprefix("#")) for index in exemplars}
 
     def images(which: IntArray) -> Images:
         if lost & set(which.tolist()):
             raise OSError(2, "No such file")
-        return stack.probe.images(which)
+        return whole.images(which)
 
-    probe = Probe("lost", stack.probe.activations, stack.probe.embeddings, images)
+    probe = Probe("lost", whole.all_raw(whole.neurons), whole.embeddings, images)
     ours = Parts(stack).stack()
     vocabulary = Vocabulary(lambda: stack.vocabulary.concepts, stack.embedder, ProbeSource(lambda _: probe))
     proposer = Proposer(ours.lab, vocabulary, ours.language, ours.proposer.captioner, ours.proposer.writer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import math
 from pathlib import Path
@@ -16,8 +17,9 @@ from dnr_env.env.rules import Rules
 from dnr_env.evaluation.judge import IMAGES, judge
 from dnr_env.evaluation.report import write_label_report
 from dnr_env.evidence.lab import Lab
-from dnr_env.evidence.probe import Probe, ProbeSource
-from dnr_env.scores import SCORES
+from dnr_env.evidence.probe import Probe
+from dnr_env.evidence.probe_source import ProbeSource
+from dnr_env.scores import GROUNDED_ALPHA, SCORES
 from dnr_env.seeds import Purpose
 from dnr_env.shapes.lexicon import ANYTHING, FAMILIES, embed_words
 from dnr_env.shapes.render import Renderer
@@ -29,23 +31,26 @@ PAIRS = (("layer4:5", "huge purple striped thing"), ("layer3:1", "huge star"), (
 
 def by_hand(stack: Stack, neuron: str, label: str, images: int) -> dict[str, float]:
     """Compute the verdict for the score `log_k` with plain loops."""
-    index = stack.neurons.index(neuron)
+    index, whole = stack.neurons.index(neuron), stack.probes.whole
+    everything = whole.all_raw(np.array([index]))[:, 0].astype(float)
+    held_out = [i for i in range(len(everything)) if hashlib.sha256(f"#{i}".encode()).digest()[0] % 2]
+    search = np.delete(everything, held_out)
+    probe = everything[held_out]
     evidence = stack.lab.measure(concepts=[label], seeds=np.arange(2 << 30, (2 << 30) + images)[None])
-    probe = stack.probe.activations[:, index].astype(float)
-    control = probe[stack.probe.control]
-    middle = float(np.median(control))
-    unit = float(np.mean(sorted(probe)[-10:])) - middle
+    control = probe[stack.probes.held_out.control]
+    middle = float(np.median(search[stack.probe.control]))
+    unit = float(np.mean(sorted(search)[-10:])) - middle
     drawn = [(float(a) - middle) / unit for a in evidence.activations[0, :, index]]
     real = [(float(a) - middle) / unit for a in control]
     logs = sorted(math.log(1 + max(a, 0.0)) for a in drawn)
     subsets = [sum(subset[-2:]) / 2 for subset in itertools.combinations(logs, 5)]
     auc = np.mean([(a > b) + (a == b) / 2 for a in drawn for b in real])
     mad = (np.mean(drawn) - np.mean(real)) / np.std(real, ddof=1)
-    similarity = [float(stack.embedder.embed_texts([label])[0] @ row) for row in stack.probe.embeddings]
+    similarity = [float(stack.embedder.embed_texts([label])[0] @ row) for row in whole.embeddings[held_out]]
     simulation = np.corrcoef(similarity, probe)[0, 1]
     strong = float(np.quantile(probe, 0.99))
     rate = np.mean([a > strong for a in evidence.activations[0, :, index]])
-    codes = Renderer().resolve([ANYTHING] * len(probe), range(3 << 30, (3 << 30) + len(probe)))[0]
+    codes = Renderer().resolve([ANYTHING] * len(probe), [(3 << 30) + i for i in held_out])[0]
     words = [
         [float(code == i) for i in range(len(f.words))] for row in codes for f, code in zip(FAMILIES, row, strict=True)
     ]
@@ -69,6 +74,22 @@ def test_the_judge_by_hand(stack: Stack) -> None:
             assert getattr(verdict, name) == pytest.approx(value, rel=1e-4, abs=1e-5), name
         assert verdict.error is not None
         assert 0 < verdict.error < 1
+
+
+def test_each_embedder_has_a_value_of_its_own(stack: Stack) -> None:
+    """Under `grounded_k`, half of a value is `log_k` and half is the embedder's simulation, by hand for both."""
+    neurons, labels = zip(*PAIRS, strict=True)
+    asked: dict[str, Any] = {"neurons": neurons, "labels": labels, "images": 12}
+    for name in ("grounded_k", "log_k"):
+        verdicts = judge(stack, **asked, rules=Rules(score=name, images_per_measure=5))
+        for (neuron, label), verdict in zip(PAIRS, verdicts, strict=True):
+            plain = by_hand(stack, neuron, label, 12)
+            for field, simulation in (("value", "simulation"), ("judge_value", "judge_simulation")):
+                mixed = GROUNDED_ALPHA * plain["value"] + (1 - GROUNDED_ALPHA) * plain[simulation]
+                expected = mixed if name == "grounded_k" else plain["value"]
+                assert getattr(verdict, field) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    alone = dataclasses.replace(stack, judge_embedder=None)
+    assert [verdict.judge_value for verdict in judge(alone, **asked, rules=Rules())] == [None] * len(PAIRS)
 
 
 def test_the_error_is_that_of_repeated_judging(stack: Stack) -> None:
@@ -178,8 +199,8 @@ class SickReader:
 @pytest.fixture(scope="module")
 def sick(stack: Stack) -> Stack:
     reader = SickReader(stack)
-    good = stack.probe
-    probe = Probe("sick", reader.spoil(good.activations), good.embeddings, good.images)
+    good = stack.probes.whole
+    probe = Probe("sick", reader.spoil(good.all_raw(good.neurons)), good.embeddings, good.images)
     lab = Lab(Renderer(), reader)
     return dataclasses.replace(stack, lab=lab, judge_lab=lab, probes=ProbeSource(lambda _: probe))
 
@@ -217,13 +238,13 @@ def test_episodes_of_sick_neurons_are_finite(sick: Stack, number: int, mode: str
     for observation in seen:
         assert env.observation_space.contains(observation)
         assert all(np.isfinite(part).all() for part in observation.values())
-    assert np.isfinite(info["master_scores"]).all()
+    assert np.isfinite(info["master_means"]).all()
 
 
 def test_a_dead_neuron_costs_its_bill_and_gains_nothing(sick: Stack) -> None:
     env = gym.make("dnr_env:DnR/Refine-v0", stack=sick)
     env.reset(seed=0, options={"neuron": "layer4:0"})
-    assert [env.step(1)[1] for _ in range(3)] == [-0.0025] * 3
+    assert [env.step(action)[1] for action in (1, 0, 0)] == [0, -0.00025, -0.00025]
     assert sick.probe.alive[sick.lab.reader.neurons.index("layer4:0")] == np.False_
     (verdict,) = judge(
         sick, neurons=["layer4:0"], labels=["red thing"], rules=Rules(score="log_k", images_per_measure=5)
@@ -237,9 +258,10 @@ def test_the_report_says_that_a_neuron_is_dead(sick: Stack, tmp_path: Path) -> N
     )
     record = {
         "neuron": "layer4:0", "seed": 0, "block": 0, "label": "red thing", "images": 40, "steps": 1, "alive": False,
-        "curve": [(0, 0.0, 0.0)], "calls": 0, "cost": 0.0, "labels": ["red thing"],
+        "mean": 0.1, "deviation": 0.2, "curve": [(0, 0.0, 0.1), (40, 0.0, 0.1)], "calls": 0, "cost": 0.0,
+        "labels": ["red thing"],
         "origin": "model", "fallback": "", "failure": "",
-        "concepts": [("red thing", 0.0)], **dataclasses.asdict(verdict),
+        "concepts": [("red thing", 0.1, 40)], **dataclasses.asdict(verdict),
     }  # fmt: skip
     write_label_report(sick, "dnr", [record], "log_k", 8, tmp_path / "report.html")
     assert "constant or not finite" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ def test_plots_are_900_pixels_wide_whatever_the_agents(tmp_path: Path) -> None:
     for names in (["ppo"], [f"a-long-name-of-a-loop:{i}@informed" for i in range(32)]):
         rng = np.random.default_rng(0)
         records = [
-            {**episode(name, "", n, 1, rng.normal(size=3).tolist()), "net": float(rng.normal()), "images": 5.0 * n}
+            {**episode(name, "", n, 1, rng.normal(size=3).tolist()), "net": float(rng.normal())}
             for name in names
             for n in range(2)
         ]

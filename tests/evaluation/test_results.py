@@ -9,9 +9,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from playing import Drawing
 from records import episode, record
 
-from dnr_env.agents.registry import make_agent
 from dnr_env.evaluation import statistics
 from dnr_env.evaluation.results import Results, unseen
 from dnr_env.evaluation.rollout import rollout
@@ -20,6 +20,7 @@ from dnr_env.evaluation.statistics import (
     holm_intervals,
     mean_interval,
 )
+from dnr_env.seeds import block_of
 from dnr_env.stack import Stack
 from dnr_env.types import FloatArray
 
@@ -120,7 +121,7 @@ def test_results_compare_an_agent_with_the_others_as_a_family() -> None:
 
 def test_the_gain_is_that_of_the_last_point_at_or_below() -> None:
     results = Results([episode("a", "", 0, 1, [0.5, 0.3]), episode("a", "", 1, 1, [])], {})
-    assert results.gain_at("a", 4).tolist() == [[[0, 0]]]
+    assert results.gain_at("a", 0).tolist() == results.gain_at("a", 4).tolist() == [[[0, 0]]]
     assert results.gain_at("a", 5).tolist() == [[[0.5, 0]]]
     assert results.gain_at("a", np.array([0, 9, 10, 99]))[0, 0, 0].tolist() == [0, 0.5, 0.3, 0.3]
 
@@ -128,25 +129,25 @@ def test_the_gain_is_that_of_the_last_point_at_or_below() -> None:
 def test_the_gain_counts_what_stop_chose() -> None:
     """STOP draws nothing. It adds a point at the same number of images, with its own choice of label."""
     stopped = episode("a", "", 0, 1, [0.5])
-    stopped["curve"].append([5, 0.7, 0.0])
+    stopped["curve"].append([5, 0.7, None])
     assert Results([stopped], {}).gain_at("a", 5).item() == 0.7
 
 
 def test_a_played_curve_ends_at_the_held_out_gain_of_the_label(stack: Stack) -> None:
     """The gain is measured on reward images, not on the agent's own images."""
     neurons = [f"layer4:{n}" for n in range(4)]
-    played = list(rollout(make_agent("patience:4"), [(neuron, 1) for neuron in neurons], stack=stack))
+    played = list(rollout(Drawing(), [(neuron, 1) for neuron in neurons], stack=stack))
     envs: Any = gym.make_vec("dnr_env:DnR/Refine-v0", num_envs=4, stack=stack, neurons="all")
-    envs.reset(seed=0, options={"each": [{"neuron": neuron, "block": 1} for neuron in neurons]})
+    envs.reset(seed=0, options={"each": [{"neuron": neuron, "block": block_of(1)} for neuron in neurons]})
     value, rows = envs.unwrapped.episodes.value, np.arange(4)
     gains = value(rows, [e.label for e in played]) - value(rows, [e.first_label for e in played])
     envs.close()
     assert np.count_nonzero(gains) > 1
-    records = [{"agent": "patience:4", "member": "", **asdict(e)} for e in played]
+    records = [{"agent": "drawing", "member": "", **asdict(e)} for e in played]
     results = Results(records, {})
-    assert results.gain_at("patience:4", 100)[0, 0] == pytest.approx(gains)
-    assert results.gain_at("patience:4", 0)[0, 0].tolist() == [0, 0, 0, 0]
-    observed = np.array([e.curve[-1][2] - e.curve[0][2] for e in played])
+    assert results.gain_at("drawing", 100)[0, 0] == pytest.approx(gains)
+    assert all(e.curve[0] == (0, 0.0, e.curve[0][2]) for e in played)
+    observed = np.array([(e.curve[-1][2] or 0) - (e.curve[0][2] or 0) for e in played])
     assert not np.allclose(gains, observed)
 
 

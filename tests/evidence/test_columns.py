@@ -133,7 +133,7 @@ def test_a_table_has_the_images_of_the_folder(
 
 
 def test_random_and_parallel_reading(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dnr_env.evidence.columns._ROWS", 2)
+    monkeypatch.setattr("dnr_env.evidence.table_rows._ROWS", 2)
     contents = encoded(folder)
     images = TableImages(str(write_parquet(tmp_path / "x.parquet", 9, image=contents)))
     order = np.random.default_rng(0).integers(0, COUNT, 300).tolist()

@@ -17,7 +17,7 @@ from dnr_env.stack import Stack
 
 def test_the_true_attributes_agree_with_what_the_detector_reads(stack: Stack) -> None:
     assert stack.judge_embedder
-    alike = (stack.judge_embedder.embeddings * stack.probe.embeddings).sum(axis=1)
+    alike = (stack.judge_embedder.embeddings * stack.probes.whole.embeddings).sum(axis=1)
     assert np.median(alike) > 0.99
     assert (alike < 0.9).any()  # the detector errs
 
@@ -48,7 +48,7 @@ def test_a_model_of_its_own_measures_the_real_images_once(tmp_path: Path, monkey
         again = fresh(f"{world} judge.embedder.model={other} judge.embedder.pretrained=null")
         assert again.judge_embedder
         monkeypatch.setattr("dnr_env.models.embedder.OpenClipEmbedder._embed_images", None)
-        assert again.judge_embedder.embeddings.shape == own.probe.embeddings.shape  # from the store
+        assert again.judge_embedder.embeddings.shape == own.probes.whole.embeddings.shape  # from the store
 
         with pytest.raises(DnRError, match=r"^`judge\.embedder\.model` must be one of .*\(got 'no-such'\)"):
             fresh(f"{world} judge.embedder.model=no-such")

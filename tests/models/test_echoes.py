@@ -19,9 +19,9 @@ QUESTIONS = {
     "summarise": prompts.summarise(CAPTIONS, 0),
     "condense": prompts.condense(["dogs", "cats"], 0),
     **{
-        move: prompts.mutate(
+        kind.name: prompts.mutate(
             "dog",
-            move,
+            kind,
             best=[Scored("dog", 0.812, 0.02)],
             worst=[Scored("cat", 0.1, 0.03)],
             tried=["dog", "cat"],
@@ -29,7 +29,7 @@ QUESTIONS = {
             dull=["a house"],
             sample=0,
         )
-        for move in prompts.MOVES
+        for kind in prompts.MOVES
     },
 }
 
@@ -110,7 +110,7 @@ def test_what_may_be_an_answer_is_kept(phrase: str) -> None:
 
 def test_one_of_several_captions_is_no_summary() -> None:
     assert without_echoes([CAPTIONS[1]], whole(QUESTIONS["summarise"])) == []
-    assert without_echoes([f"{CAPTIONS[1].upper()}."], whole(QUESTIONS["substitute"])) == []
+    assert without_echoes([f"{CAPTIONS[1].upper()}."], whole(QUESTIONS["SWAP"])) == []
     assert without_echoes([CAPTIONS[1]], whole(QUESTIONS["simplify"])) == [CAPTIONS[1]]  # it may be short enough
 
 

@@ -88,7 +88,7 @@ def test_the_parts_that_are_missing_are_known(world: Path, settings: str, missin
     ("part", "ask", "who"),
     [
         ("generator", lambda stack: label(stack, "dnr"), "agent dnr"),
-        ("generator", lambda stack: label(stack, "shortlist:2:0.5"), "agent shortlist:2:0.5"),
+        ("generator", lambda stack: label(stack, "shortlist:2"), "agent shortlist:2"),
         ("embedder", ranked, "rank"),
         ("captioner", lambda stack: label(stack, "dnr"), "agent dnr"),
         ("captioner", lambda stack: label(stack, "dnd"), "agent dnd"),
@@ -174,11 +174,13 @@ def test_exemplars_need_a_target_and_images_alone(world: Path, server: FakeOpenA
     spec = f"{world} {' '.join(f'{part}=null' for part in ALL)}"
     stack = fresh(spec)
     table = api.exemplars(stack=stack, neurons=NEURONS, progress=False)
-    activations = stack.probe.activations[:, [0, 7]].astype(float)
+    activations = stack.probes.whole.all_raw(np.array([0, 7])).astype(float)
     for place, neuron in enumerate(("layer3:0", "layer3:7")):
         rows = [row for row in table if row.neuron == neuron]
-        assert [row.rank for row in rows] == list(range(1, len(rows) + 1))
-        expected = np.sort(activations[:, place])[::-1][: len(rows)]
+        ranks = [row.rank for row in rows]
+        assert ranks[:10] == list(range(1, 11))
+        assert ranks == sorted(set(ranks))
+        expected = np.sort(activations[:, place])[::-1][np.array(ranks) - 1]
         np.testing.assert_allclose([row.activation for row in rows], expected, rtol=1e-5)
         assert all(Path(row.image).is_file() for row in rows)
     assert not server.requests
@@ -204,5 +206,6 @@ def test_exemplars_of_a_model_in_memory_load_nothing_else(world: Path, monkeypat
         expected = np.array([float(net[0](small(image))[0, 2].mean()) for image in pixels])
     rows = list(table)
     assert {row.neuron for row in rows} == {"0:2"}
-    assert [row.image for row in rows] == [str(photos[i]) for i in np.argsort(-expected)[: len(rows)]]
-    np.testing.assert_allclose([row.activation for row in rows], np.sort(expected)[::-1][: len(rows)], rtol=1e-4)
+    order = np.argsort(-expected)[[row.rank - 1 for row in rows]]
+    assert [row.image for row in rows] == [str(photos[i]) for i in order]
+    np.testing.assert_allclose([row.activation for row in rows], expected[order], rtol=1e-4)

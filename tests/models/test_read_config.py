@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 pytest.importorskip("pydantic")
 
 from dnr_env.errors import DnRError
+from dnr_env.evidence.calibration import Calibration
 from dnr_env.models.read_config import read_config
+from dnr_env.registry import load
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,21 @@ def test_paths_with_something_before_or_after(tmp_path: Path, line: str, path: s
     section = line.partition(":")[0]
     values = getattr(config, section).model_dump().values()
     assert path.format(folder=tmp_path) in values
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "spec",
+    ["turbo target.weights=none embedder=null", "shapes target.network=torchvision:resnet18 target.weights=none"],
+)
+def test_a_stack_takes_the_calibration_that_it_names(spec: str, tmp_path: Path) -> None:
+    usual = Calibration.default()
+    other, path = replace(usual, seen=(0.0, 0.9, 0.2)), tmp_path / "mine.json"
+    path.write_bytes(other.write())
+    assert load(spec).calibration == usual
+    found = load(f"{spec} calibration={path}")
+    assert found.calibration.fingerprint == other.fingerprint
+    assert found.prior.calibration is found.calibration
+    path.write_text("{}")
+    with pytest.raises(DnRError, match=r"^`calibration` must be a file that `dnr calibrate` wrote \(got .*mine.json"):
+        load(f"{spec} calibration='{path}' target.batch=3")

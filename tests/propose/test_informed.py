@@ -6,20 +6,26 @@ import dataclasses
 
 import numpy as np
 import pytest
+from clustered_words import SIZES, clustered
 from requests_of_neurons import requests
 
 from dnr_env.agents.loops import PatienceAgent
 from dnr_env.evaluation.rollout import rollout
-from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.calibration import Calibration
+from dnr_env.evidence.prior import Prior
+from dnr_env.evidence.probe import Probe
+from dnr_env.evidence.probe_source import ProbeSource
 from dnr_env.evidence.vocabulary import Vocabulary
+from dnr_env.interfaces import Kind, MutationBatch
 from dnr_env.propose.informed import InformedMutator
+from dnr_env.propose.kinds import words_of
 from dnr_env.shapes.lexicon import WORDS
 from dnr_env.stack import Stack
 
 
 def any_stacks(stack: Stack) -> InformedMutator:
     """Make the mutator of real models, which does not use attributes, on the embedded world."""
-    return InformedMutator(stack.vocabulary)
+    return InformedMutator(stack.vocabulary, stack.calibration)
 
 
 def test_informed_of_any_stack_is_untried_and_nobody_elses_affair(stack: Stack) -> None:
@@ -33,17 +39,17 @@ def test_informed_of_any_stack_is_untried_and_nobody_elses_affair(stack: Stack) 
     tried = [["small thing", text] for text in together]
     again = dataclasses.replace(batch, tried=tried, rngs=requests(seeds, "red").rngs)
     assert all(s.concept not in known for s, known in zip(mutator.mutate(again), tried, strict=True))
-    small = InformedMutator(Vocabulary(lambda: ["star", "ring"], stack.embedder, stack.probes))
+    small = InformedMutator(Vocabulary(lambda: ["star", "ring"], stack.embedder, stack.probes), stack.calibration)
     full = dataclasses.replace(alone, concepts=["ring"], tried=[["star", "ring"]])
     assert [s.concept for s in small.mutate(full)] == ["ring"]
 
 
 def test_informed_of_any_stack_weighs_drawn_images_too(stack: Stack) -> None:
     """The neuron is constant on the probe set, but red drawings excite it."""
-    probe = stack.probe
-    flat = Probe("flat", np.zeros_like(probe.activations[:, :1]), probe.embeddings, probe.images)
+    whole = stack.probes.whole
+    flat = Probe("flat", np.zeros((len(whole), 1), np.float32), whole.embeddings, whole.images)
     words = Vocabulary(lambda: stack.vocabulary.concepts, stack.embedder, ProbeSource(lambda _: flat))
-    mutator = InformedMutator(words, prior=0.01)
+    mutator = InformedMutator(words, Calibration.default(), prior=0.01)
     batch = requests(range(40), "red", images=80, noise=0.0)
     found = [s.concept for s in mutator.mutate(batch)]
     assert sum("red" in text.split() for text in found) > 20
@@ -64,13 +70,11 @@ def test_informed_knows_the_neuron_from_real_images_alone(stack: Stack) -> None:
         named = [formula in text.split() for formula, text in zip(planted.values(), found, strict=True)]
         assert least <= np.mean(named) <= most
     # Nor does a promise, which has no noise in it.
-    words = list(stack.vocabulary.concepts)
-    for foretell in (stack.promises.foretell, any_stacks(stack).foretell):
+    for promises in (stack.promises, any_stacks(stack)):
+        prior = Prior(stack.vocabulary, promises, stack.calibration)
         for score in ("log_k", "grounded_k"):
-            found = [
-                words[int(foretell(words, np.full(len(words), names.index(neuron)), score).argmax())]
-                for neuron in list(planted)[:6]
-            ]
+            best = [int(prior.ranked(names.index(neuron), score).argmax()) for neuron in list(planted)[:6]]
+            found = [stack.vocabulary.concepts[place] for place in best]
             named = [formula in text.split() for formula, text in zip(planted.values(), found, strict=False)]
             assert np.mean(named) > 0.9
 
@@ -96,3 +100,27 @@ def test_what_is_proposed_depends_on_whether_real_images_count(stack: Stack, kin
         texts = [suggestion.concept for suggestion in mutator.mutate(asked)]
         known[score] = stack.vocabulary.simulation(texts, neurons).mean()
     assert known["grounded_k"] > known["log_k"]
+
+
+@pytest.mark.parametrize("kind", [Kind.NARROW, Kind.BROADEN, Kind.SWAP])
+@pytest.mark.parametrize("score", ["log_k", "grounded_k"])
+def test_informed_of_any_stack_obeys_a_kind(kind: Kind, score: str) -> None:
+    """It answers as it would without a kind if every word of another kind had been tried."""
+    words = [f"{size}:{place}" for place in range(0, 60, 2) for size in SIZES]
+    vocabulary = clustered(words)
+    mutator, concepts = InformedMutator(vocabulary, Calibration.default()), ["16:0", "40:20", "16:59"] * 10
+
+    def batch_of(tried: list[list[str]], kinds: list[Kind | None]) -> MutationBatch:
+        batch = requests(range(30), "red", images=0)
+        nothing = np.zeros((30, 80, len(SIZES) + 2), np.float32)
+        neurons = np.arange(30) % 3
+        return dataclasses.replace(
+            batch, concepts=concepts, tried=tried, kinds=kinds, embeddings=nothing, neurons=neurons, score=score
+        )
+
+    may = [words_of(kind, concept, [], vocabulary) for concept in concepts]
+    answers = mutator.mutate(batch_of([[] for _ in concepts], [kind] * 30))
+    others = [[word for word in words if word not in allowed] for allowed in may]
+    assert answers == mutator.mutate(batch_of(others, [None] * 30))
+    assert all(answer.concept in allowed for answer, allowed in zip(answers, may, strict=True))
+    assert [a.concept for a in mutator.mutate(batch_of([words] * 30, [kind] * 30))] == concepts

@@ -10,7 +10,8 @@ import pytest
 
 from dnr_env.errors import DnRError
 from dnr_env.evidence.lab import Lab
-from dnr_env.evidence.probe import Probe, ProbeSource
+from dnr_env.evidence.probe import Probe
+from dnr_env.evidence.probe_source import ProbeSource
 from dnr_env.evidence.store import Store
 from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Captioner, Origin, Summary, Usage, Writer
@@ -82,9 +83,10 @@ def test_the_pictures_of_a_proposal_are_the_exemplars(stack: Stack) -> None:
 
 
 def test_nothing_is_described_of_a_neuron_that_does_not_respond(stack: Stack) -> None:
-    activations = stack.probe.activations.copy()
+    whole = stack.probes.whole
+    activations = whole.all_raw(whole.neurons)
     activations[:, 3] = 1.0
-    probe = Probe("idle", activations, stack.probe.embeddings, stack.probe.images)
+    probe = Probe("idle", activations, whole.embeddings, whole.images)
     vocabulary = Vocabulary(lambda: stack.vocabulary.concepts, stack.embedder, ProbeSource(lambda _: probe))
     ours = stack.proposer
     first, later = (Proposer(ours.lab, vocabulary, stack.language, ours.captioner, ours.writer) for _ in range(2))

@@ -337,7 +337,8 @@ def test_the_unfaithful_stack_draws_otherwise_but_knows_the_same_real_images(sta
     )
     assert red.min() > 0.3
     assert 2 <= np.sum(less_red < 0.3) <= 25
-    np.testing.assert_array_equal(other.probe.activations, stack.probe.activations)
+    theirs, ours = (one.probes.whole.all_raw(one.probes.whole.neurons) for one in (other, stack))
+    np.testing.assert_array_equal(theirs, ours)
     assert other.probe.fingerprint == stack.probe.fingerprint
 
 
@@ -383,7 +384,7 @@ def test_nobody_says_a_word_that_is_withheld() -> None:
             _, _, _, _, infos = envs.step(np.full(8, action))
         heard = {text for texts in infos["master"] for text in texts} - {""}
         assert len(heard) > 8
-        assert heard <= said
+        assert not any(lexicon.WITHHELD & set(text.split()) for text in heard)  # the user may say longer concepts
         envs.close()
 
 
@@ -698,7 +699,16 @@ def batch_of(
     seen = np.arange(pad) < np.full((len(concepts), 1), images)
     rngs = [np.random.default_rng(seed) for seed in seeds]
     return MutationBatch(
-        concepts, tried, np.array(embeddings), np.array(activations), seen, rngs, NOBODY, lambda i: [], "log_k"
+        concepts,
+        tried,
+        np.array(embeddings),
+        np.array(activations),
+        seen,
+        rngs,
+        NOBODY,
+        lambda i: [],
+        "log_k",
+        [None] * len(concepts),
     )
 
 
@@ -783,7 +793,9 @@ def test_evidence_finds_the_attribute_that_excites() -> None:
         seen = np.ones((episodes, 30), bool)
         tried = [["red thing"]] * episodes
         concepts = ["red thing"] * episodes
-        batch = MutationBatch(concepts, tried, embeddings, activations, seen, rngs, NOBODY, lambda i: [], "log_k")
+        batch = MutationBatch(
+            concepts, tried, embeddings, activations, seen, rngs, NOBODY, lambda i: [], "log_k", [None] * episodes
+        )
         answers = mutants(mutator, batch)
         return float(np.mean([striped in asked_for(answer).get(lexicon.TEXTURE, []) for answer in answers]))
 

@@ -16,12 +16,13 @@ from playing import masks, observations, random_policy
 from safetensors.torch import load_file, save_file
 from trainings import options, policy
 
-from dnr_env import DnRError
-from dnr_env.agents.learned.features import COUNT, INCUMBENT_MOVES, MOVES
+from dnr_env import DnRError, Rules
+from dnr_env.agents.learned.features import COUNT, MOVE_SETS
 from dnr_env.agents.learned.network import network_of
 from dnr_env.agents.learned.policy import LearnedAgent
 from dnr_env.agents.registry import make_agent
-from dnr_env.env.state import SCORE_COLUMNS
+from dnr_env.env.observe import SCORE_COLUMNS
+from dnr_env.env.rules import ActionForm
 from dnr_env.evaluation.rollout import rollout
 
 
@@ -73,13 +74,13 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "another shape": (tensors(**{"2.weight": torch.zeros(3, 3)}), "damaged"),
     "no tensors": (lambda folder: save_file({}, folder / "policy.safetensors"), "damaged"),
     "other features": (card(features=31), f"31.*{COUNT}"),
-    "other slots": (card(slots=8), "8.*4"),
-    "another format": (card(format=9), "format 9, not 3"),
-    "no format": (card(format=None), "of this version .got .* with format None, not 3.; train it again"),
+    "other slots": (card(slots=8), "8.*6"),
+    "another format": (card(format=9), "format 9, not 4"),
+    "no format": (card(format=None), "of this version .got .* with format None, not 4.; train it again"),
     "no moves": (card(moves=None), "damaged"),
-    "other moves": (card(moves=[[0, 0], [1, 0]]), "damaged"),
-    "unknown moves": (card(moves=[[9, 0]] * 10), "damaged"),
-    "moves of text": (card(moves="slots"), "damaged"),
+    "other moves": (card(moves="slots"), "damaged"),
+    "unknown moves": (card(moves="no-keep"), "damaged"),
+    "moves that are no text": (card(moves=[[0, 0, 0]] * 26), "damaged"),
     "unknown activation": (card(activation="os.system"), "damaged"),
     "another network": (card(network="set"), "damaged"),
     "a network that is no more": (card(network="raw"), "damaged.*`network` must be set or flat"),
@@ -109,37 +110,50 @@ def test_a_damaged_policy_is_one_sentence(tmp_path: Path, what: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_saved_policy_acts_the_same(tmp_path: Path) -> None:
-    for moves, activation in ((MOVES, "tanh"), (INCUMBENT_MOVES, "relu")):
-        policy = random_policy(4, moves, activation)
-        policy.card = {"moves": "slots", "note": "ü", "validation_return": 0.25}
-        policy.save(tmp_path / "seed-0")
-        again = LearnedAgent.load(tmp_path / "seed-0")
-        assert sorted(os.listdir(tmp_path / "seed-0")) == ["policy.json", "policy.safetensors"]
-        assert again.fingerprint == policy.fingerprint
-        assert again.card["note"] == "ü"
-        seen, allowed = observations(600), masks(600)
-        for deterministic in (True, False):
-            ours, _ = policy.predict(seen, deterministic=deterministic, action_masks=allowed)
-            theirs, _ = again.predict(seen, deterministic=deterministic, action_masks=allowed)
-            assert np.array_equal(ours, theirs)
-            assert len({tuple(action) for action in ours.tolist()}) > 3
-            assert allowed[np.arange(600), ours[:, 0]].all()
-            assert allowed[np.arange(600), 4 + ours[:, 1]].all()
-        again.save(tmp_path / "again")
-        for name in ("policy.json", "policy.safetensors"):
-            assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "seed-0" / name).read_bytes()
+@pytest.mark.parametrize(
+    ("form", "environment"),
+    [("edits", "DnR/RefineEdits-v0"), ("slots", "DnR/RefineSlots-v0"), ("incumbent", "DnR/Refine-v0")],
+)
+def test_a_saved_policy_acts_the_same(tmp_path: Path, form: ActionForm, environment: str) -> None:
+    policy = random_policy(4, form, "relu" if form == "incumbent" else "tanh")
+    policy.card = {"note": "ü", "validation_return": 0.25}
+    policy.save(tmp_path / "seed-0")
+    again = LearnedAgent.load(tmp_path / "seed-0")
+    assert sorted(os.listdir(tmp_path / "seed-0")) == ["policy.json", "policy.safetensors"]
+    assert again.fingerprint == policy.fingerprint
+    assert again.card["note"] == "ü"
+    assert again.env_id == environment
+    seen, allowed = observations(600), masks(600, form)
+    for deterministic in (True, False):
+        ours, _ = policy.predict(seen, deterministic=deterministic, action_masks=allowed)
+        theirs, _ = again.predict(seen, deterministic=deterministic, action_masks=allowed)
+        assert np.array_equal(ours, theirs)
+        parts = ours.reshape(600, -1).T
+        assert len(np.unique(parts, axis=1).T) > 3
+        for part, start in zip(parts, (0, 4, 12), strict=False):
+            assert allowed[np.arange(600), start + part].all()
+    again.save(tmp_path / "again")
+    for name in ("policy.json", "policy.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "seed-0" / name).read_bytes()
 
 
 def test_undetermined_actions_follow_the_probabilities() -> None:
-    chances = np.array([0.5, 0.2, 0.1, 0.05, 0.05, 0.04, 0.03, 0.02, 0.005, 0.005])
+    moves = MOVE_SETS["slots"]
+    weights = np.array([40, 20, 10, 5, 5, 4, 3, 2, 0.5, 0.5, 6, 4, 8, 3, 2, 1, 6])
+    chances = weights / weights.sum()
     biases = torch.from_numpy(np.log(chances).astype(np.float32))
     hidden = {"0.weight": torch.zeros(1, COUNT), "0.bias": torch.zeros(1)}
-    network = network_of("flat", "tanh", {**hidden, "2.weight": torch.zeros(10, 1), "2.bias": biases})
-    actions, _ = LearnedAgent("policy", network, MOVES, {}).predict(observations(4000), deterministic=False)
-    counts = np.array([(actions == move).all(axis=1).sum() for move in MOVES])
+    network = network_of("flat", "tanh", {**hidden, "2.weight": torch.zeros(len(moves), 1), "2.bias": biases})
+    actions, _ = LearnedAgent("policy", network, "slots", {}).predict(observations(4000), deterministic=False)
+    counts = np.array([(actions == move).all(axis=1).sum() for move in moves])
     assert counts.sum() == 4000
     assert (np.abs(counts - 4000 * chances) < 4 * np.sqrt(4000 * chances)).all()
+
+
+@pytest.mark.parametrize("form", ["edits", "slots", "incumbent"])
+def test_a_policy_of_each_form_plays_its_environment(form: ActionForm) -> None:
+    (episode,) = rollout(random_policy(3, form), [("layer4:3", 1)], rules=Rules(max_steps=3, n_slots=2))
+    assert 1 <= episode.steps <= 3
 
 
 @pytest.mark.parametrize("network", ["set", "flat"])
@@ -158,9 +172,10 @@ def test_what_it_goes_without_stays_hidden_from_a_loaded_policy(tmp_path: Path, 
 def test_the_shipped_policy_plays_on_stacks_that_it_never_saw() -> None:
     agent = make_agent("learned")
     assert isinstance(agent, LearnedAgent)
+    assert agent.env_id == "DnR/RefineEdits-v0"
     assert agent.card["command"].startswith("python train.py ")
     assert agent.card["evaluation"]
     for stack in ("shapes", "shapes-transfer"):
         episodes = list(rollout(agent, [(f"layer4:{i}", 1) for i in range(6)], stack=stack))
         assert np.mean([episode.total_reward for episode in episodes]) > 0
-        assert all(0 < episode.added_images <= 100 for episode in episodes)
+        assert all(0 <= episode.images <= 100 for episode in episodes)

@@ -15,6 +15,7 @@ from dnr_env.agents.learned.network import kind_of, logits_of
 from dnr_env.agents.learned.policy import LearnedAgent
 from dnr_env.agents.training import train
 from dnr_env.agents.training.set_policy import SetPolicy, acting_network
+from dnr_env.env.rules import FORMS, ActionForm
 
 
 @pytest.mark.parametrize("network", ["set", "flat"])
@@ -46,22 +47,20 @@ def test_the_acting_network_is_a_copy(network: str) -> None:
     assert not np.allclose(centred(before), centred(logits_of_learner(model, seen)), atol=1e-3)
 
 
-@pytest.mark.parametrize("moves", ["slots", "incumbent"])
+@pytest.mark.parametrize("moves", FORMS)
 @pytest.mark.parametrize("algorithm", ["maskable-ppo", "ppo", "a2c", "dqn"])
-def test_the_exported_network_is_the_policy(algorithm: str, moves: str) -> None:
+def test_the_exported_network_is_the_policy(algorithm: str, moves: ActionForm) -> None:
     chosen = options(algorithm=algorithm, moves=moves, network="flat", envs=16, steps=1024)
     untrained = acting_network(train.make_model(chosen, seed=0))
     model, agent = policy(chosen)
     assert kind_of(agent.network) == ("flat", "relu" if algorithm == "dqn" else "tanh")
     assert not untrained.state_dict()["0.weight"].equal(agent.network.state_dict()["0.weight"])
-    seen, allowed = observations(600), masks(600)
+    seen, allowed = observations(600), masks(600, moves)
     if algorithm == "maskable-ppo":
         ours, _ = agent.predict(seen, action_masks=allowed)
-        theirs, _ = model.predict(
-            features(seen), deterministic=True, action_masks=move_masks(allowed, agent.moves.tolist())
-        )
+        theirs, _ = model.predict(features(seen), deterministic=True, action_masks=move_masks(allowed, agent.moves))
     else:
         ours, _ = agent.predict(seen)
         theirs, _ = model.predict(features(seen), deterministic=True)
-    assert np.array_equal(ours, agent.moves[theirs])
+    assert np.array_equal(ours.reshape(600, -1), agent.moves[theirs])
     assert np.ptp(logits_of(agent.network, features(seen)), axis=0).min() > 0.01  # it looks at what it sees

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from sb3_contrib import MaskablePPO
 from trainings import options, policy
 
 from dnr_env import Rules
@@ -19,7 +21,7 @@ from dnr_env.agents.registry import make_agent
 from dnr_env.agents.training import train
 from dnr_env.agents.training.options import options_json, settings_json
 from dnr_env.errors import DnRError
-from dnr_env.evaluation.rollout import Episode, rollout
+from dnr_env.evaluation.rollout import rollout
 
 
 @pytest.mark.parametrize(("algorithm", "network"), [("maskable-ppo", "set"), ("a2c", "flat"), ("dqn", "flat")])
@@ -51,9 +53,9 @@ def test_validation_plays_every_price_alike(
 ) -> None:
     played: list[tuple[dict[str, Any], list[Any]]] = []
 
-    def spy(agent: LearnedAgent, jobs: list[Any], **env: Any) -> list[Episode]:
+    def spy(agent: LearnedAgent, jobs: list[Any], **env: Any) -> list[Any]:
         played.append((env, jobs))
-        return [Episode(neuron, seed, "", "", 0, 0, 10, 0, env["rules"].image_cost, 1, False) for neuron, seed in jobs]
+        return [SimpleNamespace(total_reward=env["rules"].image_cost, images=10) for _ in jobs]
 
     chosen = options(image_cost=prices, budget=(100, 50), user_concepts=("none", "simulated:0.5"), envs=20)
     model = train.make_model(chosen, seed=0)
@@ -130,15 +132,30 @@ def test_a_folder_of_other_contents_is_refused(
     assert noted.read_bytes() == before
 
 
+def test_the_entropy_bonus_falls_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[float] = []
+    learn = MaskablePPO.train
+
+    def spy(model: MaskablePPO) -> None:
+        noted.append(model.ent_coef)
+        learn(model)
+
+    monkeypatch.setattr(MaskablePPO, "train", spy)
+    monkeypatch.setattr(train, "validate", lambda model, options: (0.0, 0.0))
+    train.train_seed(options(tmp_path, steps=1024, entropy=0.04, checkpoint_every=10_000), 0)
+    assert noted == pytest.approx([0.04, 0.03, 0.02, 0.01])
+
+
 @pytest.mark.slow
 def test_a_policy_learns_to_beat_chance() -> None:
     chosen = options(
-        envs=32, neurons="layer4:0-9", network="flat", image_cost=(0.0005,), steps=10_240, learning_rate=0.002
+        envs=32, neurons="layer4:0-9", network="flat", image_cost=(0.001,), steps=10_240, learning_rate=0.002
     )
     _, learned = policy(chosen)
     jobs = [(f"layer4:{i}", seed) for seed in (1, 2, 3) for i in range(10)]
+    rules = Rules(score="log_k", image_cost=0.001, budget=50)
 
     def mean_return(agent: Agent) -> float:
-        return float(np.mean([episode.total_reward for episode in rollout(agent, jobs)]))
+        return float(np.mean([episode.total_reward for episode in rollout(agent, jobs, rules=rules)]))
 
     assert mean_return(learned) > mean_return(make_agent("random")) + 0.015

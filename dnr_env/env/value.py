@@ -1,0 +1,66 @@
+"""The held-out value of a concept: what the reward pays for, and what no agent sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dnr_env.env.rules import Rules
+from dnr_env.evidence.sight import see
+from dnr_env.scores import score
+from dnr_env.seeds import Purpose
+from dnr_env.stack import Stack
+from dnr_env.types import FloatArray, IntArray
+
+_KEPT = 1 << 17  # values
+
+
+class Values:
+    """Held-out values, each computed once: episodes often return to the same labels.
+
+    Args:
+        stack: the models.
+        rules: the score and its drawings.
+    """
+
+    def __init__(self, stack: Stack, rules: Rules) -> None:
+        self._stack, self._rules = stack, rules
+        self._known: dict[tuple[str, int, int], float] = {}
+
+    def of(self, texts: Sequence[str], neurons: IntArray, blocks: IntArray) -> FloatArray:
+        """(b,) the values of `held_out_value`. The value of a concept does not depend on the others."""
+        if len(self._known) + len(texts) > _KEPT:
+            self._known = {}
+        asked = list(zip(texts, neurons.tolist(), blocks.tolist(), strict=True))
+        if new := [one for one in dict.fromkeys(asked) if one not in self._known]:
+            named, of, block = zip(*new, strict=True)
+            found = held_out_value(self._stack, self._rules, texts=named, neurons=np.array(of), blocks=np.array(block))
+            self._known.update(zip(new, found.tolist(), strict=True))
+        return np.array([self._known[one] for one in asked])
+
+
+def held_out_value(
+    stack: Stack, rules: Rules, *, texts: Sequence[str], neurons: IntArray, blocks: IntArray
+) -> FloatArray:
+    """(b,) scores of concepts on drawings of reward seeds and on the held-out half of the real images.
+
+    Args:
+        stack: the models.
+        rules: the score, its subset size, and the number of drawings of each concept.
+        texts: b concepts, at least one.
+        neurons: (b,) indices.
+        blocks: (b,) blocks of reward seeds.
+    """
+    seeds = Purpose.REWARD.rows(rules.reward_images, blocks)
+    seen = see(stack.lab, stack.probe, concepts=texts, neurons=neurons, seeds=seeds)
+    held_out = stack.probes.held_out
+    return score(
+        rules.score,
+        activations=seen.activations,
+        counts=np.full(len(texts), rules.reward_images),
+        m=rules.images_per_measure,
+        similarities=seen.similarities,
+        controls=held_out.controls[neurons],
+        simulations=held_out.simulation(stack.embedder.embed_texts(texts), neurons),
+    )[0]
