@@ -120,7 +120,7 @@ class Calibrate(Stacked):
     """The file that is written."""
     neurons: str = "train"
     """A split, a layer, or neurons such as layer4:0-99. Neurons that do not vary are left out."""
-    limit: int = 120
+    limit: int = 200
     """The most neurons, spread evenly over those given."""
 
 

@@ -67,12 +67,29 @@ def fit(sample: Sample) -> Calibration:
     the 80 and 90% intervals (Gneiting and Raftery 2007, section 6.2), which is least for the true quantiles. Tails are
     heavier than normal, so the likelihood would not give intervals that hold what they say.
     """
-    seen = _line([np.ones_like(sample.simulations), sample.simulations], sample.held_out)
-    rest = sample.held_out - seen[0] - seen[1] * sample.simulations
-    stays = _least(lambda x: _interval_score(rest, np.exp(x[0]), np.ones_like(rest)), [np.log(rest.std() + 1e-6)])[0]
-    return Calibration(
-        {part: _fit_part(sample, part) for part in PARTS}, (_round(seen[0]), _round(seen[1]), _round(np.exp(stays)))
-    )
+    seen, stays, real = _fit_seen(sample)
+    drawn = {part: _fit_part(sample, part) for part in PARTS}
+    return Calibration(drawn, (*seen, stays), _together(sample, drawn["log_k"], real / stays))
+
+
+def _fit_seen(sample: Sample) -> tuple[tuple[float, float], float, FloatArray]:
+    """Fit S: its line, its deviation, and (n,) the errors of the line."""
+    line = _line([np.ones_like(sample.simulations), sample.simulations], sample.held_out)
+    rest = sample.held_out - line[0] - line[1] * sample.simulations
+    weights = _weights(sample)
+    log = _least(lambda x: _interval_score(rest, np.exp(x[0]), weights), [np.log(rest.std() + 1e-6)])[0]
+    return (_round(line[0]), _round(line[1])), _round(np.exp(log)), rest
+
+
+def _together(sample: Sample, fitted: Drawn, real: FloatArray) -> float:
+    """The correlation of the errors of D and S, given (n,) those of S in deviations."""
+    value, error = sample.drawn("log_k", DRAWN, DRAWN + JUDGED)
+    mean = fitted.mean[0] + fitted.mean[1] * sample.excited + fitted.mean[2] * sample.simulations
+    deviation = np.interp(sample.excited, KNOTS, fitted.deviation)
+    # Far outliers, of neurons whose scale is odd, count as far and not as how far.
+    errors = np.clip([(value - mean) / np.hypot(deviation, error), real], -3, 3)
+    (of_drawn, both), (_, of_real) = np.cov(errors, aweights=_weights(sample))
+    return _round(both / np.sqrt(of_drawn * of_real))
 
 
 def _fit_part(sample: Sample, part: str) -> Drawn:

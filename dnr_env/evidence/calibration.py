@@ -1,9 +1,10 @@
 """The estimate of a concept's held-out value: what real images promise, corrected by what was drawn.
 
 The value of a concept is share · D + (1 - share) · S. Drawings decide D: the score itself or, under `grounded_k`, the
-`log_k` in it. Real images decide S, the simulation on images that were held out. Both are taken as independent and
-normal. The promise gives the prior of D, and drawings its likelihood; S follows from the simulation on the images that
-were searched. How, is measured once (`dnr calibrate`) and then fixed: it never depends on what was drawn before.
+`log_k` in it. Real images decide S, the simulation on images that were held out. Both are taken as normal. The promise
+gives the prior of D, and drawings its likelihood. S follows from the simulation on the images that were searched, and
+from D: a concept that excites more than promised is simulated better too, so their errors correlate. How, is measured
+once (`dnr calibrate`) and then fixed: it never depends on what was drawn before.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class Calibration:
     drawn: Mapping[str, Drawn]
     """One entry for each of PARTS."""
     seen: tuple[float, float, float]
-    """S: a constant, the slope over simulation, and the deviation, which stays."""
+    """S: a constant, the slope over simulation, and the deviation."""
+    together: float
+    """The correlation of the errors of D and S before anything is drawn."""
     checked: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """How well it does on neurons that it was not fitted to. See `dnr_env.evidence.calibrate.check`."""
 
@@ -83,12 +86,14 @@ class Calibration:
                 "mad": Drawn((-0.5, 3.5, 0.0), (1.5, 1.5, 1.75, 2.0), (1.0, 2.0, 2.0, 2.0), 5.0),
             },
             (0.0, 1.0, 0.1),
+            0.2,
         )
 
     @property
     def fingerprint(self) -> str:
         """Identifies the numbers."""
-        numbers = {"drawn": {part: asdict(self.drawn[part]) for part in PARTS}, "seen": self.seen}
+        drawn = {part: asdict(self.drawn[part]) for part in PARTS}
+        numbers = {"drawn": drawn, "seen": self.seen, "together": self.together}
         return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:32]
 
     def prior(self, score: str, excited: FloatArray, simulation: FloatArray) -> tuple[Estimate, Estimate]:
@@ -148,12 +153,14 @@ class Calibration:
             errors: (...) its standard errors.
             counts: (...) the number of images drawn, 0 or more.
         """
-        share = drawn_share(score)
+        rest = 1 - drawn_share(score)
         drawn = self.drawings(score, excited, simulation, measured, errors, counts)
-        seen = self.prior(score, excited, simulation)[1]
+        before, seen = self.prior(score, excited, simulation)
+        weight = self._weight(score, before.deviation)
+        settled = np.square(rest * seen.deviation) * (1 - self.together**2)
         return Estimate(
-            share * drawn.mean + (1 - share) * seen.mean,
-            np.sqrt(np.square(share * drawn.deviation) + np.square((1 - share) * seen.deviation)),
+            (1 - rest) * before.mean + rest * seen.mean + weight * (drawn.mean - before.mean),
+            np.sqrt(np.square(weight * drawn.deviation) + settled),
         )
 
     def value(self, score: str, excited: FloatArray, simulation: FloatArray) -> Estimate:
@@ -167,13 +174,14 @@ class Calibration:
         """What drawings can still do to the estimate. The arguments are those of `variance`, and `images`.
 
         Returns:
-            (...) the part of the posterior deviation that drawings can settle, which is that of share · D, and (...)
-            the standard deviation by which the posterior mean will move if `images` more are drawn.
+            (...) the part of the posterior deviation that drawings can settle, and (...) the standard deviation by
+            which the posterior mean will move if `images` more are drawn.
         """
-        share, per_image = drawn_share(score), self.variance(score, excited, errors, counts)
-        precision = 1 / np.square(np.interp(excited, KNOTS, self.drawn[drawn_part(score)].deviation))
+        per_image = self.variance(score, excited, errors, counts)
+        deviation = np.interp(excited, KNOTS, self.drawn[drawn_part(score)].deviation)
+        weight, precision = self._weight(score, deviation), 1 / np.square(deviation)
         before, after = 1 / (precision + counts / per_image), 1 / (precision + (counts + images) / per_image)
-        return share * np.sqrt(before), share * np.sqrt(before - after)
+        return weight * np.sqrt(before), weight * np.sqrt(before - after)
 
     def order(self, score: str, excited: FloatArray, simulation: FloatArray) -> FloatArray:
         """(..., concepts) numbers that order the concepts of a neuron by the prior mean of their value.
@@ -191,11 +199,18 @@ class Calibration:
         result += excited.dtype.type(share * of_simulation + (1 - share) * self.seen[1]) * simulation
         return result
 
+    def _weight(self, score: str, deviation: FloatArray) -> FloatArray:
+        """(...) how far the value moves with D: by its share, and by what D says of S. `deviation` is D's prior one."""
+        share = drawn_share(score)
+        result: FloatArray = share + (1 - share) * self.together * self.seen[2] / deviation
+        return result
+
     def write(self) -> bytes:
         """The artefact: canonical JSON."""
         content = {
             "drawn": {part: asdict(self.drawn[part]) for part in PARTS},
             "seen": self.seen,
+            "together": self.together,
             "checked": self.checked,
         }
         return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
@@ -220,13 +235,13 @@ def read_calibration(path: Path, option: str = "calibration") -> Calibration:
         found = json.loads(path.expanduser().read_bytes())
         drawn = {part: _drawn(found["drawn"][part]) for part in PARTS}
         constant, slope, stays = _three(found["seen"])
-        checked = found["checked"]
-        if stays <= 0 or not isinstance(checked, dict):
+        together, checked = _number(found["together"]), found["checked"]
+        if stays <= 0 or abs(together) >= 1 or not isinstance(checked, dict):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is none"
         raise DnRError(f"`{option}` must be a file that `dnr calibrate` wrote (got {path}: {reason})") from None
-    return Calibration(drawn, (constant, slope, stays), checked)
+    return Calibration(drawn, (constant, slope, stays), together, checked)
 
 
 def _drawn(entry: Mapping[str, Any]) -> Drawn:

@@ -2,7 +2,7 @@
 
     dnr calibrate --stack shapes --out dnr_env/shapes/data/calibration-shapes.json
 
-makes that of a preset, on its train neurons, in about two minutes.
+makes that of a preset, on its train neurons, in two to four minutes.
 """
 
 from __future__ import annotations

@@ -12,16 +12,21 @@ from dnr_env.evidence.calibration import KNOTS, Calibration
 from dnr_env.evidence.calibration_check import Row, check, cross_validate, table
 
 
-def made(neurons: int, seed: int = 0) -> Sample:
-    """Concepts whose `mean` is normal about 0.1 + 0.8 x + 0.2 s, with deviation 0.1 + 0.1 x and one image's 0.3."""
+def made(neurons: int, seed: int = 0, together: float = 0.0) -> Sample:
+    """Concepts whose `mean` is normal about 0.1 + 0.8 x + 0.2 s, with deviation 0.1 + 0.1 x and one image's 0.3.
+
+    Its errors and those of the simulation on held-out images, with deviation 0.06, have the correlation `together`.
+    """
     rng, n = np.random.default_rng(seed), neurons * 12
     excited, simulations = rng.uniform(0, 1, n), rng.uniform(0, 0.8, n)
-    value = rng.normal(0.1 + 0.8 * excited + 0.2 * simulations, 0.1 + 0.1 * excited)
+    off, other = rng.standard_normal((2, n))
+    value = 0.1 + 0.8 * excited + 0.2 * simulations + (0.1 + 0.1 * excited) * off
+    real = together * off + (1 - together**2) ** 0.5 * other
     return Sample(
         neurons=np.repeat(np.arange(neurons), 12),
         excited=excited,
         simulations=simulations,
-        held_out=rng.normal(0.05 + 0.9 * simulations, 0.06),
+        held_out=0.05 + 0.9 * simulations + 0.06 * real,
         activations=rng.normal(value[:, None], 0.3, (n, DRAWN + JUDGED)).astype(np.float32),
         similarities=rng.uniform(0.2, 0.3, (n, DRAWN + JUDGED)),
         controls=np.sort(rng.normal(0, 0.3, (n, 50)), axis=1),
@@ -43,6 +48,19 @@ def test_the_law_is_found(fitted: Calibration) -> None:
     assert found.mean == pytest.approx((0.1, 0.8, 0.2), abs=0.03)
     assert found.deviation == pytest.approx([0.1 + 0.1 * knot for knot in KNOTS], abs=0.03)
     assert fitted.seen == pytest.approx((0.05, 0.9, 0.06), abs=0.015)
+
+
+@pytest.mark.parametrize("together", [-0.5, 0.0, 0.5])
+def test_errors_that_go_together_are_found_to(together: float) -> None:
+    """Then the intervals of what is made of both hold. Were they taken as independent, they would not."""
+    found = fit(made(100, together=together))
+    assert found.together == pytest.approx(together, abs=0.1)
+    others = made(200, seed=1, together=together)
+    row = check([(found, others)], ("grounded_k",))[0]
+    assert [row.within_80, row.within_90] == pytest.approx([0.8, 0.9], abs=0.03)
+    if together:
+        independent = check([(replace(found, together=0.0), others)], ("grounded_k",))[0]
+        assert abs(independent.within_80 - 0.8) > 0.04
 
 
 def test_a_fit_is_deterministic_and_does_not_depend_on_outliers(sample: Sample, fitted: Calibration) -> None:

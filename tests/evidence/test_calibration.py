@@ -42,8 +42,13 @@ def test_the_posterior_is_the_normalised_product_of_prior_and_likelihood(
     share = GROUNDED_ALPHA if score == "grounded_k" else 1.0
     real, slope, stays = CALIBRATION.seen
     found = CALIBRATION.posterior(score, *(np.array(x) for x in (excited, simulation, measured, error, count)))
-    assert found.mean == pytest.approx(share * mean + (1 - share) * (real + slope * simulation), abs=1e-4)
-    assert found.deviation == pytest.approx((share**2 * variance + (1 - share) ** 2 * stays**2) ** 0.5, rel=1e-3)
+    # S given D is normal too: its mean is a line through D, and what D leaves open stays.
+    line = CALIBRATION.together * stays / deviation
+    given_d = real + slope * simulation + line * (mean - centre)
+    left = stays**2 * (1 - CALIBRATION.together**2)
+    assert found.mean == pytest.approx(share * mean + (1 - share) * given_d, abs=1e-4)
+    expected = (share + (1 - share) * line) ** 2 * variance + (1 - share) ** 2 * left
+    assert found.deviation == pytest.approx(expected**0.5, rel=1e-3)
 
 
 @given(st.sampled_from(SCORES), st.integers(0, 2**32 - 1))
@@ -109,8 +114,8 @@ def test_an_artefact_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert found == CALIBRATION
     assert found.checked == {"neurons": 3}
     assert found.fingerprint == CALIBRATION.fingerprint
-    other = replace(CALIBRATION, seen=(0.0, 1.0, 0.11))
-    assert other.fingerprint != CALIBRATION.fingerprint
+    for other in (replace(CALIBRATION, seen=(0.0, 1.0, 0.11)), replace(CALIBRATION, together=0.3)):
+        assert other.fingerprint != CALIBRATION.fingerprint
 
 
 def content() -> dict[str, Any]:
@@ -124,6 +129,8 @@ def content() -> dict[str, Any]:
         lambda x: x.pop("seen"),
         lambda x: x["seen"].append(1),
         lambda x: x["seen"].__setitem__(2, 0),
+        lambda x: x.pop("together"),
+        lambda x: x.__setitem__("together", 1),
         lambda x: x["drawn"].pop(PARTS[-1]),
         lambda x: x["drawn"]["log_k"].__setitem__("mean", 3),
         lambda x: x["drawn"]["log_k"]["mean"].__setitem__(0, "3"),
