@@ -22,8 +22,8 @@ class KindsAgent(GradientAgent):
 
         θ ~ N((s + Σ g) / (1 + m), s² / (1 + m)).
 
-    The agent samples θ for each kind and takes the kind with the highest. Drawing is that of `GradientAgent`. Source:
-    Thompson 1933; Chapelle and Li 2011, "An Empirical Evaluation of Thompson Sampling".
+    The agent samples θ for each kind and takes the allowed kind with the highest. Drawing is that of `GradientAgent`.
+    Source: Thompson 1933; Chapelle and Li 2011, "An Empirical Evaluation of Thompson Sampling".
     """
 
     state_size = 2 + 2 * len(Kind)  # of `ListingAgent`; the last kind + 1; counts and sums of the gains of each kind
@@ -32,7 +32,7 @@ class KindsAgent(GradientAgent):
         super().__init__(mutations, look)
         self.name = f"kinds:{mutations}:{look}"
 
-    def kinds(self, observation: Observation, memory: FloatArray, lists: BoolArray) -> IntArray:
+    def kinds(self, observation: Observation, memory: FloatArray, lists: BoolArray, allowed: BoolArray) -> IntArray:
         """Learn from the last mutation, and sample the next kind."""
         chosen = []
         for row, state in enumerate(memory):
@@ -44,7 +44,7 @@ class KindsAgent(GradientAgent):
             sample = (_SPREAD + state[_SUMS]) / weight + _SPREAD / np.sqrt(weight) * dice(
                 observation, memory, row
             ).standard_normal(len(Kind))
-            kind = int(np.argmax(sample))
+            kind = int(np.argmax(np.where(allowed[row], sample, -np.inf)))
             state[_LAST] = kind + 1 if lists[row] else 0
             chosen.append(kind)
         return np.array(chosen)
@@ -57,8 +57,8 @@ class CoverAgent(GradientAgent):
 
     | coverage | precision | kind |
     |---|---|---|
-    | low | high | BROADEN: it is too narrow |
-    | high | low | NARROW: it is too broad |
+    | low | high | UNITE, or BROADEN where that is not allowed: it is too narrow |
+    | high | low | EXCEPT, or NARROW where that is not allowed: it is too broad |
     | otherwise | | SWAP |
 
     Without MODEL in between, an incumbent that no kind improves would be broadened again and again.
@@ -76,13 +76,15 @@ class CoverAgent(GradientAgent):
         self.coverage, self.precision = coverage, precision
         self.name = f"cover:{mutations}:{coverage:g}:{precision:g}:{look}"
 
-    def kinds(self, observation: Observation, memory: FloatArray, lists: BoolArray) -> IntArray:
+    def kinds(self, observation: Observation, memory: FloatArray, lists: BoolArray, allowed: BoolArray) -> IntArray:
         """Choose the kind for the incumbent."""
         covers = column(observation, "coverage")[:, 0] >= self.coverage
         precise = column(observation, "precision")[:, 0] >= self.precision
+        wider = np.where(allowed[:, Kind.UNITE], int(Kind.UNITE), int(Kind.BROADEN))
+        narrower = np.where(allowed[:, Kind.EXCEPT], int(Kind.EXCEPT), int(Kind.NARROW))
         chosen: IntArray = np.select(
             [memory[:, 0] % 2 == 0, ~covers & precise, covers & ~precise],
-            [int(Kind.MODEL), int(Kind.BROADEN), int(Kind.NARROW)],
+            [np.full(len(memory), int(Kind.MODEL)), wider, narrower],
             int(Kind.SWAP),
         )
         return chosen

@@ -36,7 +36,8 @@ class ListingAgent(Agent):
         """ADD what a user has, MUTATE the incumbent, then KEEP the slot that pays most; STOP when none pays."""
         adds = np.zeros(len(memory), bool) if masks is None else masks[:, Action.ADD]
         lists = (memory[:, 0] < self.mutations) & ~adds
-        kinds = self.kinds(observation, memory, lists)
+        allowed = np.ones((len(memory), len(Kind)), bool) if masks is None else masks[:, -len(Kind) :]
+        kinds = self.kinds(observation, memory, lists, allowed)
         memory[:, 0] += lists
         chosen = np.column_stack((np.full(len(memory), int(Action.MUTATE)), np.zeros(len(memory), int), kinds))
         chosen[adds, 0] = Action.ADD
@@ -48,8 +49,15 @@ class ListingAgent(Agent):
             chosen[rows, 1] = np.where(draws, slot, label)
         return chosen
 
-    def kinds(self, observation: Observation, memory: FloatArray, lists: BoolArray) -> IntArray:
-        """Choose the kind (n,) of the next mutation, for the rows that list one. Here it is what the model promises."""
+    def kinds(self, observation: Observation, memory: FloatArray, lists: BoolArray, allowed: BoolArray) -> IntArray:
+        """Choose the kind (n,) of the next mutation, for the rows that list one. Here it is what the model promises.
+
+        Args:
+            observation: The observations of n episodes.
+            memory: Their memory, as in `act`.
+            lists: (n,) which of them list a concept now.
+            allowed: (n, kinds) the kinds that can change the incumbent.
+        """
         return np.full(len(memory), int(Kind.MODEL))
 
     def assess(self, observation: Observation) -> tuple[FloatArray, IntArray, IntArray]:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol, get_args
 import numpy as np
 
 from dnr_env.neurons import Neurons
+from dnr_env.structure import Structure, one_phrase
 from dnr_env.types import BoolArray, FloatArray, ImageArray, Images, IntArray
 
 Origin = Literal["writer", "captions", "vocabulary", "user", "model"]
@@ -29,6 +30,10 @@ class Kind(IntEnum):
     """Another concept in place of the present one, neither narrower nor broader."""
     MODEL = 3
     """The concept, of all that can be named, of which a model of the neuron promises most; it need not be near."""
+    UNITE = 4
+    """The present concept or another, which adds what it misses: "A or B"."""
+    EXCEPT = 5
+    """The present concept without another, where that does not excite: "A but not C"."""
 
 
 class Generator(Protocol):
@@ -91,6 +96,10 @@ class Language:
     """Turns a phrase into the text that is measured. Raises ConceptError if the phrase cannot be drawn."""
     passed_over: Callable[[str], tuple[str, ...]] = lambda text: ()
     """Returns the words of a phrase that `normalise` ignores: unknown words, and words that contradict earlier ones."""
+    parts: Callable[[str], Structure] = one_phrase
+    """Takes a text of `normalise` apart into what is drawn and what is left out."""
+    structured: bool = False
+    """Whether it can say unions and exceptions. See `dnr_env.algebra.structured`."""
 
 
 class Captioner(Protocol):

@@ -17,6 +17,7 @@ from dnr_env.evidence.prior import Prior
 from dnr_env.evidence.probe import Probe
 from dnr_env.evidence.probe_source import ProbeSource
 from dnr_env.evidence.second import SecondEmbedder
+from dnr_env.evidence.texts import Texts
 from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Embedder, Language, Mutator, Promises, Usage
 from dnr_env.neurons import Neurons
@@ -97,12 +98,17 @@ class Stack:
     @cached_property
     def prior(self) -> Prior:
         """What real images say of the value of concepts."""
-        return Prior(self.vocabulary, self.promises, self.calibration)
+        return Prior(self.vocabulary, self.promises, self.calibration, self.language.parts)
 
     @cached_property
     def covers(self) -> Covers:
         """How concepts cover the activity of neurons on the real images."""
-        return Covers(self.vocabulary)
+        return Covers(self.vocabulary, self.language.parts)
+
+    @cached_property
+    def texts(self) -> Texts:
+        """Labels in the space of the image embeddings."""
+        return Texts(self.embedder, self.language.parts)
 
     def require(self, who: str, parts: Collection[str]) -> None:
         """Raise DnRError, before anything is loaded, unless the stack has the parts that somebody needs."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 _CACHE = tempfile.mkdtemp(prefix="dnr-tests-")
@@ -18,8 +19,10 @@ import pytest  # noqa: E402
 from fakes import CountingGenerator, FakeReader  # noqa: E402
 
 import dnr_env  # noqa: E402
+from dnr_env.algebra import structured  # noqa: E402
 from dnr_env.evidence.lab import Lab  # noqa: E402
 from dnr_env.evidence.store import Store  # noqa: E402
+from dnr_env.propose.unite import WithUnions  # noqa: E402
 from dnr_env.stack import Stack  # noqa: E402
 
 
@@ -35,6 +38,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def stack() -> Stack:
     """The embedded world, on a store of the session's own."""
     return dnr_env.load_stack("shapes")
+
+
+@pytest.fixture(scope="session")
+def saying(stack: Stack) -> Stack:
+    """The embedded world, in a language with unions and exceptions."""
+    says = structured(stack.language)
+    mutators = {name: WithUnions(mutator, stack.vocabulary, says) for name, mutator in stack.mutators.items()}
+    return replace(stack, language=says, mutators=mutators)
 
 
 LabMaker = Callable[..., Lab]

@@ -103,6 +103,6 @@ def observations(n: int, slots: int = 8, seed: int = 0) -> dict[str, Any]:
 
 def masks(n: int, form: ActionForm = "edits", seed: int = 0) -> BoolArray:
     """Random masks of an environment with 8 slots, in which STOP, the first slot and the first kind are allowed."""
-    allowed = np.random.default_rng(seed).random((n, 16)) < 0.6
+    allowed = np.random.default_rng(seed).random((n, 18)) < 0.6
     allowed[:, [3, 4, 12]] = True
-    return allowed[:, : {"incumbent": 4, "slots": 12, "edits": 16}[form]]
+    return allowed[:, : {"incumbent": 4, "slots": 12, "edits": 18}[form]]

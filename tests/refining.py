@@ -31,7 +31,7 @@ def in_form(actions: Any, env_id: str, slots: Any = 0, kinds: Any = 0) -> Any:
 
 def going_on(rng: np.random.Generator, n: int, env_id: str) -> Any:
     """n random actions without STOP, for any slot and kind, with or without an effect."""
-    return in_form(rng.integers(3, size=n), env_id, rng.integers(4, size=n), rng.integers(4, size=n))
+    return in_form(rng.integers(3, size=n), env_id, rng.integers(4, size=n), rng.integers(6, size=n))
 
 
 def listed(info: dict[str, Any]) -> list[str]:

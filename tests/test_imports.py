@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("types", "errors"),
     ("extras", "files", "progress", "seeds"),
-    ("usercode", "neurons", "scores"),
-    ("interfaces",),
+    ("usercode", "neurons", "scores", "structure"),
+    ("interfaces", "algebra"),
     ("evidence",),
     ("propose",),
     ("stack",),

@@ -152,6 +152,12 @@ class Session:
         """The number of candidates to choose from."""
         return min(self._episodes.rules.n_slots, len(self._episodes.texts[0]))
 
+    def kinds(self, slot: int) -> list[str]:
+        """The kinds of mutation that can change a candidate, by its number from 1."""
+        state = self._episodes.state
+        allowed = state.kinds(state.order[:, slot - 1])[0].tolist()
+        return [kind for kind, can in zip(KINDS, allowed, strict=True) if can]
+
     def labels(self) -> list[SessionLabel]:
         """The labels of the finished neurons, in order."""
         return [label.copy() for label in self._labels]
@@ -187,7 +193,8 @@ class Session:
 
         Raises:
             StaleStepError: the step is over.
-            NotPossibleError: `masks` does not allow the event, or there is no such candidate.
+            NotPossibleError: `masks` does not allow the event, there is no such candidate, or `kinds` does not allow
+                the kind for it.
             ConceptError: the text cannot be drawn.
             DnRError: the event or the kind is unknown, or the log cannot be written.
         """
@@ -220,6 +227,8 @@ class Session:
             raise NotPossibleError(f"`event` must be one of {possible} now (got {move.event!r})")
         if move.slot is not None and not 1 <= move.slot <= self.candidates:
             raise NotPossibleError(f"`slot` must be from 1 to {self.candidates} now (got {move.slot})")
+        if move.kind is not None and move.kind not in (kinds := self.kinds(move.slot or 1)):
+            raise NotPossibleError(f"`kind` must be one of {', '.join(kinds)} for this concept (got {move.kind!r})")
 
     def _take(self, move: Move) -> None:
         slot = (move.slot or 1) - 1

@@ -26,8 +26,8 @@ _HELP = """\
   p  picture  write the images and estimates to a PNG file
   q  quit     pause; everything is saved
 Type the key or the word. After k, m and s you may name a candidate by its number; without one, it is the first: k 2.
-After m you may also say how: n narrow, b broaden, s swap, m model (what a model of the neuron promises most); without
-it, the mutator chooses: m 2 b.
+After m you may also say how: n narrow, b broaden, s swap, m model (what a model of the neuron promises most) and, in a
+language that has them, u unite (A or B) and e except (A but not C); without it, the mutator chooses: m 2 b.
 A candidate's estimate is of its value on images that nobody has seen. The bar shows it with its deviation. Promise is
 the estimate before anything was drawn. Coverage is how much of the neuron's activity on real images the concept
 accounts for, and precision how much the real images that it fits excite the neuron."""

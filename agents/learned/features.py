@@ -1,4 +1,4 @@
-"""Input and output of learned policies: 108 features and 26 moves, whatever the words and the embedding size."""
+"""Input and output of learned policies: 108 features and 34 moves, whatever the words and the embedding size."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dnr_env.agents.base import Observation, column, progress
+from dnr_env.env.arrays import RECENT
 from dnr_env.env.rules import Action, ActionForm
-from dnr_env.env.state import RECENT
 from dnr_env.errors import unknown
 from dnr_env.interfaces import Kind
 from dnr_env.types import BoolArray, FloatArray, IntArray
@@ -30,6 +30,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """Columns of the observation `scores` that an ablation removes together."""
 
+_OF_A_SLOT = (Kind.NARROW, Kind.BROADEN, Kind.SWAP, Kind.UNITE, Kind.EXCEPT)
 MOVE_SETS: Mapping[ActionForm, IntArray] = {
     "incumbent": np.array([[action] for action in Action]),
     "slots": np.array(
@@ -42,13 +43,29 @@ MOVE_SETS: Mapping[ActionForm, IntArray] = {
     "edits": np.array(
         [
             *((action, s, 0) for action in (Action.KEEP, Action.STOP) for s in range(SLOTS)),
-            *((Action.MUTATE, s, kind) for kind in (Kind.NARROW, Kind.BROADEN, Kind.SWAP) for s in range(CHANGED)),
+            *((Action.MUTATE, s, kind) for kind in _OF_A_SLOT for s in range(CHANGED)),
             (Action.MUTATE, 0, Kind.MODEL),
             (Action.ADD, 0, 0),
         ]
     ),
 }
 """The moves of a policy, (moves, parts): actions of the environment, of which ADD ignores its slot."""
+
+
+def moves_of(form: ActionForm, outputs: int) -> IntArray:
+    """Find the moves (outputs, parts) of a policy. One may know only the kinds of a language without unions.
+
+    Raises:
+        ValueError: no policy of this form has so many outputs.
+    """
+    moves = MOVE_SETS[form]
+    older = moves[(moves[:, 2:] < Kind.UNITE).all(axis=1)]
+    for known in (moves, older):
+        if len(known) == outputs:
+            return known
+    raise ValueError(f"a policy of {form} must have {len(moves)} outputs (got {outputs})")
+
+
 _DEFAULT_PRICE = 0.05
 """The price of a thousand images at which the logarithm of the price is 0."""
 _LEAST_PRICE = 0.005

@@ -56,7 +56,7 @@ class SetLogits(nn.Module):
 
 def set_logits(form: ActionForm) -> SetLogits:
     """Make the last layers of a policy whose actions choose a slot: with ADD and, of a kind, the model's word."""
-    return SetLogits(5, 2) if form == "edits" else SetLogits(3, 1)
+    return SetLogits(7, 2) if form == "edits" else SetLogits(3, 1)
 
 
 def hidden_layer(inputs: int) -> nn.Sequential:

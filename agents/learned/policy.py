@@ -18,11 +18,11 @@ from dnr_env.agents.base import Agent, Observation, dice
 from dnr_env.agents.learned.features import (
     COUNT,
     GROUPS,
-    MOVE_SETS,
     SLOTS,
     actions_of,
     features,
     move_masks,
+    moves_of,
 )
 from dnr_env.agents.learned.network import kind_of, logits_of, network_of
 from dnr_env.env.rules import ActionForm
@@ -46,7 +46,7 @@ class LearnedAgent(Agent):
     Args:
         name: The name of the agent.
         network: The network, which maps features (n, COUNT) to logits (n, moves).
-        form: What a move consists of. The network's outputs are for `MOVE_SETS[form]`.
+        form: What a move consists of. The network's outputs are for `moves_of(form, outputs)`.
         card: How the policy was trained. The agent itself uses the entries `without` and `mutator`.
     """
 
@@ -54,7 +54,7 @@ class LearnedAgent(Agent):
         self.name = name
         self.network = network
         self.form: ActionForm = form
-        self.moves = MOVE_SETS[form]
+        self.moves = moves_of(form, logits_of(network, np.zeros((1, COUNT), np.float32)).shape[1])
         self.env_id = ENVIRONMENTS[form]
         self.card = card
         self.without = tuple(card.get("without", ()))
@@ -128,16 +128,15 @@ class LearnedAgent(Agent):
             network = network_of(card["network"], card["activation"], tensors)
             form: ActionForm = card["moves"]
             card["validation_return"] = float(card.get("validation_return", 0.0))
-            outputs = logits_of(network, np.zeros((1, COUNT), np.float32))
-            if outputs.shape != (1, len(MOVE_SETS[form])) or not set(card.get("without", ())) <= set(GROUPS):
+            if not set(card.get("without", ())) <= set(GROUPS):
                 raise ValueError("network, moves and options do not match")
             if not all(t.dtype == torch.float32 and bool(t.isfinite().all()) for t in tensors.values()):
                 raise ValueError("a weight is not a finite float32 number")
             if not np.isfinite(card["validation_return"]) or not isinstance(card.get("mutator"), str | None):
                 raise ValueError("validation_return or mutator is invalid")
+            return cls(folder.name, network, form, card)
         except (LookupError, RuntimeError, TypeError, ValueError) as error:
             raise _damaged(folder, error) from None
-        return cls(folder.name, network, form, card)
 
 
 def _damaged(folder: Path, error: Exception) -> DnRError:

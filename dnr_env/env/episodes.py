@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dnr_env.env.candidates import candidates
+from dnr_env.env.joining import join
 from dnr_env.env.options import read_options
 from dnr_env.env.rules import Action, ActionForm, Rules
 from dnr_env.env.spaces import Choices
@@ -20,6 +21,9 @@ from dnr_env.interfaces import Kind, MutationBatch, Origin, Trial, Usage
 from dnr_env.seeds import TRAINING_BLOCKS, Purpose
 from dnr_env.stack import Stack
 from dnr_env.types import BoolArray, FloatArray, IntArray
+
+_NOTHING_LEFT = "the action had no effect: no budget or user concept is left, or the slot is empty"
+_NO_SUCH_LABEL = "the action had no effect: a concept takes one union and one exception, in a language that has them"
 
 
 class Episodes:
@@ -45,7 +49,8 @@ class Episodes:
         self.neurons = list(neurons)
         self.users = users
         self._mutator = mutator  # its name: the object may hold what cannot be pickled, as the stack does
-        self.state = State.empty(n, rules, stack.calibration, stack.lab.reader.dim, stack.probe.controls.shape[1])
+        dim, controls = stack.lab.reader.dim, stack.probe.controls.shape[1]
+        self.state = State.empty(n, rules, stack.calibration, dim, controls, stack.language.structured)
         self.neuron = np.zeros(n, np.intp)
         self.texts: list[list[str]] = [[] for _ in range(n)]
         """The master list of each episode."""
@@ -65,7 +70,7 @@ class Episodes:
 
     @property
     def reward_images(self) -> int:
-        """The number of images that the value of one label is computed on."""
+        """The number of images of each noun phrase that the value of a label is computed on."""
         return self.rules.reward_images if self.rules.reward == "held_out" else 0
 
     def begin(
@@ -93,7 +98,6 @@ class Episodes:
             self.usage[row], self.failures[row] = first.usage, first.failure
             given = concepts_of(self.users, neuron, rng, self.stack) if self.users else []
             self.queues[row] = [(text, "user") for text in given]
-            self.messages[row] = ""
             self.state.user_left[row] = len(self.queues[row])
             self.texts[row], self.origins[row] = [], []
         self._list(
@@ -101,6 +105,8 @@ class Episodes:
             [text for first in firsts for text in first.concepts],
             [first.origin for first in firsts for _ in first.concepts],
         )
+        for row in rows:
+            self.messages[row] = ""
         self.label_places[which] = self.state.incumbent[which]
         self._values[which] = self._value(which)
         self.ended[which] = False
@@ -143,12 +149,15 @@ class Episodes:
             places = state.order[rows, choices.slots]
         # ADD is for no slot, and STOP on an empty one takes the incumbent.
         legal = self.masks("incumbent")[rows, actions] & ((places < state.size) | (actions == Action.ADD) | stopped)
+        asked = np.array([Kind.MODEL if kind is None else kind for kind in choices.kinds])
+        unable = legal & (actions == Action.MUTATE) & ~state.kinds(places)[rows, asked]
+        legal &= ~unable
         self.messages, self.failures = [""] * len(actions), [""] * len(actions)
         estimated, best = state.means[rows, self.label_places], state.means[rows, state.incumbent]
         labels_before = self.label_places
 
         for row in np.flatnonzero(live & ~legal).tolist():
-            self.messages[row] = "the action had no effect: no budget or user concept is left, or the slot is empty"
+            self.messages[row] = _NO_SUCH_LABEL if unable[row] else _NOTHING_LEFT
         keeping, mutating, adding = (np.flatnonzero(live & legal & (actions == a)) for a in list(Action)[:3])
         paid = self._mutate(mutating, places[mutating], [choices.kinds[row] for row in mutating.tolist()], rngs)
         self._add(adding)
@@ -220,13 +229,14 @@ class Episodes:
         """Return every concept of an episode's master list with its measurements."""
         state = self.state
         seeds = Purpose.SEARCH.seeds(0, state.activations.shape[2], int(state.block[row]))
+        own = np.where(state.parts[row, :, 0] < 0, state.counts[row], 0)  # the images of a label are its parts'
         return [
             Trial(
                 text,
                 float(state.means[row, place]),
                 float(state.deviations[row, place]),
-                state.activations[row, place, : state.counts[row, place]].copy(),
-                seeds[: state.counts[row, place]],
+                state.activations[row, place, : own[place]].copy(),
+                seeds[: own[place]],
             )
             for place, text in enumerate(self.texts[row])
         ]
@@ -234,47 +244,35 @@ class Episodes:
     def _list(self, rows: Sequence[int], texts: Sequence[str], origins: Sequence[Origin]) -> list[int]:
         """Return the places of concepts in the master lists, appending those that are new. Nothing is drawn.
 
-        A row may occur more than once if its texts are new and distinct.
+        The parts of a new label are listed before it, if they are not listed yet. A row may occur more than once if its
+        texts are new and distinct.
         """
-        places = [
-            self.texts[row].index(text) if text in self.texts[row] else -1
-            for row, text in zip(rows, texts, strict=True)
-        ]
-        new = [i for i, place in enumerate(places) if place < 0]
+        new: list[int] = []
+        for row, text, origin in zip(rows, texts, origins, strict=True):
+            if text in self.texts[row]:
+                again = f"{text!r} is listed already"
+                self.messages[row] = "; ".join(filter(None, [self.failures[row], again]))
+                continue
+            parts = self.stack.language.parts(text)
+            joining = [one for one in dict.fromkeys((*parts.drawn, text)) if one not in self.texts[row]]
+            self.texts[row] += joining
+            self.origins[row] += [origin] * len(joining)
+            new += [row] * len(joining)
         if new:
-            stack, which = self.stack, np.array([rows[i] for i in new])
-            named, neurons = [texts[i] for i in new], self.neuron[which]
-            embeddings = stack.embedder.embed_texts(named)
-            joined = self.state.join(
-                which,
-                embeddings,
-                stack.probe.simulation(embeddings, neurons),
-                stack.prior.relative(named, neurons),
-                np.stack(stack.covers.of(named, neurons), axis=1),
-            )
-            for i, place in zip(new, joined.tolist(), strict=True):
-                places[i] = place
-                self.texts[rows[i]].append(texts[i])
-                self.origins[rows[i]].append(origins[i])
-            for row in set(which.tolist()):
-                self.state.attainable[row] = stack.prior.highest_unlisted(
-                    int(self.neuron[row]), self.rules.score, self.texts[row]
-                )
-        for i in set(range(len(rows))) - set(new):
-            again = f"{texts[i]!r} is listed already"
-            self.messages[rows[i]] = "; ".join(filter(None, [self.failures[rows[i]], again]))
-        return places
+            join(self.stack, self.state, np.array(new), self.neuron, self.texts)
+        return [self.texts[row].index(text) for row, text in zip(rows, texts, strict=True)]
 
     def _draw(self, rows: IntArray, places: IntArray) -> None:
-        """Draw and measure `images_per_measure` images of each concept, all in one batch."""
+        """Draw and measure `images_per_measure` images of each concept, or of one of its parts, all in one batch."""
         if not len(rows):
             return
         state, stack = self.state, self.stack
-        first = state.counts[rows, places]
+        drawn = state.next_drawn(rows, places)
+        first = state.counts[rows, drawn]
         seeds = Purpose.SEARCH.rows(self.rules.images_per_measure, state.block[rows]) + first[:, None]
-        concepts = [self.texts[row][place] for row, place in zip(rows.tolist(), places.tolist(), strict=True)]
+        concepts = [self.texts[row][place] for row, place in zip(rows.tolist(), drawn.tolist(), strict=True)]
         seen = see(stack.lab, stack.probe, concepts=concepts, neurons=self.neuron[rows], seeds=seeds)
-        state.record(rows, places, seen.activations, seen.embeddings, seen.similarities)
+        state.record(rows, drawn, seen.activations, seen.embeddings, seen.similarities)
 
     def value(self, rows: IntArray, texts: Sequence[str]) -> FloatArray:
         """(b,) held-out values of texts for the neurons of the given rows; 0 if rewards are not held out."""
@@ -289,7 +287,8 @@ class Episodes:
     def masks(self, form: ActionForm) -> BoolArray:
         """(n, 4) which actions have an effect, then which slots hold a candidate, then the kinds, as the form has them.
 
-        All kinds are allowed: whether a mutator finds a concept of a kind shows only when it is asked.
+        The kinds are those that can change the incumbent. Whether a mutator finds a concept of a kind shows only when
+        it is asked.
         """
         return self.state.masks(slots=form != "incumbent", kinds=form == "edits")
 

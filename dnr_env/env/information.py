@@ -20,19 +20,20 @@ def information(episodes: Episodes, rows: IntArray, form: ActionForm) -> Info:
     """Return the `info` of b episodes, each value with b rows. Nothing is measured for it."""
     state, rules, names = episodes.state, episodes.rules, episodes.stack.neurons
     order = state.order[rows, : rules.n_slots]
-    at = rows[:, None] * state.means.shape[1] + order
+    capacity = state.means.shape[1]
+    at = rows[:, None] * capacity + order
     which = rows.tolist()
     labels = episodes.label_places[rows].tolist()
     texts = [episodes.texts[r] for r in which]
     origins = [episodes.origins[r] for r in which]
-    master = [(*listed, *[""] * (rules.capacity - len(listed))) for listed in texts]
+    master = [(*listed, *[""] * (capacity - len(listed))) for listed in texts]
     return {
         "neuron": _objects([names[neuron] for neuron in episodes.neuron[rows].tolist()]),
         "label": _objects(_named(texts, labels)),
         "origin": _objects(_named(origins, labels)),
         "concepts": _objects([tuple([m[p] for p in places]) for m, places in zip(master, order.tolist(), strict=True)]),
         "master": _objects(master),
-        "origins": _objects([(*whose, *[""] * (rules.capacity - len(whose))) for whose in origins]),
+        "origins": _objects([(*whose, *[""] * (capacity - len(whose))) for whose in origins]),
         "master_means": np.where(np.isfinite(state.means[rows]), state.means[rows], 0.0),
         "master_deviations": state.deviations[rows],
         "master_images": state.counts[rows],

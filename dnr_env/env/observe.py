@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dnr_env.env.state import RECENT, State
+from dnr_env.env.arrays import RECENT
+from dnr_env.env.state import State
 from dnr_env.types import FloatArray, IntArray
 
 LIMIT = 100.0

@@ -57,7 +57,7 @@ class RefineEnv(gym.Env[Observation, Any]):
     |-------------|--------------|--------------|
     | `DnR/Refine-v0` | `Discrete(4)` | the action alone |
     | `DnR/RefineSlots-v0` | `MultiDiscrete([4, n_slots])` | the action and the slot that it is for |
-    | `DnR/RefineEdits-v0` | `MultiDiscrete([4, n_slots, 4])` | the action, the slot and the kind of mutation |
+    | `DnR/RefineEdits-v0` | `MultiDiscrete([4, n_slots, 6])` | the action, the slot and the kind of mutation |
 
     | Num | Action | Effect |
     |-----|--------|--------|
@@ -76,11 +76,24 @@ class RefineEnv(gym.Env[Observation, Any]):
     | 1 | BROADEN | says less |
     | 2 | SWAP | says something else in one place |
     | 3 | MODEL | is what a model of the neuron promises most |
+    | 4 | UNITE | is this one or another: "A or B" |
+    | 5 | EXCEPT | is this one without another: "A but not C" |
+
+    There are always six kinds. UNITE and EXCEPT need a stack whose language has unions and exceptions. UNITE takes a
+    concept of one phrase, EXCEPT a noun phrase.
 
     Only MUTATE has a kind; without one, the mutator chooses. `action_masks()` and `info["action_mask"]` hold one flag
     for each action, then one for each slot and each kind that an action names: which actions have an effect, which
-    slots hold a candidate, and all kinds. KEEP is masked when the budget cannot pay for it, ADD when no user concept is
-    left. Any other action uses up a step and does nothing else, but STOP on an empty slot takes the incumbent.
+    slots hold a candidate, and which kinds can change the incumbent. KEEP is masked when the budget cannot pay for it,
+    ADD when no user concept is left. Any other action uses up a step and does nothing else, but STOP on an empty slot
+    takes the incumbent.
+
+    ## Unions and Exceptions
+
+    Only noun phrases are drawn. A label "A or B" is listed with A and B, if they are not listed already, and images
+    belong to these: KEEP of the label draws the one with fewer images (of equals, the first), and what several labels
+    share is billed once. The value of what drawings decide is the mean over A and B. "but not C" is decided on real
+    images alone: an image that C covers counts as average at most. See "Labels of several phrases" in the formulas.
 
     ## Observation Space
 
@@ -153,7 +166,7 @@ class RefineEnv(gym.Env[Observation, Any]):
     | `neuron`, `label`, `origin` | the name of the neuron, the present label, and where that comes from: `"writer"`, `"captions"`, `"vocabulary"`, `"user"` or `"model"` |
     | `concepts` | the texts in the slots, "" in empty ones |
     | `master`, `origins` | the texts of all listed concepts, in the order of listing, and their origins, padded to a fixed length |
-    | `master_means`, `master_deviations`, `master_images` | their posterior means and deviations, and the number of images drawn of each |
+    | `master_means`, `master_deviations`, `master_images` | their posterior means and deviations, and the number of images drawn of each, of a union those of its parts |
     | `activations`, `similarities` | (n_slots, images), one value for each image of a candidate; zero where not drawn |
     | `images` | the number of images drawn so far, all of which are billed |
     | `usage` | calls of a language model, tokens read and tokens written |

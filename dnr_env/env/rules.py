@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from dnr_env.errors import DnRError, unknown, unknown_argument
 from dnr_env.scores import check_score
+from dnr_env.structure import MOST_PHRASES
 
 
 class Action(IntEnum):
@@ -68,7 +69,7 @@ class Rules:
     """"held_out" scores drawings and real images that the agent never sees, "observed" pays for changes of its own
     estimate, and "none" has no value, so that only the bill remains."""
     reward_images: int = 20
-    """The number of images that the held-out value of a concept is computed on."""
+    """The number of images of each noun phrase that the held-out value of a concept is computed on."""
 
     def __post_init__(self) -> None:
         for option, (least, most) in _LIMITS.items():
@@ -111,10 +112,9 @@ class Rules:
             raise DnRError(f"`rules` must be a Rules (got {rules!r})")
         return replace(rules or cls(), **changes)
 
-    @property
-    def capacity(self) -> int:
-        """The greatest possible length of a master list."""
-        return self.n_slots + self.max_steps
+    def capacity(self, structured: bool) -> int:
+        """The greatest possible length of a master list. A union is listed with its two parts."""
+        return (self.n_slots + self.max_steps) * (1 + MOST_PHRASES if structured else 1)
 
     @property
     def most_measurements(self) -> int:

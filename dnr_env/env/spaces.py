@@ -29,7 +29,7 @@ class Choices(NamedTuple):
 
 
 def action_space(rules: Rules, form: ActionForm) -> spaces.Discrete | spaces.MultiDiscrete:
-    """Return Discrete(4), MultiDiscrete([4, n_slots]) or MultiDiscrete([4, n_slots, 4])."""
+    """Return Discrete(4), MultiDiscrete([4, n_slots]) or MultiDiscrete([4, n_slots, 6])."""
     sizes = _sizes(rules, form)
     return spaces.MultiDiscrete(sizes) if len(sizes) > 1 else spaces.Discrete(sizes[0])
 

@@ -1,106 +1,26 @@
-"""The state of n parallel episodes as arrays: what is listed and measured, what follows from it, and their ranking."""
+"""The state of n parallel episodes as arrays: what is listed and measured, what follows from it, and their ranking.
+
+Only noun phrases are drawn. A union or an exception refers to the listed noun phrases that are its parts: their images
+are its images, and its estimate follows from theirs.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 
-from dnr_env.env.rules import Action, Rules
-from dnr_env.evidence.calibration import Calibration
+from dnr_env.env.arrays import Arrays
+from dnr_env.env.rules import Action
+from dnr_env.evidence.calibration import Estimate
 from dnr_env.interfaces import Kind
 from dnr_env.scores import drawn_part
 from dnr_env.scores import score as score_of
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
-RECENT = 4
-"""The number of changes of the incumbent's posterior mean that an observation holds."""
 
-
-@dataclass
-class State:
-    """The arrays of n episodes. The second axis of most of them is the master list, in the order of listing."""
-
-    rules: Rules
-    calibration: Calibration
-    activations: FloatArray  # (n, capacity, most_images) normalised, zero where empty
-    similarities: FloatArray  # (n, capacity, most_images) cosine with the exemplars
-    counts: IntArray  # (n, capacity) images drawn
-    concepts: FloatArray  # (n, capacity, dim) unit embeddings of the texts
-    simulations: FloatArray  # (n, capacity) correlations of the texts with the neuron over the search half
-    cover: FloatArray  # (n, capacity, 4) coverage, its error, precision, its error, on the search half
-    excited: FloatArray  # (n, capacity) expected excitement, relative to that of the best concept
-    promises: FloatArray  # (n, capacity) prior means of the values
-    drawn: FloatArray  # (n, capacity, dim) sums of the image embeddings
-    born: IntArray  # (n, capacity) step at which the concept was listed
-    from_user: BoolArray  # (n, capacity)
-    scores: FloatArray  # (n, capacity) of the drawings; 0 without any
-    errors: FloatArray  # (n, capacity)
-    means: FloatArray  # (n, capacity) posterior means of the values
-    deviations: FloatArray  # (n, capacity) posterior deviations of the values
-    unsettled: FloatArray  # (n, capacity) the part of the deviations that drawings can settle
-    reaches: FloatArray  # (n, capacity) deviation of the change that one more KEEP makes to the posterior mean
-    order: IntArray  # (n, capacity) the master list by posterior mean, best first
-    size: IntArray  # (n,) length of the master list
-    attainable: FloatArray  # (n,) the highest promise of a concept of the vocabulary that is not listed
-    exemplars: FloatArray  # (n, dim)
-    controls: FloatArray  # (n, controls) of the search half
-    block: IntArray  # (n,) block of seeds that the images are drawn with
-    image_embeddings: FloatArray  # (n, most_images, dim) all images of the episode, in the order of drawing
-    image_activations: FloatArray  # (n, most_images)
-    image_count: IntArray  # (n,)
-    steps: IntArray  # (n,)
-    user_left: IntArray  # (n,) concepts of the user that are not listed yet
-    gains: FloatArray  # (n, RECENT) changes of the incumbent's posterior mean in the last steps, latest first
-    since_gain: IntArray  # (n,) steps since it last rose
-
-    @classmethod
-    def empty(cls, n: int, rules: Rules, calibration: Calibration, dim: int, controls: int) -> State:
-        """Return the state of n episodes before their first reset."""
-        listed, images = rules.capacity, max(1, rules.most_images)
-        f = np.float32
-        return cls(
-            rules=rules,
-            calibration=calibration,
-            activations=np.zeros((n, listed, images), f),
-            similarities=np.zeros((n, listed, images), f),
-            counts=np.zeros((n, listed), np.intp),
-            concepts=np.zeros((n, listed, dim), f),
-            simulations=np.zeros((n, listed)),
-            cover=np.zeros((n, listed, 4)),
-            excited=np.zeros((n, listed)),
-            promises=np.zeros((n, listed)),
-            drawn=np.zeros((n, listed, dim), f),
-            born=np.zeros((n, listed), np.intp),
-            from_user=np.zeros((n, listed), bool),
-            scores=np.zeros((n, listed)),
-            errors=np.zeros((n, listed)),
-            means=np.full((n, listed), -np.inf),
-            deviations=np.zeros((n, listed)),
-            unsettled=np.zeros((n, listed)),
-            reaches=np.zeros((n, listed)),
-            order=np.tile(np.arange(listed), (n, 1)),
-            size=np.zeros(n, np.intp),
-            attainable=np.zeros(n),
-            exemplars=np.zeros((n, dim), f),
-            controls=np.zeros((n, controls), f),
-            block=np.zeros(n, np.intp),
-            image_embeddings=np.zeros((n, images, dim), f),
-            image_activations=np.zeros((n, images), f),
-            image_count=np.zeros(n, np.intp),
-            steps=np.zeros(n, np.intp),
-            user_left=np.zeros(n, np.intp),
-            gains=np.zeros((n, RECENT)),
-            since_gain=np.zeros(n, np.intp),
-        )
-
-    def clear(self, rows: IntArray) -> None:
-        """Set the given rows back to the state before the first reset."""
-        fresh = State.empty(1, self.rules, self.calibration, self.concepts.shape[2], self.controls.shape[1])
-        for name, array in vars(self).items():
-            if isinstance(array, np.ndarray):
-                array[rows] = getattr(fresh, name)
+class State(Arrays):
+    """What happens to n parallel episodes, and what follows from it."""
 
     @property
     def incumbent(self) -> IntArray:
@@ -116,7 +36,13 @@ class State:
         return places
 
     def join(
-        self, rows: IntArray, embeddings: FloatArray, simulations: FloatArray, excited: FloatArray, cover: FloatArray
+        self,
+        rows: IntArray,
+        embeddings: FloatArray,
+        simulations: FloatArray,
+        excited: FloatArray,
+        cover: FloatArray,
+        parts: IntArray | None = None,
     ) -> IntArray:
         """Append concepts to master lists, undrawn, and rank them.
 
@@ -126,6 +52,8 @@ class State:
             simulations: (b,).
             excited: (b,) expected excitement, relative to that of the neuron's best concept.
             cover: (b, 4) coverage, its error, precision, its error.
+            parts: (b, MOST_PHRASES) the places of what is drawn for each, which are listed before it or join with it;
+                -1 for none, as of a noun phrase. By default all are noun phrases.
 
         Returns:
             (b,) places of the concepts in the master lists.
@@ -136,9 +64,16 @@ class State:
         self.excited[rows, places] = excited
         self.cover[rows, places] = cover
         self.born[rows, places] = self.steps[rows]
+        made = np.zeros(len(rows), bool)
+        if parts is not None:
+            self.parts[rows, places] = parts
+            made = parts[:, 0] >= 0
         np.add.at(self.size, rows, 1)
-        self._estimate(rows, places)
-        self.promises[rows, places] = self.means[rows, places]
+        drawn_alone = rows[~made], places[~made]
+        self._estimate(*drawn_alone)
+        self.promises[drawn_alone] = self.means[drawn_alone]
+        self._combine(rows[made], places[made])
+        self._rank(rows)
         return places
 
     def record(
@@ -149,7 +84,7 @@ class State:
         embeddings: FloatArray,
         similarities: FloatArray,
     ) -> None:
-        """Record s new images of b concepts, then score and rank these concepts again.
+        """Record s new images of b noun phrases, then score and rank them again, and every label that they are part of.
 
         Args:
             rows: (b,) distinct episodes.
@@ -179,9 +114,12 @@ class State:
             controls=self.controls[rows],
         )
         self._estimate(rows, places)
+        which, labels = np.nonzero((self.parts[rows] == places[:, None, None]).any(axis=2))
+        self._combine(rows[which], labels)
+        self._rank(rows)
 
     def _estimate(self, rows: IntArray, places: IntArray) -> None:
-        """Compute the posteriors of b concepts, and rank the master lists again."""
+        """Compute the posteriors of b noun phrases."""
         score, counts = self.rules.score, self.counts[rows, places]
         excited, errors = self.excited[rows, places], self.errors[rows, places]
         found = self.calibration.posterior(
@@ -191,14 +129,72 @@ class State:
         self.unsettled[rows, places], self.reaches[rows, places] = self.calibration.movement(
             score, excited, errors, counts, self.rules.images_per_measure
         )
+
+    def _combine(self, rows: IntArray, places: IntArray) -> None:
+        """Compute what follows for b labels from their parts: images, scores and posteriors.
+
+        The score of the drawings is the mean over the parts that are drawn.
+        """
+        if not len(rows):
+            return
+        row, parts = rows[:, None], self.parts[rows, places]
+        held = parts >= 0
+        for one, place in zip(rows.tolist(), places.tolist(), strict=True):
+            of, image = self.images_of(one, place).T
+            self.activations[one, place, : len(of)] = self.activations[one, of, image]
+            self.similarities[one, place, : len(of)] = self.similarities[one, of, image]
+        self.counts[rows, places] = np.where(held, self.counts[row, parts], 0).sum(axis=1)
+        self.drawn[rows, places] = np.where(held[..., None], self.drawn[row, parts], 0).sum(axis=1)
+        seen = held & (self.counts[row, parts] > 0)
+        number = np.maximum(seen.sum(axis=1), 1)
+        self.scores[rows, places] = np.where(seen, self.scores[row, parts], 0).sum(axis=1) / number
+        squares = np.where(seen, np.square(self.errors[row, parts]), 0).sum(axis=1)
+        self.errors[rows, places] = np.sqrt(squares) / number
+
+        def joined(means: FloatArray) -> tuple[Estimate, FloatArray]:
+            unsettled, simulations = self.unsettled[row, parts], self.simulations[row, parts]
+            real = self.simulations[rows, places]
+            return self.calibration.joined(self.rules.score, means[row, parts], unsettled, simulations, held, real)
+
+        (self.means[rows, places], self.deviations[rows, places]), self.unsettled[rows, places] = joined(self.means)
+        self.promises[rows, places] = joined(self.promises)[0].mean
+        self.reaches[rows, places] = self.reaches[rows, self.next_drawn(rows, places)] / held.sum(axis=1)
+
+    def _rank(self, rows: IntArray) -> None:
+        """Rank the master lists of some episodes."""
         changed = np.unique(rows)
         # Equal means are common where a neuron saturates; the simulation on real images breaks the ties.
         self.order[changed] = np.lexsort((-self.simulations[changed], -self.means[changed]))
 
-    def masks(self, slots: bool, kinds: bool) -> BoolArray:
-        """(n, 4) which actions have an effect; with `slots` also which slots hold a candidate; with `kinds` all kinds.
+    def images_of(self, row: int, place: int) -> IntArray:
+        """(images, 2) the images of a concept: the place of what was drawn, and which of its images, in turn."""
+        parts = [part for part in self.parts[row, place].tolist() if part >= 0] or [place]
+        drawn = [(image, turn) for turn, part in enumerate(parts) for image in range(self.counts[row, part])]
+        return np.array([(parts[turn], image) for image, turn in sorted(drawn)], np.intp).reshape(-1, 2)
 
-        STOP and MUTATE always have one.
+    def next_drawn(self, rows: IntArray, places: IntArray) -> IntArray:
+        """(b,) the places of what a KEEP of b concepts draws: itself, or the part of a label with the fewest images."""
+        parts = self.parts[rows, places]
+        counts = np.where(parts >= 0, self.counts[rows[:, None], parts], np.iinfo(np.intp).max)
+        fewest = parts[np.arange(len(rows)), counts.argmin(axis=1)]
+        return np.where(fewest >= 0, fewest, places)
+
+    def kinds(self, places: IntArray) -> BoolArray:
+        """(n, kinds) which kinds of mutation can change the concepts at (n,) places.
+
+        UNITE needs a label of one phrase, and EXCEPT one of a phrase without an exception. Both need a language that
+        says such labels.
+        """
+        parts = self.parts[np.arange(len(places)), places]
+        allowed = np.ones((len(places), len(Kind)), bool)
+        allowed[:, Kind.UNITE] = self.structured & (parts[:, 1] < 0)
+        allowed[:, Kind.EXCEPT] = self.structured & (parts[:, 0] < 0)
+        return allowed
+
+    def masks(self, slots: bool, kinds: bool) -> BoolArray:
+        """(n, 4) which actions have an effect; with `slots` also which slots hold one; with `kinds` which kinds.
+
+        STOP and MUTATE always have one. The kinds are those that can change the incumbent.
         """
         n = len(self.steps)
         actions = np.ones((n, len(Action)), bool)
@@ -208,7 +204,7 @@ class State:
         if slots:
             parts.append(np.arange(self.rules.n_slots) < self.size[:, None])
         if kinds:
-            parts.append(np.ones((n, len(Kind)), bool))
+            parts.append(self.kinds(self.incumbent))
         return np.concatenate(parts, axis=1)
 
     def note_gain(self, rows: IntArray, before: FloatArray) -> None:

@@ -11,6 +11,7 @@ from dnr_env.evidence.sight import see
 from dnr_env.scores import score
 from dnr_env.seeds import Purpose
 from dnr_env.stack import Stack
+from dnr_env.structure import parts_of
 from dnr_env.types import FloatArray, IntArray
 
 _KEPT = 1 << 17  # values
@@ -45,22 +46,28 @@ def held_out_value(
 ) -> FloatArray:
     """(b,) scores of concepts on drawings of reward seeds and on the held-out half of the real images.
 
+    The parts of a label are drawn separately, with the same seeds, and count alike.
+
     Args:
         stack: the models.
-        rules: the score, its subset size, and the number of drawings of each concept.
+        rules: the score, its subset size, and the number of drawings of each noun phrase.
         texts: b concepts, at least one.
         neurons: (b,) indices.
         blocks: (b,) blocks of reward seeds.
     """
-    seeds = Purpose.REWARD.rows(rules.reward_images, blocks)
-    seen = see(stack.lab, stack.probe, concepts=texts, neurons=neurons, seeds=seeds)
     held_out = stack.probes.held_out
-    return score(
-        rules.score,
-        activations=seen.activations,
-        counts=np.full(len(texts), rules.reward_images),
-        m=rules.images_per_measure,
-        similarities=seen.similarities,
-        controls=held_out.controls[neurons],
-        simulations=held_out.simulation(stack.embedder.embed_texts(texts), neurons),
-    )[0]
+    simulations = stack.texts.simulation(held_out, texts, neurons)
+    parts = parts_of(map(stack.language.parts, texts))
+    which, seeds = neurons[parts.labels], Purpose.REWARD.rows(rules.reward_images, blocks[parts.labels])
+    seen = see(stack.lab, stack.probe, concepts=parts.texts, neurons=which, seeds=seeds)
+    return parts.mean(
+        score(
+            rules.score,
+            activations=seen.activations,
+            counts=np.full(len(which), rules.reward_images),
+            m=rules.images_per_measure,
+            similarities=seen.similarities,
+            controls=held_out.controls[which],
+            simulations=simulations[parts.labels],
+        )[0]
+    )

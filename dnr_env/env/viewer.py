@@ -62,13 +62,13 @@ class View:
 def view(episodes: Episodes, row: int, images: int = 5) -> View:
     """Collect what is shown of an episode, with up to `images` images of each candidate."""
     state, rules, stack = episodes.state, episodes.rules, episodes.stack
-    neuron, block = int(episodes.neuron[row]), int(state.block[row])
+    neuron = int(episodes.neuron[row])
     candidates = []
     for place in state.order[row, : min(rules.n_slots, len(episodes.texts[row]))].tolist():
-        text, shown = episodes.texts[row][place], min(images, int(state.counts[row, place]))
+        drawn = drawings(episodes, row, place, images)
         candidates.append(
             Candidate(
-                text=text,
+                text=episodes.texts[row][place],
                 mean=float(state.means[row, place]),
                 deviation=float(state.deviations[row, place]),
                 promise=float(state.promises[row, place]),
@@ -76,8 +76,8 @@ def view(episodes: Episodes, row: int, images: int = 5) -> View:
                 precision=float(state.cover[row, place, 2]),
                 images=int(state.counts[row, place]),
                 from_user=bool(state.from_user[row, place]),
-                drawn=stack.lab.images([text] * shown, Purpose.SEARCH.seeds(0, shown, block).tolist()) if shown else [],
-                activations=state.activations[row, place, :shown].copy(),
+                drawn=stack.lab.images([text for text, _ in drawn], [seed for _, seed in drawn]) if drawn else [],
+                activations=state.activations[row, place, : len(drawn)].copy(),
             )
         )
     return View(
@@ -93,6 +93,13 @@ def view(episodes: Episodes, row: int, images: int = 5) -> View:
         message=episodes.messages[row],
         n_slots=rules.n_slots,
     )
+
+
+def drawings(episodes: Episodes, row: int, place: int, most: int) -> list[tuple[str, int]]:
+    """The first images of a concept, as what was drawn and the seed: of a label, those of its parts in turn."""
+    images = episodes.state.images_of(row, place)[:most].tolist()
+    seeds = Purpose.SEARCH.seeds(0, episodes.state.activations.shape[2], int(episodes.state.block[row]))
+    return [(episodes.texts[row][of], int(seeds[image])) for of, image in images]
 
 
 def text(view: View) -> str:

@@ -23,7 +23,7 @@ from dnr_env.types import BoolArray, IntArray
 class OneNumberEnv(wrappers.TransformAction[Any, Any, Any]):
     """Makes the action of `DnR/RefineSlots-v0` or `DnR/RefineEdits-v0` one number.
 
-    The number is `action * n_slots + slot` or, with kinds, `(action * n_slots + slot) * 4 + kind`. `action_masks()` and
+    The number is `action * n_slots + slot` or, with kinds, `(action * n_slots + slot) * 6 + kind`. `action_masks()` and
     `info["action_mask"]` have one entry for each number. They allow one number for each thing that can be done: of
     those that differ only in what an action ignores (the slot of ADD, the kind of all but MUTATE), the lowest.
     """

@@ -89,7 +89,7 @@ def sample(stack: Stack, neurons: Sequence[int]) -> Sample:
 
 
 def _concepts(stack: Stack, neuron: int) -> list[str]:
-    """Concepts of a neuron: proposals, promising ones of the vocabulary, edits of both, and random ones."""
+    """Noun phrases for a neuron: proposals, promising ones of the vocabulary, edits of both, and random ones."""
     rng = np.random.default_rng(neuron)
     words = stack.vocabulary.concepts
     which = np.full(len(words), neuron)
@@ -106,7 +106,7 @@ def _concepts(stack: Stack, neuron: int) -> list[str]:
             batch = _request(stack, neuron, list(listed), rng)
             listed.update(dict.fromkeys(suggestion.concept for suggestion in mutator.mutate(batch)))
     listed.update((words[i], None) for i in rng.integers(len(words), size=_RANDOM))
-    return list(listed)
+    return [text for text in listed if stack.language.parts(text).plain]
 
 
 def _request(stack: Stack, neuron: int, listed: list[str], rng: np.random.Generator) -> MutationBatch:

@@ -132,7 +132,7 @@ def _play_block(
                 **asdict(verdict),
                 "net": verdict.value - paid,
                 "judge_net": None if verdict.judge_value is None else verdict.judge_value - paid,
-                "judge_images": IMAGES,
+                "judge_images": IMAGES * len(stack.language.parts(episode.label).drawn),
                 **asdict(agreement(stack, episode.neuron, episode.label)),
             }
         )

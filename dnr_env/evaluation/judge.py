@@ -13,6 +13,7 @@ from dnr_env.scores import score
 from dnr_env.seeds import Purpose
 from dnr_env.shapes.planted import precision_recall
 from dnr_env.stack import Stack
+from dnr_env.structure import parts_of
 from dnr_env.types import FloatArray, IntArray
 
 IMAGES = 50
@@ -50,7 +51,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement of a label with the formula of a planted neuron; None for other neurons."""
+    """Agreement of a noun phrase with the formula of a planted neuron; None for other labels and neurons."""
 
     precision: float | None
     recall: float | None
@@ -60,7 +61,9 @@ class Agreement:
 def agreement(stack: Stack, neuron: str, label: str) -> Agreement:
     """Compare a label with what an embedded world knows of the neuron."""
     formula = stack.known.truth(neuron)
-    return Agreement(*precision_recall(formula, label)) if formula else Agreement(None, None)
+    if formula is None or not stack.language.parts(label).plain:
+        return Agreement(None, None)
+    return Agreement(*precision_recall(formula, label))
 
 
 def judge(
@@ -72,48 +75,54 @@ def judge(
     images: int = IMAGES,
     blocks: Sequence[int] | None = None,
 ) -> list[Verdict]:
-    """Judge label i for neuron i. Each distinct label is drawn once.
+    """Judge label i for neuron i. Each distinct noun phrase is drawn once.
+
+    The parts of a label are drawn separately, with the same seeds, and every score of drawings is the mean over them.
 
     Args:
         stack: The stack, whose judge lab measures.
         neurons: Names of n neurons.
         labels: n texts, as `Language.normalise` returns them.
         rules: The rules, which define the score and its subset size m.
-        images: The number of images per label.
+        images: The number of images per noun phrase.
         blocks: The n blocks of image seeds. None uses the first block for all.
     """
     if not neurons:
         return []
     which = stack.neurons.indices(neurons)
-    texts = stack.embedder.embed_texts(labels)
-    held_out = stack.probes.held_out
-    simulation, error = held_out.simulation(texts, which), held_out.simulation_error(texts, which)
+    texts, held_out = stack.texts, stack.probes.held_out
+    simulation, error = (f(held_out, labels, which) for f in (texts.simulation, texts.simulation_error))
     second = stack.judge_embedder
-    own, own_error = second.simulation(held_out, labels, which) if second else (None, None)
-    others = {name: probe.simulation(texts, which) for name, probe in stack.probes.others().items()}
+    own, own_error = second.simulation(held_out, labels, which, stack.language.parts) if second else (None, None)
+    others = {name: texts.simulation(probe, labels, which) for name, probe in stack.probes.others().items()}
     drawn: dict[str, FloatArray] = {}
     if "judge" not in stack.missing:
-        seeds = Purpose.JUDGE.rows(images, np.zeros(len(labels), int) if blocks is None else np.array(blocks))
-        seen = see(stack.judge_lab, stack.probe, concepts=labels, neurons=which, seeds=seeds)
-        counts, controls = np.full(len(which), images), held_out.controls[which]
+        parts = parts_of(map(stack.language.parts, labels))
+        of = which[parts.labels]
+        block = np.zeros(len(labels), int) if blocks is None else np.array(blocks)
+        seeds = Purpose.JUDGE.rows(images, block[parts.labels])
+        seen = see(stack.judge_lab, stack.probe, concepts=parts.texts, neurons=of, seeds=seeds)
+        counts, controls = np.full(len(of), images), held_out.controls[of]
 
         def scored(name: str, simulations: FloatArray) -> tuple[FloatArray, FloatArray]:
-            return score(
+            values, errors = score(
                 name,
                 activations=seen.activations,
                 counts=counts,
                 m=rules.images_per_measure,
                 similarities=seen.similarities,
                 controls=controls,
-                simulations=simulations,
+                simulations=simulations[parts.labels],
             )
+            return parts.mean(values), parts.error(errors)
 
         drawn["auc"], drawn["auc_error"] = scored("auc", simulation)
         drawn["mad"], drawn["mad_error"] = scored("mad", simulation)
         drawn["value"], drawn["error"] = scored(rules.score, simulation)
         if own is not None:
             drawn["judge_value"] = scored(rules.score, own)[0]
-        drawn["activation_rate"], drawn["activation_rate_error"] = activation_rate(stack, which, seen.activations)
+        rate, rate_error = activation_rate(stack, of, seen.activations)
+        drawn["activation_rate"], drawn["activation_rate_error"] = parts.mean(rate), parts.error(rate_error)
     return [
         Verdict(
             **{field: float(drawn[field][i]) if field in drawn else None for field in _DRAWN},
@@ -141,7 +150,7 @@ _DRAWN = (
 
 
 def activation_rate(stack: Stack, neurons: IntArray, activations: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The share of a label's images among the top 1% of its neuron's activations, and its standard error.
+    """The share of a noun phrase's images among the top 1% of its neuron's activations, and its standard error.
 
     The top 1% are those of the held-out half. The error is that of Agresti and Coull 1998, with two successes and two
     failures added: with none or all of the images above the threshold, the plain error of a share would be 0.
@@ -158,5 +167,5 @@ def activation_rate(stack: Stack, neurons: IntArray, activations: FloatArray) ->
 
 
 def judge_images(stack: Stack) -> int:
-    """Return the number of images that the judge draws per label."""
+    """Return the number of images that the judge draws per noun phrase of a label."""
     return 0 if "judge" in stack.missing else IMAGES

@@ -13,6 +13,7 @@ from dnr_env.files import csv_table, write_atomically
 from dnr_env.scores import RANKED, score
 from dnr_env.seeds import Purpose
 from dnr_env.stack import Stack
+from dnr_env.structure import parts_of
 
 RANK_IMAGES = 20
 
@@ -23,6 +24,8 @@ def rank_neurons(
     stack: Stack, *, neurons: Sequence[str], labels: Mapping[str, str], rules: Rules, block: int = 0
 ) -> list[Row]:
     """Score each neuron's label by each method, and rank the neurons. Rank 1 has the highest score.
+
+    The score of a label is the mean over its parts, which are drawn separately.
 
     `combined_rank` is the mean of the ranks under `log_k` and `semantic_k`, as in the report.
 
@@ -38,16 +41,19 @@ def rank_neurons(
     """
     which = stack.neurons.indices(neurons)
     texts = [labels[neuron] for neuron in neurons]
-    seeds = np.tile(Purpose.JUDGE.seeds(0, RANK_IMAGES, block), (len(texts), 1))
-    seen = see(stack.judge_lab, stack.probe, concepts=texts, neurons=which, seeds=seeds)
+    parts = parts_of(map(stack.language.parts, texts))
+    seeds = np.tile(Purpose.JUDGE.seeds(0, RANK_IMAGES, block), (len(parts.texts), 1))
+    seen = see(stack.judge_lab, stack.probe, concepts=parts.texts, neurons=which[parts.labels], seeds=seeds)
     scores = {
-        name: score(
-            name,
-            activations=seen.activations,
-            counts=np.full(len(which), RANK_IMAGES),
-            m=rules.images_per_measure,
-            similarities=seen.similarities,
-        )[0]
+        name: parts.mean(
+            score(
+                name,
+                activations=seen.activations,
+                counts=np.full(len(seeds), RANK_IMAGES),
+                m=rules.images_per_measure,
+                similarities=seen.similarities,
+            )[0]
+        )
         for name in RANKED
     }
     from scipy.stats import rankdata  # slow to import, and needed here only

@@ -122,7 +122,10 @@ def write_exemplar_report(stack: Stack, neurons: Sequence[str], path: Path) -> N
 
 
 def drawings(stack: Stack, label: str, block: int, album: Album) -> list[Picture]:
-    """The images of a label that the judge measured first, in a block of seeds; none where it draws nothing."""
+    """The images of a label that the judge measured first, in a block of seeds; none where it draws nothing.
+
+    They are of each part in turn.
+    """
     return [album.show(image) for image in drawn(stack, label, block)]
 
 
@@ -130,7 +133,10 @@ def drawn(stack: Stack, label: str, block: int) -> list[ImageArray]:
     """The same as arrays."""
     if not judge_images(stack):
         return []
-    return list(stack.judge_lab.images([label] * _SHOWN, Purpose.JUDGE.seeds(0, _SHOWN, block).tolist()))
+    parts = stack.language.parts(label).drawn
+    seeds = Purpose.JUDGE.seeds(0, _SHOWN, block).tolist()
+    turns = [(parts[i % len(parts)], seeds[i // len(parts)]) for i in range(_SHOWN)]
+    return list(stack.judge_lab.images([text for text, _ in turns], [seed for _, seed in turns]))
 
 
 def _pictures_of(stack: Stack, neuron: str, count: int | None) -> dict[str, Any]:

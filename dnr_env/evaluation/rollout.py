@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,7 +124,7 @@ def _unplayed(
             mean=None,
             deviation=None,
             images=0,
-            reward_images=drawn * len({one, other}),
+            reward_images=drawn * _noun_phrases(playing.stack, {one, other}),
             total_reward=gain,
             steps=0,
             ran_out=False,
@@ -137,6 +137,11 @@ def _unplayed(
     for episode, origin in zip(episodes, origins, strict=True):
         episode.origin, episode.origins = origin, [origin]
     return episodes
+
+
+def _noun_phrases(stack: Stack, labels: Iterable[str]) -> int:
+    """The number of noun phrases that are drawn for some labels."""
+    return len({drawn for label in labels for drawn in stack.language.parts(label).drawn})
 
 
 def _seed(neuron: str, seed: int) -> int:
@@ -218,7 +223,7 @@ def _block(agent: Agent, jobs: Sequence[Job], env: dict[str, Any]) -> list[Episo
         running &= ~ended
     for row, episode in enumerate(episodes):
         episode.label = infos["label"][row]
-        episode.reward_images = playing.reward_images * len(valued[row])
+        episode.reward_images = playing.reward_images * _noun_phrases(playing.stack, valued[row])
         listed = zip(*(infos[key][row] for key in _LISTED), strict=True)
         found = {text: (float(mean), float(deviation), int(images)) for text, mean, deviation, images in listed if text}
         episode.mean, episode.deviation, _ = found[episode.label]

@@ -24,6 +24,7 @@ from dnr_env.files import csv_table, write_atomically
 from dnr_env.scores import score
 from dnr_env.seeds import Purpose
 from dnr_env.stack import Stack
+from dnr_env.structure import parts_of
 from dnr_env.types import FloatArray
 
 DRAWN = ("auc", "mad", "activation_rate", "value", "judge_value")
@@ -76,11 +77,15 @@ def tables(stack: Stack, records: Sequence[Record], rules: Rules) -> Tables:
 def _drawn(stack: Stack, records: Sequence[Record], rules: Rules) -> dict[str, FloatArray]:
     """(labels, images) for each metric of DRAWN. Those of a score are its pseudo-values of the jackknife.
 
+    Drawing i of the parts of a label has the same seed, so that they are one drawing here, with the mean of theirs.
+
     There is no `judge_value` where no embedder is the judge's own.
     """
-    which = stack.neurons.indices([r["neuron"] for r in records])
-    seeds = Purpose.JUDGE.rows(IMAGES, np.array([r["block"] for r in records]))
-    seen = see(stack.judge_lab, stack.probe, concepts=[r["label"] for r in records], neurons=which, seeds=seeds)
+    parts = parts_of(stack.language.parts(r["label"]) for r in records)
+    rows = [records[label] for label in parts.labels.tolist()]  # one for each part
+    which = stack.neurons.indices([r["neuron"] for r in rows])
+    seeds = Purpose.JUDGE.rows(IMAGES, np.array([r["block"] for r in rows]))
+    seen = see(stack.judge_lab, stack.probe, concepts=parts.texts, neurons=which, seeds=seeds)
     held_out = stack.probes.held_out
     controls = held_out.controls[which][:, None]
     one = np.ones(seeds.shape, int)
@@ -99,10 +104,10 @@ def _drawn(stack: Stack, records: Sequence[Record], rules: Rules) -> dict[str, F
             m=rules.images_per_measure,
             similarities=seen.similarities[:, others],
             controls=controls,
-            simulations=np.array([[r[simulation]] for r in records]),
+            simulations=np.array([[r[simulation]] for r in rows]),
         )
-        found[name] = IMAGES * np.array([[r[name]] for r in records]) - (IMAGES - 1) * without
-    return found
+        found[name] = IMAGES * np.array([[r[name]] for r in rows]) - (IMAGES - 1) * without
+    return {name: parts.mean(values) for name, values in found.items()}
 
 
 def means(source: str, parts: Tables) -> list[Mean]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from dnr_env.errors import DnRError
 from dnr_env.scores import SCORES, drawn_part, drawn_share
-from dnr_env.types import FloatArray, IntArray
+from dnr_env.types import BoolArray, FloatArray, IntArray
 
 PARTS = tuple(name for name in SCORES if name != "grounded_k")
 """What drawings decide of a score: the score, or `log_k` of `grounded_k`."""
@@ -182,6 +182,33 @@ class Calibration:
         weight, precision = self._weight(score, deviation), 1 / np.square(deviation)
         before, after = 1 / (precision + counts / per_image), 1 / (precision + (counts + images) / per_image)
         return weight * np.sqrt(before), weight * np.sqrt(before - after)
+
+    def joined(
+        self, score: str, means: FloatArray, unsettled: FloatArray, simulations: FloatArray, held: BoolArray,
+        simulation: FloatArray,
+    ) -> tuple[Estimate, FloatArray]:  # fmt: skip
+        """The held-out value of labels from the estimates of their parts: D is the mean of theirs, S its own.
+
+        The parts' errors are independent. Each moves the label's value by as much as its own, divided by their number
+        m. The errors of D and S then have the correlation `together` / √m.
+
+        Args:
+            score: one of SCORES.
+            means: (b, parts) means of the parts' values, before or after drawings.
+            unsettled: (b, parts) the part of their deviations that drawings can settle. See `movement`.
+            simulations: (b, parts) simulations of the parts on the searched images.
+            held: (b, parts) which entries are parts; the others may be any numbers.
+            simulation: (b,) simulations of the labels.
+
+        Returns:
+            The value of each label, and (b,) the part of its deviation that drawings can settle.
+        """
+        rest, (_, slope, stays) = 1 - drawn_share(score), self.seen
+        count = held.sum(axis=1)
+        from_parts = np.where(held, means - rest * slope * simulations, 0.0).sum(axis=1) / count
+        moves = np.sqrt(np.where(held, np.square(unsettled), 0.0).sum(axis=1)) / count
+        settled = np.square(rest * stays) * (1 - self.together**2 / count)
+        return Estimate(from_parts + rest * slope * simulation, np.sqrt(np.square(moves) + settled)), moves
 
     def order(self, score: str, excited: FloatArray, simulation: FloatArray) -> FloatArray:
         """(..., concepts) numbers that order the concepts of a neuron by the prior mean of their value.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dnr_env.evidence.cover import Cover, cover, covered
+from dnr_env.evidence.cover import Cover, cover
 from dnr_env.evidence.probe import Probe
+from dnr_env.evidence.texts import Texts
 from dnr_env.evidence.vocabulary import Vocabulary
+from dnr_env.structure import Structure, one_phrase
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
 _KEPT_BYTES = 1 << 27  # of covers, and of excitements
@@ -20,10 +22,12 @@ class Covers:
 
     Args:
         vocabulary: the real images, and their embedder.
+        parts: takes a text apart. See `dnr_env.interfaces.Language`.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, parts: Callable[[str], Structure] = one_phrase) -> None:
         self.vocabulary = vocabulary
+        self.texts = Texts(vocabulary.embedder, parts)
         self._shown: dict[str, BoolArray] = {}
         self._excited: dict[int, FloatArray] = {}
         self._pairs: dict[tuple[str, int], tuple[float, ...]] = {}
@@ -44,18 +48,22 @@ class Covers:
         return Cover(*np.array([self._pairs[pair] for pair in pairs]).reshape(len(pairs), len(Cover._fields)).T)
 
     def _measure(self, texts: Sequence[str], neurons: Sequence[int]) -> Cover:
-        images = len(self.probe.embeddings)
-        if len(self._shown) + len(texts) > _KEPT_BYTES // images:
+        return cover(self.shown(texts), np.stack([self.excited(neuron) for neuron in neurons]))
+
+    def shown(self, texts: Sequence[str]) -> BoolArray:
+        """(b, images) which images text i covers. See `Texts.covered`."""
+        if len(self._shown) + len(texts) > _KEPT_BYTES // len(self.probe.embeddings):
             self._shown = {}
-        if len(self._excited) + len(neurons) > _KEPT_BYTES // (8 * images):
-            self._excited = {}
         if new := [text for text in dict.fromkeys(texts) if text not in self._shown]:
-            shown = covered(self.probe.embeddings, self.vocabulary.embedder.embed_texts(new))
-            self._shown.update(zip(new, shown, strict=True))
-        for neuron in set(neurons) - self._excited.keys():
+            self._shown.update(zip(new, self.texts.covered(self.probe, new), strict=True))
+        return np.stack([self._shown[text] for text in texts])
+
+    def excited(self, neuron: int) -> FloatArray:
+        """(images,) float64 excitement of a neuron, from 0 to 1; 1 is as strong as the exemplars."""
+        if neuron not in self._excited:
+            if len(self._excited) >= max(1, _KEPT_BYTES // (8 * len(self.probe.embeddings))):
+                self._excited = {}
             which = np.array([neuron])
             excited = self.probe.normalise(self.probe.real(which), which)[0].astype(np.float64)
             self._excited[neuron] = np.clip(excited, 0, 1)
-        return cover(
-            np.stack([self._shown[text] for text in texts]), np.stack([self._excited[neuron] for neuron in neurons])
-        )
+        return self._excited[neuron]

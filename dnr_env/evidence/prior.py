@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
 from dnr_env.evidence.calibration import Calibration, Estimate, relative
 from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Promises
+from dnr_env.structure import Structure, one_phrase, parts_of
 from dnr_env.types import FloatArray, IntArray
 
 _LEADING = 64  # the fewest concepts of each neuron that are kept in memory, best first
@@ -21,10 +22,18 @@ class Prior:
         vocabulary: the concepts to choose from, and the real images.
         promises: the model of the real images.
         calibration: turns its predictions into values.
+        parts: takes a text apart. See `dnr_env.interfaces.Language`.
     """
 
-    def __init__(self, vocabulary: Vocabulary, promises: Promises, calibration: Calibration) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        promises: Promises,
+        calibration: Calibration,
+        parts: Callable[[str], Structure] = one_phrase,
+    ) -> None:
         self.vocabulary = vocabulary
+        self.parts = parts
         self.promises = promises
         self.calibration = calibration
         self._most_excited: dict[int, float] = {}
@@ -37,11 +46,16 @@ class Prior:
         return np.array([self._most_excited[neuron] for neuron in neurons.tolist()])
 
     def relative(self, texts: Sequence[str], neurons: IntArray) -> FloatArray:
-        """(b,) the expected excitement of text i for neuron i, relative to the neuron's best concept."""
-        return relative(self.promises.excited(texts, neurons), self.most_excited(neurons))
+        """(b,) the expected excitement of text i for neuron i, relative to the neuron's best concept.
+
+        That of a union is the mean of its parts.
+        """
+        parts = parts_of(map(self.parts, texts))
+        which = neurons[parts.labels]
+        return parts.mean(relative(self.promises.excited(parts.texts, which), self.most_excited(which)))
 
     def values(self, texts: Sequence[str], neurons: IntArray, score: str) -> Estimate:
-        """(b,) prior means and deviations of the value of text i for neuron i."""
+        """(b,) prior means and deviations of the value of noun phrase i for neuron i."""
         return self.calibration.value(score, self.relative(texts, neurons), self.vocabulary.simulation(texts, neurons))
 
     def ranked(self, neuron: int, score: str) -> FloatArray:

@@ -204,18 +204,13 @@ class Probe:
     def simulation_error(self, texts: FloatArray, neurons: IntArray) -> FloatArray:
         """(b,) the standard error of `simulation` over a random choice of the images, 0 where that is constant.
 
-        It is the error of the correlation's influence function, xy - r (x² + y²) / 2 for standardised x and y.
+        See `correlation_error`.
         """
         errors = []
         for text, neuron in zip(texts, neurons.tolist(), strict=True):
             real = self.real(np.array([neuron]))[0]
             parts = [slice(start, start + _BLOCK_IMAGES) for start in range(0, len(real), _BLOCK_IMAGES)]
-            x, y = (
-                _standardised(np.concatenate([self.embeddings[part] @ text for part in parts])),
-                _standardised(real),
-            )
-            influence = x * y - (x * y).mean() * (x * x + y * y) / 2
-            errors.append(influence.std(ddof=1) / np.sqrt(len(real)))
+            errors.append(correlation_error(np.concatenate([self.embeddings[part] @ text for part in parts]), real))
         return np.array(errors)
 
     def spread(self, texts: FloatArray) -> FloatArray:
@@ -258,7 +253,17 @@ class Probe:
         return np.concatenate(parts)
 
 
-def _standardised(values: FloatArray) -> FloatArray:
+def correlation_error(similarity: FloatArray, activations: FloatArray) -> float:
+    """The standard error of the correlation of two arrays (images,) over a random choice of the images.
+
+    It is the error of the correlation's influence function, xy - r (x² + y²) / 2 for standardised x and y.
+    """
+    x, y = standardised(similarity), standardised(activations)
+    influence = x * y - (x * y).mean() * (x * x + y * y) / 2
+    return float(influence.std(ddof=1) / np.sqrt(len(x)))
+
+
+def standardised(values: FloatArray) -> FloatArray:
     """Values (n,) with mean 0 and deviation 1, float64; all 0 if they are equal but for rounding."""
     values = values.astype(np.float64)
     rounding = 1e-6 * (1e-30 + np.abs(values).max())

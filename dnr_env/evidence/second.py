@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from dnr_env.evidence.probe import Probe
+from dnr_env.evidence.texts import Texts
 from dnr_env.interfaces import Embedder
+from dnr_env.structure import Structure, one_phrase
 from dnr_env.types import FloatArray, IntArray
 
 
@@ -30,15 +32,22 @@ class SecondEmbedder:
         """(images, dim) unit embeddings of the probe images."""
         return self._embed_probe()
 
-    def simulation(self, probe: Probe, labels: Sequence[str], neurons: IntArray) -> tuple[FloatArray, FloatArray]:
-        """(b,) `Probe.simulation` and (b,) `Probe.simulation_error` of label i and neuron i in this space.
+    def simulation(
+        self,
+        probe: Probe,
+        labels: Sequence[str],
+        neurons: IntArray,
+        parts: Callable[[str], Structure] = one_phrase,
+    ) -> tuple[FloatArray, FloatArray]:
+        """(b,) `Texts.simulation` and (b,) `Texts.simulation_error` of label i and neuron i in this space.
 
         Args:
             probe: the probe set or a part of it.
             labels: b texts.
             neurons: (b,) indices.
+            parts: takes a label apart. See `dnr_env.interfaces.Language`.
         """
         if self._seen is None or self._seen[0] is not probe:
             self._seen = probe, probe.embedded(self.embeddings)
-        ours, texts = self._seen[1], self.embedder.embed_texts(labels)
-        return ours.simulation(texts, neurons), ours.simulation_error(texts, neurons)
+        ours, texts = self._seen[1], Texts(self.embedder, parts)
+        return texts.simulation(ours, labels, neurons), texts.simulation_error(ours, labels, neurons)

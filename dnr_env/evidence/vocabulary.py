@@ -49,7 +49,7 @@ class Vocabulary:
         return self.probe.spread(self.embeddings)
 
     def simulation(self, texts: Sequence[str], neurons: IntArray) -> FloatArray:
-        """(b,) how well text i predicts neuron i on the real images. See `Probe.simulation`."""
+        """(b,) how well noun phrase i predicts neuron i on the real images. See `Probe.simulation`."""
         return self.probe.simulation(self.embedder.embed_texts(texts), neurons)
 
     def simulations(self, neuron: int) -> FloatArray:

@@ -40,22 +40,36 @@ def test_the_bandit_comes_to_the_kind_that_brings_most() -> None:
 
 
 @pytest.mark.parametrize(
-    ("coverage", "precision", "kinds"),
+    ("coverage", "precision", "plain", "structured"),
     [
-        (0.1, 0.9, [Kind.MODEL, Kind.BROADEN]),
-        (0.9, 0.1, [Kind.MODEL, Kind.NARROW]),
-        (0.9, 0.9, [Kind.MODEL, Kind.SWAP]),
-        (0.1, 0.1, [Kind.MODEL, Kind.SWAP]),
+        (0.1, 0.9, Kind.BROADEN, Kind.UNITE),
+        (0.9, 0.1, Kind.NARROW, Kind.EXCEPT),
+        (0.9, 0.9, Kind.SWAP, Kind.SWAP),
+        (0.1, 0.1, Kind.SWAP, Kind.SWAP),
     ],
 )
-def test_the_kind_undoes_what_coverage_or_precision_lacks(coverage: float, precision: float, kinds: list[Kind]) -> None:
+def test_the_kind_undoes_what_coverage_or_precision_lacks(
+    coverage: float, precision: float, plain: Kind, structured: Kind
+) -> None:
     agent = make_agent("cover:4:0.5:0.5")
-    state, chosen = agent.start([0]), []
-    for _ in kinds:
-        (action,), state = agent.predict(observation(coverage, precision), state)  # type: ignore[assignment]
-        assert action[0] == Action.MUTATE
-        chosen.append(Kind(int(action[2])))
-    assert chosen == kinds
+    for allowed, kind in (([1, 1, 1, 1, 0, 0], plain), ([1, 1, 1, 1, 1, 1], structured)):
+        masks, state, chosen = np.array([[1, 1, 0, 1, *[1] * 8, *allowed]], bool), agent.start([0]), []
+        for _ in range(2):
+            (action,), state = agent.predict(  # type: ignore[assignment]
+                observation(coverage, precision), state, action_masks=masks
+            )
+            assert action[0] == Action.MUTATE
+            chosen.append(Kind(int(action[2])))
+        assert chosen == [Kind.MODEL, kind]
+
+
+def test_the_bandit_takes_no_kind_that_is_not_allowed() -> None:
+    agent, masks = make_agent("kinds:400"), np.array([[1, 1, 0, 1, *[1] * 8, 1, 0, 1, 1, 0, 1]], bool)
+    state, chosen = agent.start([0]), set()
+    for step in range(60):
+        (action,), state = agent.predict(observation(step=step), state, action_masks=masks)  # type: ignore[assignment]
+        chosen.add(Kind(int(action[2])))
+    assert chosen == set(Kind) - {Kind.BROADEN, Kind.UNITE}
 
 
 @pytest.mark.parametrize("name", ["kinds:5", "cover:5"])

@@ -60,7 +60,7 @@ def test_any_play_keeps_the_promises_of_the_environment(env_id: str, data: st.Da
     for step in itertools.count(1):
         assert env.observation_space.contains(observation)
         held, order = int(state.size[0]), state.order[0]
-        assert sorted(order.tolist()) == list(range(env.unwrapped.episodes.rules.capacity))
+        assert sorted(order.tolist()) == list(range(env.unwrapped.episodes.rules.capacity(structured=False)))
         assert (np.diff(state.means[0, order[:held]]) <= 0).all()
         assert np.isfinite(state.means[0, :held]).all()
         assert (state.deviations[0, :held] > 0).all()

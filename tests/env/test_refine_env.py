@@ -170,7 +170,7 @@ def test_an_action_out_of_range_changes_nothing(action: Any, message: str) -> No
         (SLOTS, [0, 4], r"a slot must be from 0 to 3 \(got \[4\]\)"),
         (EDITS, [1, 1], r"an action must be integers \(action, slot, kind\) \(got \[\[1, 1\]\]\)"),
         (EDITS, [0, -1, 0], r"a slot must be from 0 to 3 \(got \[-1\]\)"),
-        (EDITS, [1, 0, 4], r"a kind must be one of 0 \(NARROW\), 1 \(BROADEN\), 2 \(SWAP\), 3 \(MODEL\) \(got \[4\]\)"),
+        (EDITS, [1, 0, 6], r"a kind must be one of 0 \(NARROW\), .*, 4 \(UNITE\), 5 \(EXCEPT\) \(got \[6\]\)"),
         (EDITS, [1, 0, 0.5], r"an action must be integers \(action, slot, kind\)"),
     ],
 )
@@ -185,7 +185,7 @@ def test_the_forms_of_actions() -> None:
     assert [make(env_id).action_space for env_id in IDS] == [
         gym.spaces.Discrete(4),
         gym.spaces.MultiDiscrete([4, 4]),
-        gym.spaces.MultiDiscrete([4, 4, 4]),
+        gym.spaces.MultiDiscrete([4, 4, 6]),
     ]
     for made in (RefineEnv, RefineVectorEnv):
         with pytest.raises(DnRError, match=r"`actions` must be one of edits, … \(got 'edit'\)"):
@@ -352,7 +352,9 @@ def test_rules_are_checked_once_and_frozen() -> None:
     rules = Rules(budget=12)
     assert rules.most_images == 10  # two measurements of 5 fit into 12 images
     assert Rules(budget=1000, max_steps=3).most_images == 15  # KEEP draws once a step
-    assert Rules(n_slots=3, max_steps=7).capacity == 10  # a step lists at most one concept
+    rules = Rules(n_slots=3, max_steps=7)
+    assert rules.capacity(structured=False) == 10  # a step lists at most one concept
+    assert rules.capacity(structured=True) == 30  # or a union and its two parts
     with pytest.raises(AttributeError):
         rules.budget = 3  # type: ignore[misc]
 

@@ -78,7 +78,7 @@ def test_the_ranking_is_by_estimate_then_by_real_images_then_by_age(stack: Stack
         state.join(row, np.zeros((1, DIM), np.float32), told, np.array([excited]), np.zeros((1, 4)))
     means = state.means[0]
     wanted = sorted(range(held), key=lambda place: (-means[place], -real[1, place], place))
-    assert state.order[0].tolist() == [*wanted, *range(held, rules.capacity)]
+    assert state.order[0].tolist() == [*wanted, *range(held, rules.capacity(structured=False))]
     assert state.incumbent[0] == wanted[0]
 
 

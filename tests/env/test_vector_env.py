@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {
 
 def actions(rng: np.random.Generator, n: int, env_id: str) -> Any:
     chosen = rng.choice(4, size=n, p=(0.3, 0.4, 0.2, 0.1))
-    return in_form(chosen, env_id, rng.integers(4, size=n), rng.integers(4, size=n))
+    return in_form(chosen, env_id, rng.integers(4, size=n), rng.integers(6, size=n))
 
 
 def made(num_envs: int, **options: Any) -> RefineVectorEnv:

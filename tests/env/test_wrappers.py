@@ -48,7 +48,7 @@ def test_specification_round_trip(env_id: str) -> None:
 
 @pytest.mark.parametrize("env_id", SEVERAL)
 def test_a_number_stands_for_an_action_a_slot_and_a_kind(env_id: str) -> None:
-    sizes = (4, 3, 4)[: 1 + IDS.index(env_id)]
+    sizes = (4, 3, 6)[: 1 + IDS.index(env_id)]
     flat, plain = OneNumberEnv(gym.make(env_id, **SMALL)), gym.make(env_id, **SMALL)
     assert flat.action_space == spaces.Discrete(int(np.prod(sizes)))
     for number, parts in enumerate(np.ndindex(sizes)):
@@ -144,8 +144,8 @@ def test_masks_of_ended_episodes_are_of_numbers_too(env_id: str) -> None:
     assert (envs.action_masks() == infos["action_mask"]).all()
 
 
-@pytest.mark.parametrize(("env_id", "most"), [(SLOTS, 11), (EDITS, 47)])
-@pytest.mark.parametrize("action", [48, -1, 1.0, True, "keep", [1, 2, 3.5]])
+@pytest.mark.parametrize(("env_id", "most"), [(SLOTS, 11), (EDITS, 71)])
+@pytest.mark.parametrize("action", [72, -1, 1.0, True, "keep", [1, 2, 3.5]])
 def test_a_number_out_of_range_changes_nothing(env_id: str, most: int, action: Any) -> None:
     env, twin = (OneNumberEnv(gym.make(env_id, **SMALL).unwrapped) for _ in range(2))
     env.reset(seed=0)

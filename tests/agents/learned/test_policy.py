@@ -17,13 +17,14 @@ from safetensors.torch import load_file, save_file
 from trainings import options, policy
 
 from dnr_env import DnRError, Rules
-from dnr_env.agents.learned.features import COUNT, MOVE_SETS
+from dnr_env.agents.learned.features import CHANGED, COUNT, MOVE_SETS, moves_of
 from dnr_env.agents.learned.network import network_of
 from dnr_env.agents.learned.policy import LearnedAgent
 from dnr_env.agents.registry import make_agent
 from dnr_env.env.observe import SCORE_COLUMNS
 from dnr_env.env.rules import ActionForm
 from dnr_env.evaluation.rollout import rollout
+from dnr_env.interfaces import Kind
 
 
 def text(name: str, content: str) -> Callable[[Path], object]:
@@ -179,3 +180,16 @@ def test_the_shipped_policy_plays_on_stacks_that_it_never_saw() -> None:
         episodes = list(rollout(agent, [(f"layer4:{i}", 1) for i in range(6)], stack=stack))
         assert np.mean([episode.total_reward for episode in episodes]) > 0
         assert all(0 <= episode.images <= 100 for episode in episodes)
+
+
+def test_a_policy_without_unions_keeps_its_moves() -> None:
+    """The moves of the shipped policy are those of the set without UNITE and EXCEPT, in the same order."""
+    all_moves, shipped = MOVE_SETS["edits"], make_agent("learned")
+    assert isinstance(shipped, LearnedAgent)
+    older = [move for move in all_moves.tolist() if move[2] not in (Kind.UNITE, Kind.EXCEPT)]
+    assert shipped.moves.tolist() == older
+    assert len(older) == len(all_moves) - 2 * CHANGED == 26
+    assert (random_policy().moves == all_moves).all()
+    for outputs in (25, 27, 33, 35):
+        with pytest.raises(ValueError, match=f"34 outputs .got {outputs}."):
+            moves_of("edits", outputs)

@@ -1,0 +1,116 @@
+"""Mutations of the kinds UNITE and EXCEPT, by what the real images show, for any stack with a vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+
+from dnr_env.evidence.covers import Covers
+from dnr_env.evidence.probe import standardised
+from dnr_env.evidence.texts import without
+from dnr_env.evidence.vocabulary import Vocabulary
+from dnr_env.interfaces import Kind, Language, MutationBatch, Mutator, Origin, Suggestion
+from dnr_env.scores import correlation
+from dnr_env.types import FloatArray, IntArray
+
+SHORTLIST = 64
+"""The number of words, of all in the vocabulary, whose labels are compared by their simulation."""
+
+
+class WithUnions:
+    """A mutator that answers requests of the kinds UNITE and EXCEPT itself, and leaves the others to another.
+
+    Both kinds look at the search half of the real images. Let e be the neuron's excitement there, from 0 to 1.
+
+    - UNITE, "A or B": shortlisted are the words whose similarity goes most with e, less its mean, on the images that A
+      does not cover. They cover what A misses, and little that does not excite.
+    - EXCEPT, "A but not B": shortlisted are the words whose similarity goes least with e on the images that A covers.
+      Of these, only words that cover some image that A is similar to can be chosen.
+
+    The answer is the untried label of the shortlist with the highest simulation. The other mutator sees the first noun
+    phrase of a label in place of the label, and answers with noun phrases.
+
+    Args:
+        own: answers the other requests.
+        vocabulary: the words, and the real images.
+        language: says the labels.
+    """
+
+    def __init__(self, own: Mutator, vocabulary: Vocabulary, language: Language) -> None:
+        self.own = own
+        self.vocabulary = vocabulary
+        self.language = language
+        self.origin: Origin = own.origin
+        self._covers = Covers(vocabulary, language.parts)
+
+    def mutate(self, batch: MutationBatch) -> list[Suggestion]:
+        """See `dnr_env.interfaces.Mutator`."""
+        answers: dict[int, Suggestion] = {}
+        for row, kind in enumerate(batch.kinds):
+            if kind in (Kind.UNITE, Kind.EXCEPT):
+                answers[row] = self._answer(batch, row, self._united if kind == Kind.UNITE else self._excepted)
+        others = [row for row in range(len(batch.kinds)) if row not in answers]
+        if others:
+            asked = batch.take(others)
+            plain = [self.language.parts(concept).drawn[0] for concept in asked.concepts]
+            answers.update(zip(others, self.own.mutate(replace(asked, concepts=plain)), strict=True))
+        return [answers[row] for row in range(len(batch.kinds))]
+
+    def _answer(self, batch: MutationBatch, row: int, labels: Callable[[str, int], Iterator[str]]) -> Suggestion:
+        concept, tried = batch.concepts[row], {batch.concepts[row], *batch.tried[row]}
+        found = (label for label in labels(concept, int(batch.neurons[row])) if label not in tried)
+        return Suggestion(next(found, concept), origin="model")
+
+    def _united(self, concept: str, neuron: int) -> Iterator[str]:
+        """Yield unions of a concept with a word, best first."""
+        if len(self.language.parts(concept).phrases) > 1:
+            return
+        excited = self._covers.excited(neuron)
+        missed = np.where(self._covers.shown([concept])[0], 0.0, excited - excited.mean())
+        places = self._shortlist(concept, missed)
+        own = self._covers.texts.similarity(self.vocabulary.probe, concept)
+        united = np.maximum(own, self._similarities(places))
+        yield from self._best(f"{concept} or {{}}", places, united, neuron)
+
+    def _excepted(self, concept: str, neuron: int) -> Iterator[str]:
+        """Yield exceptions of a word to a concept, best first."""
+        if not self.language.parts(concept).plain:
+            return
+        shown, excited = self._covers.shown([concept])[0], self._covers.excited(neuron)
+        usual = excited[shown].sum() / max(1, shown.sum())
+        places = self._shortlist(concept, np.where(shown, usual - excited, 0.0))
+        if not len(places):
+            return
+        own = self._covers.texts.similarity(self.vocabulary.probe, concept)
+        left_out = self._covers.shown([self.vocabulary.concepts[place] for place in places])
+        some = (left_out & (own > 0)).any(axis=1)
+        yield from self._best(f"{concept} but not {{}}", places[some], without(own, left_out[some]), neuron)
+
+    def _best(self, form: str, places: IntArray, similarities: FloatArray, neuron: int) -> Iterator[str]:
+        """Yield labels that a form makes of words, by their simulation from the similarities (words, images)."""
+        real = self.vocabulary.probe.real(np.array([neuron]))
+        simulation = correlation(similarities, np.broadcast_to(real, similarities.shape))
+        for i in np.argsort(-simulation, kind="stable").tolist():
+            yield self.language.normalise(form.format(self.vocabulary.concepts[places[i]]))
+
+    def _shortlist(self, concept: str, weights: FloatArray) -> IntArray:
+        """Places of the words, not in a concept, whose similarities covary most with weights (images,)."""
+        towards = (weights - weights.mean()) @ self.vocabulary.probe.embeddings
+        order = np.argsort(-(self.vocabulary.embeddings @ towards) / self._spread, kind="stable")
+        said = self.language.parts(concept).drawn
+        near = order[: SHORTLIST + len(said)].tolist()
+        return np.array([place for place in near if self.vocabulary.concepts[place] not in said], np.intp)[:SHORTLIST]
+
+    def _similarities(self, places: IntArray) -> FloatArray:
+        """(words, images) the standardised similarities of words."""
+        embeddings = self.vocabulary.probe.embeddings
+        texts = self.vocabulary.embeddings[places].astype(embeddings.dtype)
+        return np.reshape([standardised(embeddings @ text) for text in texts], (len(texts), len(embeddings)))
+
+    @cached_property
+    def _spread(self) -> FloatArray:
+        """(concepts,) deviations of the words' similarities with the images."""
+        return self.vocabulary.probe.spread(self.vocabulary.embeddings)
