@@ -80,7 +80,7 @@ def test_a_language_without_unions_stays_as_it_is() -> None:
 
 
 def test_means_and_errors_over_parts() -> None:
-    parts = parts_of(map(SAYS.parts, ["star", "red thing or ring", "ring but not red thing"]))
+    parts = parts_of(["star", "red thing or ring", "ring but not red thing"], SAYS.parts)
     assert parts.texts == ["star", "red thing", "ring", "ring"]
     assert parts.labels.tolist() == [0, 1, 1, 2]
     assert parts.mean(np.array([1.0, 2.0, 4.0, 8.0])).tolist() == [1, 3, 8]

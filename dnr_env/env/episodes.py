@@ -149,7 +149,7 @@ class Episodes:
             places = state.order[rows, choices.slots]
         # ADD is for no slot, and STOP on an empty one takes the incumbent.
         legal = self.masks("incumbent")[rows, actions] & ((places < state.size) | (actions == Action.ADD) | stopped)
-        asked = np.array([Kind.MODEL if kind is None else kind for kind in choices.kinds])
+        asked = [Kind.MODEL if kind is None else kind for kind in choices.kinds]
         unable = legal & (actions == Action.MUTATE) & ~state.kinds(places)[rows, asked]
         legal &= ~unable
         self.messages, self.failures = [""] * len(actions), [""] * len(actions)
@@ -253,8 +253,8 @@ class Episodes:
                 again = f"{text!r} is listed already"
                 self.messages[row] = "; ".join(filter(None, [self.failures[row], again]))
                 continue
-            parts = self.stack.language.parts(text)
-            joining = [one for one in dict.fromkeys((*parts.drawn, text)) if one not in self.texts[row]]
+            parts = self.stack.language.parts(text).drawn if self.state.structured else ()
+            joining = [one for one in dict.fromkeys((*parts, text)) if one not in self.texts[row]]
             self.texts[row] += joining
             self.origins[row] += [origin] * len(joining)
             new += [row] * len(joining)

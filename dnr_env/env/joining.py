@@ -27,14 +27,14 @@ def join(stack: Stack, state: State, rows: IntArray, neurons: IntArray, listed: 
     for i, row in enumerate(rows.tolist()):
         named.append(listed[row][place[row]])
         place[row] += 1
-        structure = stack.language.parts(named[i])
-        if not structure.plain:
+        structure = stack.language.parts(named[i]) if state.structured else None
+        if structure and not structure.plain:
             parts[i, : len(structure.drawn)] = [listed[row].index(one) for one in structure.drawn]
-    which = neurons[rows]
+    which, embeddings = neurons[rows], stack.texts.embeddings(named)
     state.join(
         rows,
-        stack.texts.embeddings(named),
-        stack.texts.simulation(stack.probe, named, which),
+        embeddings,
+        stack.texts.simulation(stack.probe, named, which, embeddings),
         stack.prior.relative(named, which),
         np.stack(stack.covers.of(named, which), axis=1),
         parts,

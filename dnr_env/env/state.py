@@ -114,8 +114,9 @@ class State(Arrays):
             controls=self.controls[rows],
         )
         self._estimate(rows, places)
-        which, labels = np.nonzero((self.parts[rows] == places[:, None, None]).any(axis=2))
-        self._combine(rows[which], labels)
+        if self.structured:
+            which, labels = np.nonzero((self.parts[rows] == places[:, None, None]).any(axis=2))
+            self._combine(rows[which], labels)
         self._rank(rows)
 
     def _estimate(self, rows: IntArray, places: IntArray) -> None:

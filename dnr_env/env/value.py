@@ -57,7 +57,7 @@ def held_out_value(
     """
     held_out = stack.probes.held_out
     simulations = stack.texts.simulation(held_out, texts, neurons)
-    parts = parts_of(map(stack.language.parts, texts))
+    parts = parts_of(texts, stack.language.parts)
     which, seeds = neurons[parts.labels], Purpose.REWARD.rows(rules.reward_images, blocks[parts.labels])
     seen = see(stack.lab, stack.probe, concepts=parts.texts, neurons=which, seeds=seeds)
     return parts.mean(

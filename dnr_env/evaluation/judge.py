@@ -97,7 +97,7 @@ def judge(
     others = {name: texts.simulation(probe, labels, which) for name, probe in stack.probes.others().items()}
     drawn: dict[str, FloatArray] = {}
     if "judge" not in stack.missing:
-        parts = parts_of(map(stack.language.parts, labels))
+        parts = parts_of(labels, stack.language.parts)
         of = which[parts.labels]
         block = np.zeros(len(labels), int) if blocks is None else np.array(blocks)
         seeds = Purpose.JUDGE.rows(images, block[parts.labels])

@@ -41,7 +41,7 @@ def rank_neurons(
     """
     which = stack.neurons.indices(neurons)
     texts = [labels[neuron] for neuron in neurons]
-    parts = parts_of(map(stack.language.parts, texts))
+    parts = parts_of(texts, stack.language.parts)
     seeds = np.tile(Purpose.JUDGE.seeds(0, RANK_IMAGES, block), (len(parts.texts), 1))
     seen = see(stack.judge_lab, stack.probe, concepts=parts.texts, neurons=which[parts.labels], seeds=seeds)
     scores = {

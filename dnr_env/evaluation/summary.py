@@ -81,7 +81,7 @@ def _drawn(stack: Stack, records: Sequence[Record], rules: Rules) -> dict[str, F
 
     There is no `judge_value` where no embedder is the judge's own.
     """
-    parts = parts_of(stack.language.parts(r["label"]) for r in records)
+    parts = parts_of([r["label"] for r in records], stack.language.parts)
     rows = [records[label] for label in parts.labels.tolist()]  # one for each part
     which = stack.neurons.indices([r["neuron"] for r in rows])
     seeds = Purpose.JUDGE.rows(IMAGES, np.array([r["block"] for r in rows]))

@@ -50,7 +50,7 @@ class Prior:
 
         That of a union is the mean of its parts.
         """
-        parts = parts_of(map(self.parts, texts))
+        parts = parts_of(texts, self.parts)
         which = neurons[parts.labels]
         return parts.mean(relative(self.promises.excited(parts.texts, which), self.most_excited(which)))
 

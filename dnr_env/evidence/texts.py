@@ -26,7 +26,7 @@ class Texts:
 
     def embeddings(self, texts: Sequence[str]) -> FloatArray:
         """(b, dim) float32 unit vectors: of a union, the direction of its parts' mean. Exceptions change nothing."""
-        parts = parts_of(map(self.parts, texts))
+        parts = parts_of(texts, self.parts)
         rows = parts.mean(self.embedder.embed_texts(parts.texts))
         joined = parts.counts > 1
         if joined.any():
@@ -46,12 +46,15 @@ class Texts:
         similarity = standardised(probe.embeddings @ self.embedder.embed_texts([phrase.drawn])[0])
         return similarity if phrase.excluded is None else without(similarity, self._covered(probe, phrase.excluded))
 
-    def simulation(self, probe: Probe, texts: Sequence[str], neurons: IntArray) -> FloatArray:
+    def simulation(
+        self, probe: Probe, texts: Sequence[str], neurons: IntArray, embeddings: FloatArray | None = None
+    ) -> FloatArray:
         """(b,) the correlation over the images of text i's similarity with neuron i's activation.
 
-        See `Probe.simulation`, with which it agrees for a plain noun phrase.
+        See `Probe.simulation`, with which it agrees for a plain noun phrase. Embeddings of the texts that are known
+        already are not computed again.
         """
-        result = probe.simulation(self.embeddings(texts), neurons)
+        result = probe.simulation(self.embeddings(texts) if embeddings is None else embeddings, neurons)
         for i, text in self._made(texts):
             result[i] = correlation(self.similarity(probe, text)[None], probe.real(neurons[i : i + 1]))[0]
         return result
@@ -79,6 +82,8 @@ class Texts:
 
     def _made(self, texts: Sequence[str]) -> list[tuple[int, str]]:
         """The texts that are not plain noun phrases, with their places."""
+        if self.parts is one_phrase:
+            return []
         return [(i, text) for i, text in enumerate(texts) if not self.parts(text).plain]
 
 
