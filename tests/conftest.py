@@ -6,8 +6,9 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 _CACHE = tempfile.mkdtemp(prefix="dnr-tests-")
@@ -46,6 +47,25 @@ def saying(stack: Stack) -> Stack:
     says = structured(stack.language)
     mutators = {name: WithUnions(mutator, stack.vocabulary, says) for name, mutator in stack.mutators.items()}
     return replace(stack, language=says, mutators=mutators)
+
+
+@pytest.fixture(scope="session")
+def scene_weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of every network of the world `scenes`."""
+    from scene_weights import write_weights
+
+    return write_weights(tmp_path_factory.mktemp("scenes"))
+
+
+@pytest.fixture(scope="module")
+def scene_weights(scene_weights_folder: Path) -> Iterator[None]:
+    """Let the networks of the world `scenes` have random weights, whatever the package ships."""
+    from dnr_env.scenes import clip, networks
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "DATA", scene_weights_folder)
+        patch.setattr(clip, "WEIGHTS", scene_weights_folder / "clip.safetensors")
+        yield
 
 
 LabMaker = Callable[..., Lab]

@@ -17,6 +17,7 @@ LAYERS = (
     ("propose",),
     ("stack",),
     ("shapes",),
+    ("scenes",),
     ("models",),
     ("registry",),
     ("env",),

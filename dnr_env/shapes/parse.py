@@ -14,7 +14,7 @@ from dnr_env.shapes.lexicon import FAMILIES, OPEN, VALUES, Values
 MAX_TEXT = 500
 """The most characters of a phrase. A longer text is not a concept."""
 
-_SILENT = frozenset(
+SILENT = frozenset(
     [
         *("a", "an", "the", "of", "in", "with", "and", "over", "against", "on", "this", "that", "is", "some", "any"),
         *("thing", "things", "object", "objects", "something", "shape", "shapes", "shaped", "pattern", "texture"),
@@ -22,6 +22,7 @@ _SILENT = frozenset(
         "background",
     ]
 )
+"""Words that say nothing of the picture."""
 _SYNONYMS = {
     "crimson": "red", "scarlet": "red", "violet": "purple", "magenta": "pink", "turquoise": "cyan", "teal": "cyan",
     "disc": "circle", "disk": "circle", "ball": "circle", "ellipse": "oval", "donut": "ring", "moon": "crescent",
@@ -44,7 +45,13 @@ class ParsedPhrase:
     ignored: tuple[str, ...] = ()
 
 
-def _value(word: str) -> int | None:
+def words_of(text: str) -> list[str]:
+    """Split a text into its words, in lower case."""
+    return re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).lower())
+
+
+def value_of(word: str) -> int | None:
+    """Find the value that a word names, also in the plural or by a synonym; None if there is none."""
     for form in (word, word.removesuffix("s"), word.removesuffix("es")):
         form = _SYNONYMS.get(form, form)
         if form in _NAMES:
@@ -68,11 +75,11 @@ def parse(text: str) -> ParsedPhrase:
     values = [OPEN] * len(FAMILIES)
     unknown, ignored = [], []
     behind = False
-    for word in re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).lower()):
+    for word in words_of(text):
         behind = behind or word in ("on", "against", "over")
-        if word in _SILENT:
+        if word in SILENT:
             continue
-        value = _NAMES["snow"] if behind and word == "white" else _value(word)
+        value = _NAMES["snow"] if behind and word == "white" else value_of(word)
         behind = False
         if value is None:
             unknown.append(word)

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from dnr_env.interfaces import Target
 from dnr_env.neurons import Neurons
 from dnr_env.propose.crops import Box, Heat
 from dnr_env.shapes import planted
-from dnr_env.shapes.lexicon import FAMILY_SLICES, WORDS, embed_words, word_probabilities
+from dnr_env.shapes.captions import caption
+from dnr_env.shapes.lexicon import FAMILIES, FAMILY_SLICES, WORDS, embed_words, word_probabilities
+from dnr_env.shapes.paint import SIDE
+from dnr_env.shapes.pictures import one_thread, square
 from dnr_env.shapes.planted import Formula
-from dnr_env.shapes.render import SIDE
-from dnr_env.types import FloatArray, ImageArray, Images
+from dnr_env.types import FloatArray, Images
 
 if TYPE_CHECKING:
     from dnr_env.shapes.network import ShapesNet
 
 DATA = Path(__file__).parent / "data"
+_NOTICED = (0.25, 0.6, 0.4, 0.7, 0.35)  # size, colour, texture, shape, background
+_MISTAKEN = (0.1,) * len(FAMILIES)
 _BATCH = 16
 """Images of every forward pass. The rounding of a convolution depends on the shape of its batch; with one shape, an
 image's activations do not depend on the other images."""
@@ -85,7 +87,7 @@ class ShapesReader:
         for start in range(0, len(images), _BATCH):
             part = images[start : start + _BATCH]
             batch[: len(part)] = part
-            with torch.inference_mode(), _one_thread():
+            with torch.inference_mode(), one_thread():
                 logits, pooled = network(to_input(batch))
                 words = torch.cat([logits[:, family].softmax(dim=1) for family in FAMILY_SLICES], dim=1).numpy()
             read = np.concatenate([*(layer.numpy() for layer in pooled), planted.activations(words, formulas)], axis=1)
@@ -102,7 +104,7 @@ class ShapesReader:
         layer, index = neuron.split(":")
         if layer == "planted":
             return None
-        with torch.inference_mode(), _one_thread():
+        with torch.inference_mode(), one_thread():
             maps = self._network.maps(to_input(np.array(images)), layer)[:, int(index)].numpy()
         return [Heat(values, Box(0, 0, SIDE, SIDE)) for values in maps]
 
@@ -113,7 +115,9 @@ class ShapesReader:
         family. A caption depends only on its image.
         """
         probabilities = word_probabilities(self.read(images)[1])
-        return [_caption(row, zlib.crc32(image.tobytes())) for row, image in zip(probabilities, images, strict=True)]
+        codes = np.stack([probabilities[:, part].argmax(axis=1) for part in FAMILY_SLICES], axis=1)
+        rngs = [np.random.default_rng(zlib.crc32(image.tobytes())) for image in images]
+        return [caption(row, rng, _NOTICED, _MISTAKEN) for row, rng in zip(codes.tolist(), rngs, strict=True)]
 
     def formula(self, neuron: str) -> str | None:
         """The formula of a planted neuron; None for the network's channels. Only evaluation may use it."""
@@ -142,40 +146,4 @@ class OtherTarget:
 
         The detector sees the central square of an image, at the size of the world's pictures.
         """
-        return self.target.read(images), self.base.read([_square(image) for image in images])[1]
-
-
-def _square(image: ImageArray) -> ImageArray:
-    if image.shape == (SIDE, SIDE, 3):
-        return image
-    picture = ImageOps.fit(Image.fromarray(image), (SIDE, SIDE), Image.Resampling.BICUBIC)
-    return np.asarray(picture)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Run torch on one thread. A small batch gains little from a second, and loses much if the machine is busy."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-_NOTICED = (0.25, 0.6, 0.4, 0.7, 0.35)  # size, colour, texture, shape, background
-_MISTAKEN = 0.1
-
-
-def _caption(probabilities: FloatArray, image: int) -> str:
-    rng = np.random.default_rng(image)
-    noticed, mistaken = rng.random(len(FAMILY_SLICES)) < _NOTICED, rng.random(len(FAMILY_SLICES)) < _MISTAKEN
-    said = [""] * len(FAMILY_SLICES)
-    for family, part in enumerate(FAMILY_SLICES):
-        index = int(rng.integers(part.stop - part.start) if mistaken[family] else probabilities[part].argmax())
-        said[family] = WORDS[part.start + index] if noticed[family] else ""
-    size, colour, texture, shape, background = said
-    words = ["a", size, colour, texture, shape or "thing", background and f"on {background}"]
-    return " ".join(word for word in words if word)
+        return self.target.read(images), self.base.read([square(image) for image in images])[1]

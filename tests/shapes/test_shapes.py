@@ -40,10 +40,11 @@ from dnr_env.shapes.lexicon import (
 )
 from dnr_env.shapes.network import to_input
 from dnr_env.shapes.optimum import SCORES
+from dnr_env.shapes.paint import SIDE
 from dnr_env.shapes.parse import MAX_TEXT, normalise, parse, values_of
 from dnr_env.shapes.planted import FORMULAS, Formula, precision_recall
 from dnr_env.shapes.reader import ShapesReader
-from dnr_env.shapes.render import SIDE, Renderer, _own_seed, draw
+from dnr_env.shapes.render import Renderer, _own_seed, draw
 from dnr_env.stack import Stack
 from dnr_env.types import FloatArray, ImageArray, IntArray
 

@@ -1,0 +1,69 @@
+"""The captioner of `scenes`: it sees what a network sees, misses objects, leaves things out and gets some wrong."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from dnr_env.scenes.networks import Network
+from dnr_env.scenes.outputs import PAIR_SLICES
+from dnr_env.shapes.captions import caption
+from dnr_env.shapes.lexicon import BACKGROUND, COLOUR, FAMILIES, FAMILY_SLICES, SHAPE, SIZE, TEXTURE
+from dnr_env.types import FloatArray, ImageArray, Images
+
+NOTICED = (0.2, 0.65, 0.35, 0.85, 0.35)
+"""The probability that size, colour, texture, shape and background of an object that is described are mentioned."""
+MISTAKEN = (0.1, 0.04, 0.08, 0.05, 0.04)
+"""The probability that the word is a random one of the family."""
+SECOND = 0.5
+"""The probability that a second object is described."""
+
+
+class SceneCaptioner:
+    """Describes one or two objects, the one that a network is surest of first.
+
+    Args:
+        network: recognises. It is the same one whichever network is studied.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.fingerprint = f"scenes-captioner-1 {network.fingerprint}"
+
+    def caption(self, images: Images) -> list[str]:
+        """Caption each image, as in "a red star on grass and a dotted ring". A caption depends only on its image."""
+        probabilities = self.network.read(images)[1]
+        return [_caption(row, image) for row, image in zip(probabilities, images, strict=True)]
+
+
+def _caption(probabilities: FloatArray, image: ImageArray) -> str:
+    rng = np.random.default_rng(zlib.crc32(image.tobytes()))
+    first, second = seen(probabilities)
+    text = caption(first, rng, NOTICED, MISTAKEN)
+    if rng.random() < SECOND:
+        text += f" and {caption(second, rng, (*NOTICED[:BACKGROUND], 0.0), MISTAKEN)}"
+    return text
+
+
+def seen(probabilities: FloatArray) -> tuple[list[int], list[int]]:
+    """The codes of the two surest objects, which differ in colour and shape.
+
+    Colour and shape are seen together, then the texture that goes with both; size and background by themselves.
+
+    Args:
+        probabilities: (outputs,) what the network says of one picture.
+    """
+    pairs = {
+        (one, other): probabilities[part].reshape(len(FAMILIES[one].words), len(FAMILIES[other].words))
+        for (one, other), part in PAIR_SLICES.items()
+    }
+    coloured = pairs[COLOUR, SHAPE].copy()
+    size, background = (int(probabilities[FAMILY_SLICES[family]].argmax()) for family in (SIZE, BACKGROUND))
+    found = []
+    for _ in range(2):
+        colour, shape = (int(code) for code in np.unravel_index(coloured.argmax(), coloured.shape))
+        texture = int((pairs[COLOUR, TEXTURE][colour] * pairs[TEXTURE, SHAPE][:, shape]).argmax())
+        found.append([size, colour, texture, shape, background])
+        coloured[colour], coloured[:, shape] = -1, -1
+    return found[0], found[1]

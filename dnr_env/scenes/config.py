@@ -1,0 +1,69 @@
+"""The settings of the world `scenes`, and its named presets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from dnr_env.errors import DnRError, unknown
+
+INFIDELITY = (0.3, 0.15, 0.25, 0.08, 0.06)
+"""How often the generator draws another size, colour, texture, shape and background than the one that is named."""
+_CHOICES: Mapping[str, tuple[Any, ...]] = {
+    "target": ("plain", "residual", "depthwise"),
+    "infidelity": (1, 0, 2),
+    "probe": (600, 200),
+}
+
+
+@dataclass(frozen=True)
+class ScenesConfig:
+    """A variant of the world."""
+
+    target: str = "plain"
+    """The architecture of the network under study: "plain", "residual" or "depthwise"."""
+    infidelity: int = 1
+    """The generator's errors, as a multiple of INFIDELITY: 1, 0 or 2."""
+    probe: int = 600
+    """The number of real images: 600 or 200."""
+
+
+PRESETS: Mapping[str, ScenesConfig] = {
+    "scenes": ScenesConfig(),
+    "scenes-residual": ScenesConfig(target="residual"),
+    "scenes-depthwise": ScenesConfig(target="depthwise"),
+    "scenes-faithful": ScenesConfig(infidelity=0),
+    "scenes-unfaithful": ScenesConfig(infidelity=2),
+    "scenes-few": ScenesConfig(probe=200),
+}
+
+
+def read_settings(name: str, settings: Sequence[str]) -> ScenesConfig:
+    """Apply settings of the form key=value to a preset.
+
+    Raises:
+        DnRError: a setting is unknown, or its value is not accepted.
+    """
+    config, known = PRESETS[name], [field.name for field in fields(ScenesConfig)]
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise DnRError(f"`stack` settings must have the form target=residual (got {setting!r})")
+        if key not in known:
+            raise unknown(f"a setting of {name}", key, known)
+        named = {str(choice): choice for choice in _CHOICES[key]}
+        if text not in named:
+            raise DnRError(f"`{key}` must be one of {', '.join(named)} (got {text!r})")
+        config = replace(config, **{key: named[text]})
+    return config
+
+
+def name_of(config: ScenesConfig) -> str:
+    """The one name of a variant: that of a preset if there is one, otherwise "scenes" with the settings that differ."""
+    for name, preset in PRESETS.items():
+        if preset == config:
+            return name
+    usual = asdict(ScenesConfig())
+    changed = [f"{key}={value}" for key, value in asdict(config).items() if value != usual[key]]
+    return " ".join(["scenes", *changed])

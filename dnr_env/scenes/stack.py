@@ -1,0 +1,93 @@
+"""Builds the stacks of the world `scenes`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from dnr_env.algebra import structured
+from dnr_env.evidence.calibration import Calibration
+from dnr_env.evidence.lab import Lab
+from dnr_env.evidence.probe import Probe
+from dnr_env.evidence.probe_source import ProbeSource
+from dnr_env.evidence.second import SecondEmbedder
+from dnr_env.evidence.store import Store, cache_dir
+from dnr_env.evidence.vocabulary import Vocabulary
+from dnr_env.interfaces import Language
+from dnr_env.propose.informed import InformedMutator
+from dnr_env.propose.proposer import Proposer
+from dnr_env.propose.unite import WithUnions
+from dnr_env.propose.with_model import WithModel
+from dnr_env.scenes.captioner import SceneCaptioner
+from dnr_env.scenes.clip import ClipImages, ClipTexts
+from dnr_env.scenes.config import INFIDELITY, ScenesConfig
+from dnr_env.scenes.networks import Network
+from dnr_env.scenes.reader import SceneReader
+from dnr_env.scenes.render import SceneRenderer
+from dnr_env.scenes.truth import TrueEmbedder, true_embeddings
+from dnr_env.seeds import Purpose
+from dnr_env.shapes import language, lexicon
+from dnr_env.shapes.parse import normalise, passed_over
+from dnr_env.stack import Knowledge, Stack
+from dnr_env.types import FloatArray
+
+
+def scenes_stack(name: str, config: ScenesConfig) -> Stack:
+    """Build the stack of a variant of the world.
+
+    Args:
+        name: the stack's name in the registry.
+        config: the settings.
+    """
+    reader = SceneReader(Network(config.target), ClipImages())
+    faithful = SceneRenderer()
+    drawing = SceneRenderer([config.infidelity * probability for probability in INFIDELITY])
+    store = Store(cache_dir() / "store.sqlite")
+    lab = Lab(drawing, reader, store)
+    embedder = ClipTexts()
+    probes = ProbeSource(lambda _: _probe(faithful, reader, store, config.probe))
+    vocabulary = Vocabulary(lexicon.vocabulary, embedder, probes)
+    says = structured(Language(normalise, passed_over))
+    calibration = Calibration.default()
+    informed = InformedMutator(vocabulary, calibration)
+    random = WithModel(language.RandomMutator(), informed)
+    captioner = SceneCaptioner(Network("plain"))
+    return Stack(
+        name=name,
+        lab=lab,
+        judge_lab=lab,
+        probes=probes,
+        embedder=embedder,
+        language=says,
+        vocabulary=vocabulary,
+        proposer=Proposer(lab, vocabulary, says, captioner, language.LexiconWriter(), heat=reader.heat),
+        promises=informed,
+        calibration=calibration,
+        mutators={
+            "informed": WithUnions(informed, vocabulary, says),
+            "random": WithUnions(random, vocabulary, says),
+        },
+        known=Knowledge(reader.formula),
+        judge_embedder=SecondEmbedder("true attributes", TrueEmbedder(), partial(_true_embeddings, config.probe)),
+        heat=reader.heat,
+    )
+
+
+def _true_embeddings(images: int) -> FloatArray:
+    return true_embeddings(
+        SceneRenderer().resolve([lexicon.ANYTHING] * images, Purpose.PROBE.seeds(0, images).tolist())
+    )
+
+
+def _probe(faithful: SceneRenderer, reader: SceneReader, store: Store, images: int) -> Probe:
+    """Measure the probe set: pictures with random objects, drawn faithfully."""
+    seeds = Purpose.PROBE.seeds(0, images)
+    evidence = Lab(faithful, reader, store).measure(concepts=[lexicon.ANYTHING], seeds=seeds[None])
+    return Probe(
+        f"{faithful.fingerprint} {reader.fingerprint} {images}",
+        evidence.activations[0],
+        evidence.embeddings[0],
+        lambda indices: faithful.generate([lexicon.ANYTHING] * len(indices), seeds[np.asarray(indices)].tolist()),
+        lambda index: f"#{index}",
+    )
