@@ -106,7 +106,7 @@ def phrase_probability(probabilities: FloatArray, phrase: str) -> FloatArray:
     """Compute how sure a head is (n,) that a picture shows a noun phrase, from its presence probabilities (n, outputs).
 
     The phrase is at most as sure as each pair of attributes that it names and that has outputs of its own, and as each
-    other attribute. Of a hypernym any word will do.
+    other attribute. For a hypernym, any of its words is enough.
     """
     codes = {f: np.flatnonzero(MEMBERS[v, FAMILY_SLICES[f]]) for f, v in enumerate(values_of(phrase)) if v != OPEN}
     terms = []
