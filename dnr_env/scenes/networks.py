@@ -26,7 +26,7 @@ class Network:
     """A trained network.
 
     Args:
-        architecture: one of WIDTHS.
+        architecture: one of `dnr_env.scenes.widths.WIDTHS`.
     """
 
     def __init__(self, architecture: str) -> None:
