@@ -34,6 +34,7 @@ from dnr_env.evaluation.plan import plan
 from dnr_env.evaluation.results import Record, Results
 from dnr_env.files import append_lines, read_lines, write_atomically
 from dnr_env.registry import read_spec
+from dnr_env.scenes.config import ScenesConfig
 from dnr_env.shapes.config import ShapesConfig
 from dnr_env.stack import Stack
 
@@ -132,7 +133,7 @@ def versions() -> dict[str, str]:
 def private(options: Options) -> dict[str, str]:
     """The paths of this machine that results can name, each with what stands for it in the file to share."""
     _, config = read_spec(options.stack)
-    images = None if isinstance(config, ShapesConfig) else config.probe.images
+    images = None if isinstance(config, ShapesConfig | ScenesConfig) else config.probe.images
     places = {str(Path.home()): "~", str(Path.cwd()): ".", str(options.out.resolve()): "OUT"}
     if images and Path(images).exists():
         places |= {str(Path(images).resolve()): "IMAGES", str(Path(images).absolute()): "IMAGES"}

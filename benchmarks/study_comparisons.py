@@ -102,6 +102,6 @@ def with_hindsight(results: Results, rules: Rules, stack: Stack) -> Results:
                     "label": best,
                 }
                 records.append(
-                    {**named_by, **free, **paid, **asdict(verdict), **asdict(agreement(stack, neuron, best))}
+                    {**named_by, **free, **paid, **asdict(verdict), **agreement(stack, neuron, best)._asdict()}
                 )
     return Results([*records, *results.cells.values()], results.optima)

@@ -30,7 +30,7 @@ def frozen() -> dict[str, object]:
             }
             for name, stack in stacks.items()
         },
-        "captioner": [captioner.NOTICED, captioner.MISTAKEN, captioner.SECOND],
+        "captioner": [captioner.NOTICED, captioner.MISTAKEN, captioner.SECOND, captioner.SURE],
         "seeds": {purpose.name: purpose.value for purpose in Purpose},
         "probe": _digest_of_codes(probe_scenes()),
     }

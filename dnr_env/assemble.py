@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnr_env.errors import DnRError
 from dnr_env.registry import load, read_spec
+from dnr_env.scenes.config import ScenesConfig
 from dnr_env.shapes.config import ShapesConfig
 from dnr_env.stack import Stack
 
@@ -51,6 +52,11 @@ def assemble(
     spec, config = read_spec("shapes" if stack is None else stack)
     if model is None and images is None:
         return load(spec)
+    if isinstance(config, ScenesConfig):
+        raise DnRError(
+            f"`stack` must be one that takes a network or images, such as 'shapes', where `model` or `images` is "
+            f"given (got {spec!r}, which has its own)"
+        )
     if isinstance(config, ShapesConfig) and model is None:
         raise DnRError(f"`images` must be left out without a `model`: stack {spec!r} has pictures of its own")
     return _configured(spec, config, model, layer, images, preprocess, pooling)

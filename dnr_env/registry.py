@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnr_env.errors import DnRError, unknown
-from dnr_env.shapes.config import PRESETS, ShapesConfig, name_of, read_settings
+from dnr_env.scenes import config as scenes
+from dnr_env.scenes.config import ScenesConfig
+from dnr_env.shapes import config as shapes
+from dnr_env.shapes.config import ShapesConfig
 from dnr_env.stack import Stack
 
 if TYPE_CHECKING:
     from dnr_env.models.config import StackConfig, WorldConfig
 
-EMBEDDED = tuple(PRESETS)
-"""Stacks that need no download. `dnr_env.shapes.config.PRESETS` defines them."""
+EMBEDDED = (*shapes.PRESETS, *scenes.PRESETS)
+"""Stacks that need no download. The `PRESETS` of `dnr_env.shapes.config` and `dnr_env.scenes.config` define them."""
 SHIPPED = tuple(sorted(path.stem for path in (Path(__file__).parent / "models" / "configs").glob("*.yaml")))
 """Stacks of real models whose configurations ship with the package."""
 
@@ -39,24 +42,29 @@ def load(spec: str | os.PathLike[str]) -> Stack:
         DnRError: there is no such stack, or a setting is not accepted.
     """
     spec, config = read_spec(spec)
-    return _embedded(spec, config) if isinstance(config, ShapesConfig) else _configured(spec, config)
+    if isinstance(config, ShapesConfig | ScenesConfig):
+        return _embedded(spec, config)
+    return _configured(spec, config)
 
 
-def read_spec(spec: str | os.PathLike[str]) -> tuple[str, ShapesConfig | WorldConfig | StackConfig]:
+def read_spec(spec: str | os.PathLike[str]) -> tuple[str, ShapesConfig | ScenesConfig | WorldConfig | StackConfig]:
     """Parse a spec into the stack's name, in one spelling, and its configuration. Nothing is loaded."""
     if isinstance(spec, os.PathLike):
         spec = shlex.quote(os.fspath(spec))
     if not isinstance(spec, str):
         raise DnRError(f"`stack` must be a name such as 'shapes' or the path of a YAML file (got {spec!r})")
     name, *settings = words_of(spec)
-    if name in PRESETS:
+    if name in scenes.PRESETS:
+        variant = scenes.read_settings(name, settings)
+        return scenes.name_of(variant), variant
+    if name in shapes.PRESETS:
         own = [setting for setting in settings if _OWN.match(setting)]
-        embedded = read_settings(name, [setting for setting in settings if setting not in own])
+        embedded = shapes.read_settings(name, [setting for setting in settings if setting not in own])
         if not own:
-            return name_of(embedded), embedded
+            return shapes.name_of(embedded), embedded
         from dnr_env.models.read_config import read_world
 
-        return " ".join([name_of(embedded), *map(_quoted, own)]), read_world(embedded, own)
+        return " ".join([shapes.name_of(embedded), *map(_quoted, own)]), read_world(embedded, own)
     if "." not in spec and name not in SHIPPED:  # before the extra packages for real models are imported
         raise unknown("stack", spec, [*EMBEDDED, *SHIPPED, "a file such as stack.yaml"])
     from dnr_env.models.read_config import read_config
@@ -79,7 +87,11 @@ def _quoted(word: str) -> str:
 
 
 @cache
-def _embedded(spec: str, config: ShapesConfig) -> Stack:
+def _embedded(spec: str, config: ShapesConfig | ScenesConfig) -> Stack:
+    if isinstance(config, ScenesConfig):
+        from dnr_env.scenes.stack import scenes_stack
+
+        return scenes_stack(spec, config)
     from dnr_env.shapes.stack import shapes_stack
 
     return shapes_stack(spec, config)

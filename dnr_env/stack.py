@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from dnr_env.interfaces import Embedder, Language, Mutator, Promises, Usage
 from dnr_env.neurons import Neurons
 from dnr_env.propose.crops import HeatOf
 from dnr_env.propose.proposer import Proposer
+from dnr_env.structure import Structure
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,25 @@ class Bill:
         return (usage.input_tokens * self.prices[0] + usage.output_tokens * self.prices[1]) / 1e6
 
 
+class Agreement(NamedTuple):
+    """Agreement of a label with the formula of a planted neuron, each number from 0 to 1."""
+
+    precision: float | None = None
+    """What of the label is in the formula; None for other neurons, and for labels that cannot be compared."""
+    recall: float | None = None
+    """What of the formula is in the label; None as above."""
+    parts: float | None = None
+    """The share of the formula's parts that the label names; None as above, and in worlds without formulas of parts."""
+
+
 @dataclass(frozen=True)
 class Knowledge:
     """What an embedded world knows about its neurons. Only evaluation may use it."""
 
     truth: Callable[[str], str | None] = lambda neuron: None
     """Returns the formula of the planted neuron with a name; None for a neuron that was not planted."""
+    compare: Callable[[str, Structure], Agreement] = lambda formula, label: Agreement()
+    """Compares the formula of a planted neuron with a label."""
     optimum: Callable[[str], Mapping[str, str]] = lambda score: {}
     """Returns each neuron's best concept under a score, as found by brute force; empty where it is not known."""
 

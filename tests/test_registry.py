@@ -11,6 +11,8 @@ import pytest
 import dnr_env
 from dnr_env.errors import DnRError
 from dnr_env.registry import EMBEDDED, SHIPPED, load, read_spec, words_of
+from dnr_env.scenes import config as scenes
+from dnr_env.scenes.config import ScenesConfig
 from dnr_env.shapes.config import PRESETS, ShapesConfig, name_of
 from dnr_env.stack import Stack
 
@@ -150,7 +152,8 @@ def test_words_keep_their_backslashes_and_their_quoted_spaces() -> None:
 
 
 def test_embedded_and_shipped_names_do_not_meet() -> None:
-    assert set(EMBEDDED) == set(PRESETS)
+    assert set(EMBEDDED) == {*PRESETS, *scenes.PRESETS}
+    assert len(set(EMBEDDED)) == len(EMBEDDED)
     assert not set(EMBEDDED) & set(SHIPPED)
     assert {"turbo", "sd15"} <= set(SHIPPED)
 
@@ -183,7 +186,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def images_of(spec: str | Path) -> str | None:
     config = read_spec(spec)[1]
-    assert not isinstance(config, ShapesConfig)
+    assert not isinstance(config, ShapesConfig | ScenesConfig)
     return config.probe.images
 
 
@@ -208,7 +211,7 @@ def test_a_path_may_have_spaces_and_quotes(folder: Path) -> None:
 def test_a_backslash_in_a_file_name_stays(folder: Path) -> None:
     (folder / r"own\new.yaml").write_text(BARE.replace("layer3", "layer1"))
     config = read_spec(rf"{folder}/own\new.yaml probe.images=D:\photos\new")[1]
-    assert not isinstance(config, ShapesConfig)
+    assert not isinstance(config, ShapesConfig | ScenesConfig)
     assert config.target.layers == ("layer1",)
     assert config.probe.images == r"D:\photos\new"
 

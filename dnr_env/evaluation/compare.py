@@ -133,7 +133,7 @@ def _play_block(
                 "net": verdict.value - paid,
                 "judge_net": None if verdict.judge_value is None else verdict.judge_value - paid,
                 "judge_images": IMAGES * len(stack.language.parts(episode.label).drawn),
-                **asdict(agreement(stack, episode.neuron, episode.label)),
+                **agreement(stack, episode.neuron, episode.label)._asdict(),
             }
         )
     return records

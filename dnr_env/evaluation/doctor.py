@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from dnr_env.errors import DnRError
 from dnr_env.evidence.store import cache_dir
 from dnr_env.registry import read_spec
+from dnr_env.scenes.config import ScenesConfig
 from dnr_env.shapes.config import ShapesConfig
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = {
     "train": ("stable-baselines3", "sb3-contrib", "tensorboard"),
+    "scenes": ("open_clip_torch",),
     "models": ("torchvision", "transformers", "diffusers", "open_clip_torch", "timm", "openai", "pydantic", "pyyaml"),
 }
 _VARIABLES = ("DNR_CACHE_DIR", "HF_HOME", "HF_HUB_OFFLINE", "OPENAI_BASE_URL")
@@ -62,7 +64,9 @@ def examine(spec: str, load: bool) -> Iterator[Finding]:
     except DnRError as error:
         yield Finding("stack", False, str(error))
         return
-    if isinstance(config, ShapesConfig):
+    if isinstance(config, ShapesConfig | ScenesConfig):
+        if isinstance(config, ScenesConfig):
+            yield _check("[scenes]", lambda: _versions("scenes"))
         yield _check("device", _device)
         yield Finding("stack", True, f"{spec}: its weights come with the package")
         return

@@ -11,8 +11,7 @@ from dnr_env.env.rules import Rules
 from dnr_env.evidence.sight import see
 from dnr_env.scores import score
 from dnr_env.seeds import Purpose
-from dnr_env.shapes.planted import precision_recall
-from dnr_env.stack import Stack
+from dnr_env.stack import Agreement, Stack
 from dnr_env.structure import parts_of
 from dnr_env.types import FloatArray, IntArray
 
@@ -49,21 +48,10 @@ class Verdict:
     activation_rate_error: float | None
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Agreement of a noun phrase with the formula of a planted neuron; None for other labels and neurons."""
-
-    precision: float | None
-    recall: float | None
-    """See `dnr_env.shapes.planted.precision_recall`."""
-
-
 def agreement(stack: Stack, neuron: str, label: str) -> Agreement:
     """Compare a label with what an embedded world knows of the neuron."""
     formula = stack.known.truth(neuron)
-    if formula is None or not stack.language.parts(label).plain:
-        return Agreement(None, None)
-    return Agreement(*precision_recall(formula, label))
+    return Agreement() if formula is None else stack.known.compare(formula, stack.language.parts(label))
 
 
 def judge(

@@ -10,6 +10,7 @@ from dnr_env.env.rules import Rules
 from dnr_env.evaluation.judge import IMAGES
 from dnr_env.evidence.probe import EXEMPLARS
 from dnr_env.registry import load, read_spec
+from dnr_env.scenes.config import ScenesConfig
 from dnr_env.shapes.config import ShapesConfig
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def plan(spec: str, agent: Agent, wanted: str, rules: Rules) -> Plan:
     """
     slots = agent.env_options.get("n_slots", rules.n_slots)
     _, config = read_spec(spec)
-    if isinstance(config, ShapesConfig):
+    if isinstance(config, ShapesConfig | ScenesConfig):
         neurons = len(load(spec).neurons.select(wanted))
         return _of(rules, agent, neurons, slots, None, (0.0, 0.0), IMAGES)
     from dnr_env.models.config import WorldConfig

@@ -72,8 +72,9 @@ class Results:
         return None if lacking else mean_interval(self.table(agent, "judge_net"))
 
     def planted(self, agent: str, key: str) -> float | None:
-        """Compute the mean precision or recall over the planted neurons, or None if there are none."""
-        return float(self.table(agent, key, self.planted_neurons).mean()) if self.planted_neurons else None
+        """Compute the mean precision, recall or share of parts over the planted neurons, or None if it is not known."""
+        known = self.planted_neurons if any(r[key] is not None for r in self.cells.values()) else []
+        return float(self.table(agent, key, known).mean()) if known else None
 
     @property
     def planted_neurons(self) -> list[str]:
@@ -171,7 +172,7 @@ def _gained(curve: Sequence[Sequence[float]], images: int | IntArray) -> FloatAr
     return held
 
 
-_ATTRIBUTES = ("precision", "recall")
+_ATTRIBUTES = ("precision", "recall", "parts")
 COLUMNS = (
     "agent",
     "net value",

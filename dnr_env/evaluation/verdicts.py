@@ -35,6 +35,7 @@ COLUMNS = (
     "judge_simulation_error",
     "precision",
     "recall",
+    "parts",
 )
 _BLOCK = 64  # labels whose rows are committed together
 
@@ -164,7 +165,7 @@ def judge_labels(stack: Stack, given: Given, *, rules: Rules, block: int, path: 
                     "label": text,
                     "block": block,
                     **asdict(verdict),
-                    **asdict(agreement(stack, neuron, text)),
+                    **agreement(stack, neuron, text)._asdict(),
                 }
                 for (neuron, text), verdict in zip(part, verdicts, strict=True)
             ]

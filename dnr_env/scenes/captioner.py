@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,9 @@ NOTICED = (0.2, 0.65, 0.35, 0.85, 0.35)
 MISTAKEN = (0.1, 0.04, 0.08, 0.05, 0.04)
 """The probability that the word is a random one of the family."""
 SECOND = 0.5
-"""The probability that a second object is described."""
+"""The probability that a second object is described, if the network is sure enough of it."""
+SURE = 0.2
+"""The least probability of colour and shape together that is sure enough."""
 
 
 class SceneCaptioner:
@@ -29,7 +32,7 @@ class SceneCaptioner:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.fingerprint = f"scenes-captioner-1 {network.fingerprint}"
+        self.fingerprint = f"scenes-captioner-2 {network.fingerprint}"
 
     def caption(self, images: Images) -> list[str]:
         """Caption each image, as in "a red star on grass and a dotted ring". A caption depends only on its image."""
@@ -40,14 +43,23 @@ class SceneCaptioner:
 def _caption(probabilities: FloatArray, image: ImageArray) -> str:
     rng = np.random.default_rng(zlib.crc32(image.tobytes()))
     first, second = seen(probabilities)
-    text = caption(first, rng, NOTICED, MISTAKEN)
-    if rng.random() < SECOND:
-        text += f" and {caption(second, rng, (*NOTICED[:BACKGROUND], 0.0), MISTAKEN)}"
+    text = caption(first.codes, rng, NOTICED, MISTAKEN)
+    if rng.random() < SECOND and second.sure >= SURE:
+        text += f" and {caption(second.codes, rng, (*NOTICED[:BACKGROUND], 0.0), MISTAKEN)}"
     return text
 
 
-def seen(probabilities: FloatArray) -> tuple[list[int], list[int]]:
-    """The codes of the two surest objects, which differ in colour and shape.
+class Seen(NamedTuple):
+    """An object that a network sees."""
+
+    codes: list[int]
+    """Of its size, colour, texture and shape, and of the background."""
+    sure: float
+    """The probability of its colour and shape together."""
+
+
+def seen(probabilities: FloatArray) -> tuple[Seen, Seen]:
+    """The two surest objects, which differ in colour and shape.
 
     Colour and shape are seen together, then the texture that goes with both; size and background by themselves.
 
@@ -64,6 +76,7 @@ def seen(probabilities: FloatArray) -> tuple[list[int], list[int]]:
     for _ in range(2):
         colour, shape = (int(code) for code in np.unravel_index(coloured.argmax(), coloured.shape))
         texture = int((pairs[COLOUR, TEXTURE][colour] * pairs[TEXTURE, SHAPE][:, shape]).argmax())
-        found.append([size, colour, texture, shape, background])
+        codes = [size, colour, texture, shape, background]
+        found.append(Seen(codes, float(coloured[colour, shape])))
         coloured[colour], coloured[:, shape] = -1, -1
     return found[0], found[1]

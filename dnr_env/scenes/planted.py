@@ -6,13 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import NamedTuple
 
 import numpy as np
 
 from dnr_env.scenes.outputs import PAIR_SLICES
 from dnr_env.shapes.lexicon import FAMILIES, FAMILY_SLICES, MEMBERS, OPEN
 from dnr_env.shapes.parse import values_of
+from dnr_env.stack import Agreement
+from dnr_env.structure import Structure
 from dnr_env.types import BoolArray, FloatArray
 
 FORMULAS: tuple[str, ...] = (
@@ -45,9 +46,6 @@ FORMULAS: tuple[str, ...] = (
 
 NAMED_FROM = 0.6
 """The F1 of attributes from which a phrase names a part. Half of what it mentions, and nothing wrong, is enough."""
-
-Label = Sequence[tuple[str, str | None]]
-"""A structured label: its noun phrases, each with what it excludes."""
 
 _PART = re.compile(r"(?:([\d.]+) )?([^&]+?)(?: & !(.+))?")
 
@@ -121,24 +119,23 @@ def phrase_probability(probabilities: FloatArray, phrase: str) -> FloatArray:
     return weakest
 
 
-class Comparison(NamedTuple):
-    """How well a label fits a planted formula."""
+def compare(formula: str, label: Structure) -> Agreement:
+    """Compare a label with a planted formula.
 
-    f1: float
-    """The mean F1 of attributes over the label's phrases, each with the part that it names; 0 for a phrase too many."""
-    parts_named: float
-    """The share of the formula's parts that a phrase names."""
-
-
-def compare(label: Label, formula: str) -> Comparison:
-    """Compare a label with a planted formula. Phrases and parts are matched one to one, as well as they can be."""
+    Phrases and parts are matched one to one so that the sum of their F1 is highest. Precision and recall are means over
+    the phrases of the label, each compared with its part, and 0 for a phrase too many. A part is named by a phrase with
+    an F1 of NAMED_FROM or more.
+    """
     parts = [_attributes(part.phrase, part.but_not) for part in Formula.read(formula).parts]
-    phrases = [_attributes(*phrase) for phrase in label]
-    f1 = np.zeros((max(len(phrases), len(parts)),) * 2)
-    f1[: len(phrases), : len(parts)] = [[_f1(phrase, part) for part in parts] for phrase in phrases]
+    phrases = [_attributes(*phrase) for phrase in label.phrases]
+    compared = np.zeros((max(len(phrases), len(parts)),) * 2 + (2,))
+    compared[: len(phrases), : len(parts)] = [[_precision_recall(phrase, part) for part in parts] for phrase in phrases]
+    f1 = 2 * compared.prod(axis=2) / np.maximum(compared.sum(axis=2), 1e-12)
     rows = np.arange(len(f1))
-    best = max((f1[rows, list(order)] for order in permutations(rows)), key=np.sum)
-    return Comparison(float(best.sum() / len(phrases)), float((best >= NAMED_FROM).sum() / len(parts)))
+    matched = np.array(max(permutations(rows), key=lambda order: f1[rows, order].sum()))
+    precision, recall = compared[rows, matched].sum(axis=0) / len(phrases)
+    named = (f1[rows, matched] >= NAMED_FROM).sum() / len(parts)
+    return Agreement(float(precision), float(recall), float(named))
 
 
 def _attributes(phrase: str, but_not: str | None) -> dict[tuple[int, bool], BoolArray]:
@@ -156,11 +153,13 @@ def _attributes(phrase: str, but_not: str | None) -> dict[tuple[int, bool], Bool
     return {**named, **{(family, True): words for family, words in excluded.items()}}
 
 
-def _f1(phrase: dict[tuple[int, bool], BoolArray], part: dict[tuple[int, bool], BoolArray]) -> float:
-    """The F1 of precision and recall as `dnr_env.shapes.planted.precision_recall` defines them, by family."""
+def _precision_recall(
+    phrase: dict[tuple[int, bool], BoolArray], part: dict[tuple[int, bool], BoolArray]
+) -> tuple[float, float]:
+    """Precision and recall as `dnr_env.shapes.planted.precision_recall` defines them, by family."""
     both = {key: (phrase[key] & part[key]).sum() for key in phrase.keys() & part.keys()}
     if not any(both.values()):
-        return 0.0
+        return 0.0, 0.0
     precision = sum(count / phrase[key].sum() for key, count in both.items() if count) / len(phrase)
     recall = sum(count / part[key].sum() for key, count in both.items()) / len(part)
-    return float(2 * precision * recall / (precision + recall))
+    return float(precision), float(recall)

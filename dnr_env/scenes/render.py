@@ -1,8 +1,9 @@
 """The renderer of `scenes`. It draws a 64 x 64 picture, with one to three objects, of a noun phrase and a seed.
 
-Object 0 is what the phrase describes. The seed decides how many others there are, everything about them, jitter, and
-what the phrase leaves open. The pictures of two phrases with the same seed therefore differ only in what the phrases
-name (common random numbers). A place depends on the seed and on the object's own size alone.
+Object 0 is what the phrase describes. The seed decides how many others there are, everything about them, jitter, what
+the phrase leaves open, and what no word names: how strong and how fine a texture is, the light, and the blotches behind
+the objects. The pictures of two phrases with the same seed therefore differ only in what the phrases name (common
+random numbers). A place depends on the seed and on the object's own size alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dnr_env.scenes.surroundings import UNNAMED, blotch, light
 from dnr_env.scenes.tail import pick
 from dnr_env.shapes.lexicon import BACKGROUND, COLOUR, FAMILIES, OPEN, SHAPE, SIZE, TEXTURE
 from dnr_env.shapes.paint import SIDE, background, column, inks, outline, texture
@@ -29,15 +31,19 @@ _RADIUS = {"tiny": 6.0, "small": 8.3, "large": 11.4, "huge": 15.6}  # pixels
 _RADII = np.array([_RADIUS[word] for word in FAMILIES[SIZE].words], np.float32)
 _JITTER = 0.04  # of a radius
 _REACH = 1.14  # of a radius: the farthest point of any shape, a triangle's tip
+_COARSEST, _FINEST = 0.8, 1.3  # of a texture's usual fineness
+_FAINTEST = 0.35  # of a texture's usual contrast
 _WINDOWS = 2 * np.ceil(_RADII * (1 + _JITTER) * _REACH + 1).astype(int)
 
 # A seed's uniforms: of the picture, of each object, and what an unfaithful drawing of each named family shows.
-_COUNT, _SCENE, _TURN, _LIGHT, _SCENE_PHASE, _SCENE_GRAIN = 0, 1, 2, 3, 4, 5
-_FIRST_OBJECT, _PER_OBJECT = 7, 14
-_ANGLE, _DEPTH, _SCALE, _TILT, _PHASE, _GRAIN, _HUE = 4, 5, 6, 7, 8, 9, 11  # after one column for each attribute
+_COUNT, _SCENE, _TURN, _SCENE_PHASE, _SCENE_GRAIN = 0, 1, 2, 3, 4
+_FIRST_OBJECT, _PER_OBJECT = 6, 16
+# After one column for each attribute.
+_ANGLE, _DEPTH, _SCALE, _TILT, _PHASE, _GRAIN, _HUE, _CONTRAST, _FINENESS = 4, 5, 6, 7, 8, 9, 11, 14, 15
 _SLIP = _FIRST_OBJECT + OBJECTS * _PER_OBJECT
 _OTHER = _SLIP + len(FAMILIES)
-_UNIFORMS = _OTHER + len(FAMILIES)
+_UNNAMED = _OTHER + len(FAMILIES)
+_UNIFORMS = _UNNAMED + UNNAMED
 
 
 class Scenes(NamedTuple):
@@ -69,7 +75,7 @@ class SceneRenderer:
     def __init__(self, infidelity: Sequence[float] = (0.0, 0.0, 0.0, 0.0, 0.0)) -> None:
         self.infidelity = tuple(float(probability) for probability in infidelity)
         written = "/".join(f"{probability!r}".removesuffix(".0") for probability in self.infidelity)
-        self.fingerprint = f"scenes-renderer-1 infidelity={written}"
+        self.fingerprint = f"scenes-renderer-2 infidelity={written}"
 
     def generate(self, concepts: Sequence[str], seeds: Sequence[int]) -> ImageArray:
         """Draw image `seeds[i]` of the noun phrase `concepts[i]`: (n, 64, 64, 3) uint8."""
@@ -112,6 +118,7 @@ def draw_scenes(scenes: Scenes) -> ImageArray:
 def _draw_chunk(objects: IntArray, backgrounds: IntArray, uniforms: FloatArray) -> ImageArray:
     u = uniforms.astype(np.float32)
     planes = background(backgrounds, u[:, _SCENE_PHASE], u[:, _SCENE_GRAIN : _SCENE_GRAIN + 2])
+    blotch(planes, u[:, _UNNAMED:])
     count = _count(uniforms)
     for place in reversed(range(OBJECTS)):  # what the phrase describes is drawn last, over the others
         own = u[:, _FIRST_OBJECT + place * _PER_OBJECT :][:, :_PER_OBJECT]
@@ -121,7 +128,8 @@ def _draw_chunk(objects: IntArray, backgrounds: IntArray, uniforms: FloatArray) 
             if len(rows):
                 x, y, radius = _place(size, own[rows], turn[rows], alone=count[rows] == 1)
                 _paint(planes, rows, objects[rows, place], own[rows], x, y, radius)
-    planes *= column(255 * (0.85 + 0.15 * u[:, _LIGHT]))
+    light(planes, u[:, _UNNAMED:])
+    planes *= 255
     np.clip(planes, 0, 255, out=planes)
     return np.moveaxis(planes.astype(np.uint8), 0, -1)
 
@@ -164,10 +172,12 @@ def _paint(
     inside *= column(radius)
     np.clip(inside + np.float32(0.5), 0, 1, out=inside)
     # Texture does not scale with its object: a huge object has more stripes, not broader ones.
-    scale = column(radius * np.float32(5.5 / (SIDE / 2)))
+    fineness = np.float32(5.5 / (SIDE / 2)) * (_COARSEST + (_FINEST - _COARSEST) * u[:, _FINENESS])
+    scale = column(radius * fineness)
     phase, grain = u[:, _PHASE], u[:, _GRAIN : _GRAIN + 2]
     pattern = texture(codes[:, TEXTURE], across * scale, down * scale, phase, grain)
     first, second = inks(codes[:, COLOUR], u[:, _HUE : _HUE + 3], phase)
+    second = first + (second - first) * (_FAINTEST + (1 - _FAINTEST) * u[:, _CONTRAST, None])
     windows = np.lib.stride_tricks.sliding_window_view(planes, (side, side), axis=(2, 3), writeable=True)
     for channel in range(3):
         ink = column(first[:, channel]) + pattern * column(second[:, channel] - first[:, channel])

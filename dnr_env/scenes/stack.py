@@ -19,6 +19,7 @@ from dnr_env.propose.informed import InformedMutator
 from dnr_env.propose.proposer import Proposer
 from dnr_env.propose.unite import WithUnions
 from dnr_env.propose.with_model import WithModel
+from dnr_env.scenes import planted
 from dnr_env.scenes.captioner import SceneCaptioner
 from dnr_env.scenes.clip import ClipImages, ClipTexts
 from dnr_env.scenes.config import INFIDELITY, ScenesConfig
@@ -68,7 +69,7 @@ def scenes_stack(name: str, config: ScenesConfig) -> Stack:
             "informed": WithUnions(informed, vocabulary, says),
             "random": WithUnions(random, vocabulary, says),
         },
-        known=Knowledge(reader.formula),
+        known=Knowledge(reader.formula, planted.compare),
         judge_embedder=SecondEmbedder("true attributes", TrueEmbedder(), partial(_true_embeddings, config.probe)),
         heat=reader.heat,
     )

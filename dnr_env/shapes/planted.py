@@ -9,6 +9,8 @@ import numpy as np
 
 from dnr_env.shapes.lexicon import FAMILY_SLICES, MEMBERS, OPEN, VALUES, WORDS
 from dnr_env.shapes.parse import values_of
+from dnr_env.stack import Agreement
+from dnr_env.structure import Structure
 from dnr_env.types import BoolArray, FloatArray
 
 FORMULAS: tuple[str, ...] = (
@@ -104,3 +106,8 @@ def precision_recall(formula: str, label: str) -> tuple[float, float]:
     both = {f: float((asked[f] & named[f]).sum()) for f in asked.keys() & named.keys()}
     precision = sum(both[f] / named[f].sum() for f in both) / len(named) if named else 0.0
     return precision, sum(both[f] / asked[f].sum() for f in both) / len(asked)
+
+
+def compare(formula: str, label: Structure) -> Agreement:
+    """The `precision_recall` of a noun phrase. Other labels are not compared."""
+    return Agreement(*precision_recall(formula, label.phrases[0].drawn)) if label.plain else Agreement()

@@ -28,6 +28,7 @@ from dnr_env.shapes.insight import Insight
 from dnr_env.shapes.linear import LinearMutator
 from dnr_env.shapes.optimum import optimum
 from dnr_env.shapes.parse import normalise, passed_over
+from dnr_env.shapes.planted import compare
 from dnr_env.shapes.reader import OtherTarget, ShapesReader
 from dnr_env.shapes.render import Renderer
 from dnr_env.stack import Knowledge, Stack
@@ -100,7 +101,7 @@ def _reader(own: ShapesReader, config: ShapesConfig, target: Target | None) -> t
         reader = DirectionsReader(own)
     elif config.neurons == "fresh":
         reader = FreshReader(own)
-    return reader, Knowledge(reader.formula, partial(optimum, config))
+    return reader, Knowledge(reader.formula, compare, partial(optimum, config))
 
 
 def _true_embeddings() -> FloatArray:

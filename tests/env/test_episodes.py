@@ -356,7 +356,7 @@ def test_nothing_of_truth_reward_judge_or_held_out_half_reaches_the_agent(
 
     monkeypatch.setattr(Lab, "measure", changed)
     monkeypatch.setattr(ProbeSource, "held_out", property(lambda source: Elsewhere(len(stack.neurons))))
-    lies = Knowledge(lambda neuron: "red", lambda score: dict.fromkeys(stack.neurons, "red thing"))
+    lies = Knowledge(lambda neuron: "red", optimum=lambda score: dict.fromkeys(stack.neurons, "red thing"))
     after, repaid = episodes(known=lies, judge_lab=None, judge_embedder=None)
     assert data_equivalence(before, after, exact=True)
     assert paid != repaid

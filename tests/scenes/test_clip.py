@@ -23,6 +23,7 @@ from dnr_env.scenes.clip_train import captioned, contrastive_loss, learning_rate
 from dnr_env.scenes.render import SceneRenderer
 from dnr_env.shapes import lexicon
 from dnr_env.shapes.lexicon import BACKGROUND, FAMILIES, VALUES
+from dnr_env.shapes.network import to_input
 from dnr_env.shapes.parse import parse
 from dnr_env.types import FloatArray, ImageArray
 
@@ -228,5 +229,8 @@ def test_a_training_is_a_function_of_its_seed_and_learns(tmp_path: Path) -> None
     untrained = train(seed=3, steps=0, checkpoint=tmp_path / "c")
     test = captioned(FRESH, 64)
     with torch.inference_mode():
-        before, after = (float(contrastive_loss(network, test)) for network in (untrained, model))
+        before, after = (
+            float(contrastive_loss(network, network.encode_image(to_input(test.images)), test.captions))
+            for network in (untrained, model)
+        )
     assert after < before

@@ -55,8 +55,10 @@ def with_object(scenes: Scenes, place: int, family: int, word: str) -> Scenes:
 
 
 def changed(one: ImageArray, other: ImageArray) -> BoolArray:
-    """(n, 64, 64) the pixels that differ by about half of what red and white do, or more."""
-    return np.asarray(np.abs(one.astype(int) - other).max(axis=3) > 90)
+    """(n, 64, 64) the pixels that differ by about half of the most that any pixel of their picture does, or more."""
+    difference = np.abs(one.astype(int) - other).max(axis=3)
+    most = difference.max(axis=(1, 2), keepdims=True)
+    return np.asarray((difference > 0.45 * most) & (most > 0))
 
 
 # --- what is drawn ----------------------------------------------------------------------------------------------------
@@ -193,5 +195,5 @@ def test_the_fingerprint_says_every_digit_of_the_infidelity() -> None:
     prints = {SceneRenderer(rates).fingerprint for rates in ((0.0,) * 5, (0.1, 0, 0, 0, 0), (0.1 + 1e-9, 0, 0, 0, 0))}
     assert len(prints) == 3
     assert (
-        SceneRenderer((0, 0, 0, 0, 0)).fingerprint == RENDERER.fingerprint == "scenes-renderer-1 infidelity=0/0/0/0/0"
+        SceneRenderer((0, 0, 0, 0, 0)).fingerprint == RENDERER.fingerprint == "scenes-renderer-2 infidelity=0/0/0/0/0"
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnr_env.scenes.captioner import MISTAKEN, NOTICED, SECOND, SceneCaptioner, seen
+from dnr_env.scenes.captioner import MISTAKEN, NOTICED, SECOND, SURE, SceneCaptioner, seen
 from dnr_env.scenes.networks import Network
 from dnr_env.scenes.outputs import OUTPUTS, PAIR_SLICES
 from dnr_env.scenes.render import SceneRenderer
@@ -40,24 +40,24 @@ def shown(objects: list[tuple[Any, ...]], sure: list[float]) -> FloatArray:
 def test_it_sees_the_objects_that_the_network_sees(one: Any, other: Any, less: float, more: float) -> None:
     found = seen(shown([other, one], [less, more]))
     size, background = one[SIZE], one[BACKGROUND]  # of the surest object; they are not bound to an object
-    assert found[0] == list(one)
+    assert found[0] == (list(one), more)
     if other[COLOUR] != one[COLOUR] and other[SHAPE] != one[SHAPE]:
-        assert found[1] == [size, other[COLOUR], other[TEXTURE], other[SHAPE], background]
+        assert found[1] == ([size, other[COLOUR], other[TEXTURE], other[SHAPE], background], less)
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_the_first_is_the_surest_and_the_second_the_surest_of_the_others(seed: int) -> None:
     row = np.random.default_rng(seed).random(len(OUTPUTS))
-    first, second = seen(row)
+    (first, first_sure), (second, second_sure) = seen(row)
     sure = row[PAIR_SLICES[COLOUR, SHAPE]].reshape(10, 10)
-    assert sure[first[COLOUR], first[SHAPE]] == sure.max()
+    assert first_sure == sure[first[COLOUR], first[SHAPE]] == sure.max()
     others = [
         sure[colour, shape]
         for colour in range(10)
         for shape in range(10)
         if colour != first[COLOUR] and shape != first[SHAPE]
     ]
-    assert sure[second[COLOUR], second[SHAPE]] == max(others)
+    assert second_sure == sure[second[COLOUR], second[SHAPE]] == max(others)
     assert second[COLOUR] != first[COLOUR]
     assert second[SHAPE] != first[SHAPE]
 
@@ -75,11 +75,11 @@ def test_a_caption_depends_only_on_its_image(scene_weights: None, order: list[in
 class _Sees(Network):
     """A network that sees the same two objects whole, whatever the image."""
 
-    def __init__(self) -> None:
-        self.fingerprint = "sees"
+    def __init__(self, second: float = SURE) -> None:
+        self.fingerprint, self.second = "sees", second
 
     def read(self, images: Images) -> tuple[FloatArray, FloatArray]:
-        row = shown([OBJECT, OTHER], [0.9, 0.4])
+        row = shown([OBJECT, OTHER], [0.9, self.second])
         return np.zeros((len(images), 0)), np.tile(row, (len(images), 1))
 
 
@@ -107,6 +107,12 @@ def _named(phrase: str) -> dict[int, int]:
 def near(found: float, probability: float, count: int) -> bool:
     """Whether a share of `count` agrees with a probability, by four standard errors."""
     return abs(found - probability) < 4 * math.sqrt(probability * (1 - probability) / count)
+
+
+def test_an_object_that_the_network_is_not_sure_of_is_missed() -> None:
+    images = [np.frombuffer(number.to_bytes(12, "big"), np.uint8).reshape(2, 2, 3) for number in range(100)]
+    texts = SceneCaptioner(_Sees(second=SURE - 0.01)).caption(images)
+    assert not any(" and " in text for text in texts)
 
 
 def test_words_are_left_out_and_mistaken_as_often_as_it_says(phrases: list[list[dict[int, int]]]) -> None:
