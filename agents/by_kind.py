@@ -1,17 +1,34 @@
-"""Rules that choose the kind of each mutation, and then draw as `gradient` does with its default constants."""
+"""Rules that choose the kind of each mutation."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from dnr_env.agents.base import Observation, column, dice, progress
-from dnr_env.agents.gradient import GradientAgent
+from dnr_env.agents.gradient import GradientAgent, ImproveAgent
 from dnr_env.interfaces import Kind
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
+_TURNS = (int(Kind.MODEL), int(Kind.UNITE), int(Kind.EXCEPT))
 _SPREAD = 0.02
 """Deviation of the gain of one mutation, in units of the score."""
 _LAST, _COUNTS, _SUMS = 1, slice(2, 2 + len(Kind)), slice(2 + len(Kind), 2 + 2 * len(Kind))
+
+
+class TurnsAgent(ImproveAgent):
+    """Lists what the model promises, a union and an exception in turn, and then draws as `ImproveAgent` does.
+
+    Where the incumbent can have no union or exception, it lists what the model promises.
+    """
+
+    def __init__(self, mutations: int = 9) -> None:
+        super().__init__(mutations)
+        self.name = f"turns:{mutations}"
+
+    def kinds(self, observation: Observation, memory: FloatArray, lists: BoolArray, allowed: BoolArray) -> IntArray:
+        """Take the next kind, if it is allowed."""
+        turn = np.array(_TURNS)[memory[:, 0].astype(int) % len(_TURNS)]
+        return np.where(allowed[np.arange(len(turn)), turn], turn, int(Kind.MODEL))
 
 
 class KindsAgent(GradientAgent):
@@ -22,7 +39,8 @@ class KindsAgent(GradientAgent):
 
         θ ~ N((s + Σ g) / (1 + m), s² / (1 + m)).
 
-    The agent samples θ for each kind and takes the allowed kind with the highest. Drawing is that of `GradientAgent`.
+    The agent samples θ for each kind and takes the allowed kind with the highest. Drawing is that of `GradientAgent`
+    with its default constants.
     Source: Thompson 1933; Chapelle and Li 2011, "An Empirical Evaluation of Thompson Sampling".
     """
 
@@ -62,7 +80,8 @@ class CoverAgent(GradientAgent):
     | otherwise | | SWAP |
 
     Without MODEL in between, an incumbent that no kind improves would be broadened again and again.
-    Drawing is that of `GradientAgent`. Source: the two sides of an F-score; each kind undoes what one side lacks.
+    Drawing is that of `GradientAgent` with its default constants. Source: the two sides of an F-score; each kind undoes
+    what one side lacks.
 
     Args:
         mutations: The number of concepts to list.

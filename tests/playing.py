@@ -60,7 +60,7 @@ AGENTS: dict[str, Callable[[], Agent]] = {
         name: partial(make_agent, name)
         for name in (
             "stop", "random", "dnd", "dnr", "annealed", "patience:1", "patience:4", "halving", "lucb:1", "top-two",
-            "lookahead", "patience:2@linear", "shortlist:3", "improve:3", "gradient:3", "kinds:4", "cover:4",
+            "lookahead", "patience:2@linear", "shortlist:3", "improve:3", "turns:3", "gradient:3", "kinds:4", "cover:4",
             "until:futility:-0.001:0:4",
         )
     },

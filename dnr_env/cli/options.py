@@ -16,7 +16,7 @@ class Stacked:
     """Options of every command."""
 
     stack: str = "shapes"
-    """The models: shapes or a variant, turbo, sd15, or a YAML file. Settings may follow, as in
+    """The models: shapes, scenes or a variant, turbo, sd15, or a YAML file. Settings may follow, as in
     "turbo probe.images=photos target.layers=layer3" or "shapes infidelity=0.2"."""
 
 
@@ -44,7 +44,7 @@ class Compare(Scored):
     out: Path
     """The folder of the results. Episodes that it already holds are not played again."""
     agents: tuple[str, ...] = ("stop", "dnd", "dnr", "rounds:1@informed", "promise", "learned")
-    """learned, gradient, improve, kinds, cover, shortlist:N:TIMES, stop, random, dnd, dnr, annealed, patience:N,
+    """learned, gradient, improve, turns, kinds, cover, shortlist:N:TIMES, stop, random, dnd, dnr, annealed, patience:N,
     rounds:N, line:N, lookahead, until:SIGNAL:X:LEAST:MOST, halving, lucb, top-two, promise, clip-dissect, linear,
     linear-joined, constant,
     random-label, oracle, python:FILE.py:CLASS, or the folder of a run of dnr-train, which stands for the policies of

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from dnr_env.scenes.render import ATTRIBUTES, Scenes
-from dnr_env.shapes.lexicon import BACKGROUND, FAMILIES, FAMILY_SLICES, MEMBERS, OPEN, SIZE, VALUES, text_of
+from dnr_env.shapes.lexicon import BACKGROUND, FAMILIES, FAMILY_SLICES, MEMBERS, OPEN, SHAPE, SIZE, VALUES, text_of
 from dnr_env.types import IntArray
 
 _HYPERNYM = 0.3
 """How often a hypernym ("warm") stands for a word that has one."""
-_SCENE = 0.5
+MENTIONED = (0.15, 0.5, 0.4, 0.9)
+"""How often an object's size, colour, texture and shape are mentioned, as people rarely say how large a thing is."""
+_SCENE = 0.2
 """How often the background is mentioned."""
 
 
@@ -47,11 +49,11 @@ def _caption(objects: IntArray, background: int, rng: np.random.Generator) -> st
 
 
 def _noun_phrase(codes: list[int], rng: np.random.Generator) -> str:
-    """Describe an object by a random part of its attributes that is not empty."""
+    """Describe an object by a random part of its attributes, or by its shape."""
     values = [OPEN] * len(FAMILIES)
-    part = rng.integers(1, 1 << len(ATTRIBUTES))
+    mentioned = rng.random(len(ATTRIBUTES)) < MENTIONED
     for family in ATTRIBUTES:
-        if part >> family & 1:
+        if mentioned[family] or (family == SHAPE and not mentioned.any()):
             values[family] = _value(family, codes[family], rng)
     text = text_of(tuple(values))
     return f"{'an' if text[0] in 'aeiou' else 'a'} {text}"

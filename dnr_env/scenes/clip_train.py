@@ -134,7 +134,7 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     model = train(options.seed, options.steps, options.out.with_suffix(".checkpoint"))

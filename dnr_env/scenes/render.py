@@ -1,9 +1,9 @@
 """The renderer of `scenes`. It draws a 64 x 64 picture, with one to three objects, of a noun phrase and a seed.
 
 Object 0 is what the phrase describes. The seed decides how many others there are, everything about them, jitter, what
-the phrase leaves open, and what no word names: how strong and how fine a texture is, the light, and the blotches behind
-the objects. The pictures of two phrases with the same seed therefore differ only in what the phrases name (common
-random numbers). A place depends on the seed and on the object's own size alone.
+the phrase leaves open, and what no word names: how opaque an object and how strong and fine its texture is, the light,
+and the blotches behind the objects. The pictures of two phrases with the same seed therefore differ only in what the
+phrases name (common random numbers). A place depends on the seed and on the object's own size alone.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ _JITTER = 0.04  # of a radius
 _REACH = 1.14  # of a radius: the farthest point of any shape, a triangle's tip
 _COARSEST, _FINEST = 0.8, 1.3  # of a texture's usual fineness
 _FAINTEST = 0.35  # of a texture's usual contrast
+_THINNEST = 0.4  # the least opacity of an object, as in mist
 _WINDOWS = 2 * np.ceil(_RADII * (1 + _JITTER) * _REACH + 1).astype(int)
 
 # A seed's uniforms: of the picture, of each object, and what an unfaithful drawing of each named family shows.
 _COUNT, _SCENE, _TURN, _SCENE_PHASE, _SCENE_GRAIN = 0, 1, 2, 3, 4
-_FIRST_OBJECT, _PER_OBJECT = 6, 16
+_FIRST_OBJECT, _PER_OBJECT = 6, 17
 # After one column for each attribute.
-_ANGLE, _DEPTH, _SCALE, _TILT, _PHASE, _GRAIN, _HUE, _CONTRAST, _FINENESS = 4, 5, 6, 7, 8, 9, 11, 14, 15
+_ANGLE, _DEPTH, _SCALE, _TILT, _PHASE, _GRAIN, _HUE, _CONTRAST, _FINENESS, _OPACITY = 4, 5, 6, 7, 8, 9, 11, 14, 15, 16
 _SLIP = _FIRST_OBJECT + OBJECTS * _PER_OBJECT
 _OTHER = _SLIP + len(FAMILIES)
 _UNNAMED = _OTHER + len(FAMILIES)
@@ -171,6 +172,7 @@ def _paint(
     inside = outline(codes[:, SHAPE], across, down)
     inside *= column(radius)
     np.clip(inside + np.float32(0.5), 0, 1, out=inside)
+    inside *= column(_THINNEST + (1 - _THINNEST) * u[:, _OPACITY])
     # Texture does not scale with its object: a huge object has more stripes, not broader ones.
     fineness = np.float32(5.5 / (SIDE / 2)) * (_COARSEST + (_FINEST - _COARSEST) * u[:, _FINENESS])
     scale = column(radius * fineness)

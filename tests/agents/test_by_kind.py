@@ -80,3 +80,14 @@ def test_kinds_are_chosen_in_play(name: str) -> None:
         assert [action for action, *_ in actions[:5]] == [Action.MUTATE] * 5
         kinds |= {kind for *_, kind in actions[:5]}
     assert len(kinds) > 1
+
+
+def test_kinds_come_in_turn_where_they_are_allowed() -> None:
+    turns = [Kind.MODEL, Kind.UNITE, Kind.EXCEPT, Kind.MODEL]
+    for allowed, kinds in (([1, 1, 1, 1, 1, 1], turns), ([1, 1, 1, 1, 0, 0], [Kind.MODEL] * 4)):
+        agent = make_agent("turns:4")
+        masks, state, chosen = np.array([[1, 1, 0, 1, *[1] * 8, *allowed]], bool), agent.start([0]), []
+        for _ in range(4):
+            (action,), state = agent.predict(observation(), state, action_masks=masks)  # type: ignore[assignment]
+            chosen.append(int(action[2]))
+        assert chosen == kinds

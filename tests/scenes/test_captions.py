@@ -8,7 +8,7 @@ import numpy as np
 
 from dnr_env.scenes.captions import captions
 from dnr_env.scenes.render import SceneRenderer, Scenes
-from dnr_env.shapes.lexicon import ANYTHING, BACKGROUND, FAMILIES, OPEN, VALUES
+from dnr_env.shapes.lexicon import ANYTHING, BACKGROUND, FAMILIES, OPEN, SHAPE, SIZE, VALUES
 from dnr_env.shapes.parse import parse
 from dnr_env.types import IntArray
 
@@ -53,7 +53,10 @@ def test_a_caption_is_true_of_its_picture() -> None:
     assert set(mentioned) == {1, 2}
     assert {word for _, word in VALUES} <= set(seen)
     backgrounds = sum(seen[word] for family, word in VALUES if family == BACKGROUND)
-    assert 0.45 * 3000 < backgrounds < 0.55 * 3000
+    assert 0.2 * 3000 < backgrounds < 0.3 * 3000
+    sizes, shapes = (sum(seen[word] for own, word in VALUES if own == family) for family in (SIZE, SHAPE))
+    assert sizes < 0.35 * 3000
+    assert shapes > 0.75 * 3000
 
 
 def test_two_phrases_are_of_two_objects() -> None:
