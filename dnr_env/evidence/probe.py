@@ -264,9 +264,10 @@ def correlation_error(similarity: FloatArray, activations: FloatArray) -> float:
 
 
 def standardised(values: FloatArray) -> FloatArray:
-    """Values (n,) with mean 0 and deviation 1, float64; all 0 if they are equal but for rounding."""
+    """Rows of values (..., n) with mean 0 and deviation 1, float64; all 0 if they are equal but for rounding."""
     values = values.astype(np.float64)
-    rounding = 1e-6 * (1e-30 + np.abs(values).max())
-    centred = values - values.mean()
-    standard: FloatArray = centred / (values.std() if np.ptp(values) > rounding else np.inf)
+    rounding = 1e-6 * (1e-30 + np.abs(values).max(axis=-1, keepdims=True))
+    varies = np.ptp(values, axis=-1, keepdims=True) > rounding
+    centred = values - values.mean(axis=-1, keepdims=True)
+    standard: FloatArray = centred / np.where(varies, values.std(axis=-1, keepdims=True), np.inf)
     return standard

@@ -45,7 +45,8 @@ class Vocabulary:
         return self.embedder.embed_texts(self.concepts).astype(np.float64)
 
     @cached_property
-    def _spread(self) -> FloatArray:
+    def spread(self) -> FloatArray:
+        """(concepts,) deviations of the concepts' similarities with the real images. See `Probe.spread`."""
         return self.probe.spread(self.embeddings)
 
     def simulation(self, texts: Sequence[str], neurons: IntArray) -> FloatArray:
@@ -54,7 +55,7 @@ class Vocabulary:
 
     def simulations(self, neuron: int) -> FloatArray:
         """(concepts,) `Probe.simulation` of every concept for one neuron."""
-        result: FloatArray = self.embeddings @ self.probe.towards(np.array([neuron]))[0] / self._spread
+        result: FloatArray = self.embeddings @ self.probe.towards(np.array([neuron]))[0] / self.spread
         return result
 
     def covers(self, texts: Sequence[str]) -> list[int]:

@@ -9,11 +9,13 @@ import numpy as np
 
 from dnr_env.evidence.calibration import Calibration
 from dnr_env.evidence.vocabulary import Vocabulary
-from dnr_env.interfaces import MutationBatch, Origin, Suggestion
+from dnr_env.interfaces import Kind, MutationBatch, Origin, Suggestion
 from dnr_env.propose.kinds import words_of
 from dnr_env.propose.posterior import sample_weights
 from dnr_env.scores import excitement
 from dnr_env.types import FloatArray, IntArray
+
+_KEPT_BYTES = 1 << 27  # of simulations
 
 
 class InformedMutator:
@@ -42,6 +44,7 @@ class InformedMutator:
         self.prior = prior
         self._targets: dict[int, tuple[FloatArray, float, float]] = {}
         self._means: dict[int, FloatArray] = {}
+        self._simulations: dict[int, FloatArray] = {}
 
     @cached_property
     def _images(self) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -53,10 +56,14 @@ class InformedMutator:
 
     def excited(self, concepts: Sequence[str], neurons: IntArray) -> FloatArray:
         """See `dnr_env.interfaces.Promises`. A text of average direction is expected to excite as an average image."""
-        texts = self.vocabulary.embedder.embed_texts(concepts).astype(np.float64) - self._centre
-        weights = np.stack([self._mean_weights(int(n)) for n in neurons])
-        usual = np.array([self._target(int(n))[2] for n in neurons])
-        result: FloatArray = usual + (texts * weights).sum(axis=1)
+        if concepts is self.vocabulary.concepts:
+            texts = self._texts
+        else:
+            texts = self.vocabulary.embedder.embed_texts(concepts).astype(np.float64) - self._centre
+        known, places = np.unique(neurons, return_inverse=True)
+        weights = np.stack([self._mean_weights(neuron) for neuron in known.tolist()])
+        usual = np.array([self._target(neuron)[2] for neuron in known.tolist()])
+        result: FloatArray = usual[places] + (texts * weights[places]).sum(axis=1)
         return result
 
     @cached_property
@@ -64,6 +71,17 @@ class InformedMutator:
         """(dim,) the mean embedding of the vocabulary's texts."""
         centre: FloatArray = self.vocabulary.embeddings.mean(axis=0)
         return centre
+
+    @cached_property
+    def _texts(self) -> FloatArray:
+        """(concepts, dim) centred embeddings of the vocabulary's texts."""
+        texts: FloatArray = self.vocabulary.embeddings - self._centre
+        return texts
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """The index of each concept in the vocabulary."""
+        return {text: place for place, text in enumerate(self.vocabulary.concepts)}
 
     def _mean_weights(self, neuron: int) -> FloatArray:
         """(dim,) the posterior mean given only the probe images."""
@@ -74,30 +92,46 @@ class InformedMutator:
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """See `dnr_env.interfaces.Mutator`."""
         words = self.vocabulary.concepts
+        # One product for all requests, as reading the embeddings takes longer than multiplying them.
+        excited = self._weights(batch) @ self._texts.T
         answers = []
         for row, (concept, tried, kind) in enumerate(zip(batch.concepts, batch.tried, batch.kinds, strict=True)):
             neuron = int(batch.neurons[row])
-            excited = self._target(neuron)[2] + (self.vocabulary.embeddings - self._centre) @ self._weights(batch, row)
-            promised = self.calibration.order(batch.score, excited, self.vocabulary.simulations(neuron))
-            free = words_of(kind, concept, tried, self.vocabulary)
-            best = next((words[i] for i in np.argsort(-promised, kind="stable") if words[i] in free), concept)
-            answers.append(Suggestion(best))
+            excited[row] += self._target(neuron)[2]
+            promised = self.calibration.order(batch.score, excited[row], self._simulation(neuron))
+            if kind is None or kind == Kind.MODEL:
+                promised[[self._places[text] for text in {concept, *tried} if text in self._places]] = -np.inf
+            else:
+                may = [self._places[text] for text in words_of(kind, concept, tried, self.vocabulary)]
+                allowed = np.full_like(promised, -np.inf)
+                allowed[may] = promised[may]
+                promised = allowed
+            best = int(promised.argmax())
+            answers.append(Suggestion(words[best] if np.isfinite(promised[best]) else concept))
         return answers
 
-    def _weights(self, batch: MutationBatch, row: int) -> FloatArray:
-        """(dim,) a sample from a request's posterior."""
+    def _simulation(self, neuron: int) -> FloatArray:
+        """(concepts,) the simulation of every concept for one neuron."""
+        if neuron not in self._simulations:
+            if (len(self._simulations) + 1) * self.vocabulary.embeddings[:, 0].nbytes > _KEPT_BYTES:
+                self._simulations = {}
+            self._simulations[neuron] = self.vocabulary.simulations(neuron)
+        return self._simulations[neuron]
+
+    def _weights(self, batch: MutationBatch) -> FloatArray:
+        """(b, dim) a sample from the posterior of each request."""
         mean, real, precision = self._images
-        target, squares, usual = self._target(int(batch.neurons[row]))
-        drawn = batch.embeddings[row, batch.seen[row]].astype(np.float64) - mean
-        excited = excitement(batch.activations[row, batch.seen[row]].astype(np.float64)) - usual
-        weights: FloatArray = sample_weights(
-            (precision + drawn.T @ drawn)[None],
-            (target + drawn.T @ excited)[None],
-            np.array([squares + float(excited @ excited)]),
-            np.array([len(real) + len(drawn)]),
-            batch.rngs[row].standard_normal((1, len(mean))),
-        )[0]
-        return weights
+        precisions, targets, squares, counts = [], [], [], []
+        for row, neuron in enumerate(batch.neurons.tolist()):
+            target, square, usual = self._target(neuron)
+            drawn = batch.embeddings[row, batch.seen[row]].astype(np.float64) - mean
+            excited = excitement(batch.activations[row, batch.seen[row]].astype(np.float64)) - usual
+            precisions.append(precision + drawn.T @ drawn)
+            targets.append(target + drawn.T @ excited)
+            squares.append(square + float(excited @ excited))
+            counts.append(len(real) + len(drawn))
+        noise = np.stack([rng.standard_normal(len(mean)) for rng in batch.rngs])
+        return sample_weights(np.stack(precisions), np.stack(targets), np.array(squares), np.array(counts), noise)
 
     def _target(self, neuron: int) -> tuple[FloatArray, float, float]:
         """(dim,) sum of a neuron's embeddings times centred excitements, their sum of squares, and the mean removed."""

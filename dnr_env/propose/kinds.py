@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from itertools import islice
 
-import numpy as np
-
+from dnr_env.evidence.highest import highest
 from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Kind
 
@@ -32,11 +31,8 @@ def words_of(kind: Kind | None, concept: str, tried: Collection[str], vocabulary
     taken = {concept, *tried}
     if kind is None or kind == Kind.MODEL:
         return set(vocabulary.concepts) - taken
-    nearest = list(islice((word for word in _by_distance(concept, vocabulary) if word not in taken), NEAREST))
+    cosines = vocabulary.embeddings @ vocabulary.embedder.embed_texts([concept])[0]
+    near = (vocabulary.concepts[place] for place in highest(cosines, NEAREST + len(taken)))
+    nearest = list(islice((word for word in near if word not in taken), NEAREST))
     before, *after = vocabulary.covers([concept, *nearest])
     return {word for word, cover in zip(nearest, after, strict=True) if kind_of(before, cover) == kind}
-
-
-def _by_distance(concept: str, vocabulary: Vocabulary) -> Iterator[str]:
-    cosines = vocabulary.embeddings @ vocabulary.embedder.embed_texts([concept])[0]
-    return (vocabulary.concepts[place] for place in np.argsort(-cosines, kind="stable"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 
 from dnr_env.evidence.covers import Covers
+from dnr_env.evidence.highest import highest
 from dnr_env.evidence.probe import standardised
 from dnr_env.evidence.texts import without
 from dnr_env.evidence.vocabulary import Vocabulary
@@ -99,18 +99,12 @@ class WithUnions:
     def _shortlist(self, concept: str, weights: FloatArray) -> IntArray:
         """Places of the words, not in a concept, whose similarities covary most with weights (images,)."""
         towards = (weights - weights.mean()) @ self.vocabulary.probe.embeddings
-        order = np.argsort(-(self.vocabulary.embeddings @ towards) / self._spread, kind="stable")
         said = self.language.parts(concept).drawn
-        near = order[: SHORTLIST + len(said)].tolist()
+        near = highest(self.vocabulary.embeddings @ towards / self.vocabulary.spread, SHORTLIST + len(said)).tolist()
         return np.array([place for place in near if self.vocabulary.concepts[place] not in said], np.intp)[:SHORTLIST]
 
     def _similarities(self, places: IntArray) -> FloatArray:
         """(words, images) the standardised similarities of words."""
         embeddings = self.vocabulary.probe.embeddings
         texts = self.vocabulary.embeddings[places].astype(embeddings.dtype)
-        return np.reshape([standardised(embeddings @ text) for text in texts], (len(texts), len(embeddings)))
-
-    @cached_property
-    def _spread(self) -> FloatArray:
-        """(concepts,) deviations of the words' similarities with the images."""
-        return self.vocabulary.probe.spread(self.vocabulary.embeddings)
+        return standardised(np.matmul(embeddings, texts[:, :, None])[..., 0])
