@@ -110,8 +110,8 @@ class ClipTexts:
             rows: Tensor = _model(self._weights).encode_text(torch.from_numpy(batch), normalize=True)
             return rows
 
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        self._known.update(zip(new, _in_batches(tokenize(new), _TEXTS, encode), strict=True))
+        if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
+            self._known.update(zip(new, _in_batches(tokenize(new), _TEXTS, encode), strict=True))
         return np.array([self._known[text] for text in texts], np.float32).reshape(len(texts), DIM)
 
 

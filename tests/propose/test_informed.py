@@ -19,6 +19,8 @@ from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Kind, MutationBatch
 from dnr_env.propose.informed import InformedMutator
 from dnr_env.propose.kinds import words_of
+from dnr_env.propose.posterior import sample_weights
+from dnr_env.scores import excitement
 from dnr_env.shapes.lexicon import WORDS
 from dnr_env.stack import Stack
 
@@ -42,6 +44,37 @@ def test_informed_of_any_stack_is_untried_and_nobody_elses_affair(stack: Stack) 
     small = InformedMutator(Vocabulary(lambda: ["star", "ring"], stack.embedder, stack.probes), stack.calibration)
     full = dataclasses.replace(alone, concepts=["ring"], tried=[["star", "ring"]])
     assert [s.concept for s in small.mutate(full)] == ["ring"]
+
+
+@pytest.mark.parametrize("score", ["log_k", "grounded_k"])
+def test_informed_of_any_stack_suggests_the_first_untried_word_of_a_sort(stack: Stack, score: str) -> None:
+    """Each request alone: one regression, a promise for every word, and a stable sort of them."""
+    probe, words = stack.probe, stack.vocabulary.concepts
+    embeddings = probe.embeddings.astype(np.float64)
+    centred = embeddings - embeddings.mean(axis=0)
+    batch = dataclasses.replace(requests(range(16), "red", images=20), neurons=np.arange(200, 216), score=score)
+    tried: list[list[str]] = [[] for _ in batch.concepts]
+    for _ in range(3):
+        rngs = [np.random.default_rng(i) for i in range(16)]
+        asked = dataclasses.replace(batch, rngs=rngs, tried=tried, kinds=[None, Kind.MODEL] * 8)
+        answers = any_stacks(stack).mutate(asked)
+        for row, neuron in enumerate(batch.neurons.tolist()):
+            which, seen = np.array([neuron]), batch.seen[row]
+            real = excitement(probe.normalise(probe.real(which), which)[0].astype(np.float64))
+            drawn = excitement(batch.activations[row, seen].astype(np.float64))
+            inputs = np.concatenate([centred, batch.embeddings[row, seen] - embeddings.mean(axis=0)])
+            outputs = np.concatenate([real, drawn]) - real.mean()
+            (weights,) = sample_weights(
+                (inputs.T @ inputs + np.eye(inputs.shape[1]))[None], (inputs.T @ outputs)[None],
+                np.array([outputs @ outputs]), np.array([len(inputs)]),
+                np.random.default_rng(row).standard_normal((1, inputs.shape[1])),
+            )  # fmt: skip
+            texts = stack.vocabulary.embeddings - stack.vocabulary.embeddings.mean(axis=0)
+            order = stack.calibration.order(score, real.mean() + texts @ weights, stack.vocabulary.simulations(neuron))
+            taken = {batch.concepts[row], *tried[row]}
+            best = next(words[i] for i in np.argsort(-order, kind="stable") if words[i] not in taken)
+            assert answers[row].concept == best
+            tried[row] = [*tried[row], best]
 
 
 def test_informed_of_any_stack_weighs_drawn_images_too(stack: Stack) -> None:
