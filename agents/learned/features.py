@@ -111,7 +111,8 @@ def features(observation: Observation, without: Sequence[str] = ()) -> FloatArra
     images_of_keep = np.maximum(100 * progress(observation, "images_per_measure"), 1)
 
     def best(name: str) -> FloatArray:
-        return np.pad(column(observation, name)[:, :SLOTS], ((0, 0), (0, lacking)))
+        values = column(observation, name)[:, :SLOTS]
+        return np.pad(values, ((0, 0), (0, lacking))) if lacking else values  # padding nothing takes long
 
     mean, present, simulation, images = best("mean"), best("present"), best("simulation"), best("images")
     worth, cost = np.maximum(best("worth"), _LEAST_WORTH), (price * images_of_keep / 1000)[:, None]

@@ -78,16 +78,17 @@ class FeatureVecEnv(VecEnv):  # type: ignore[misc]
             seen.append(self.see(observation))
             gained.append(paid)
             ended.append(terminated)
-            finals += list(infos.get("final_obs", [None] * group.num_envs))
+            if terminated.any():
+                last = infos["final_obs"][terminated]
+                finals += list(self.see({key: np.stack([one[key] for one in last]) for key in observation}))
         dones = np.concatenate(ended)
         rewards = np.concatenate(gained)
         self._returns += rewards
         self._lengths += 1
         out: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for row in np.flatnonzero(dones).tolist():
-            final = {key: value[None] for key, value in finals[row].items()}
+        for row, final in zip(np.flatnonzero(dones).tolist(), finals, strict=True):
             out[row] = {
-                "terminal_observation": self.see(final)[0],
+                "terminal_observation": final,
                 "TimeLimit.truncated": False,
                 "episode": {"r": float(self._returns[row]), "l": int(self._lengths[row])},
             }
