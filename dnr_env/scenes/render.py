@@ -33,7 +33,7 @@ _JITTER = 0.04  # of a radius
 _REACH = 1.14  # of a radius: the farthest point of any shape, a triangle's tip
 _COARSEST, _FINEST = 0.8, 1.3  # of a texture's usual fineness
 _FAINTEST = 0.35  # of a texture's usual contrast
-_THINNEST = 0.4  # the least opacity of an object, as in mist
+_THINNEST = 0.6  # the least opacity of an object, as in mist
 _WINDOWS = 2 * np.ceil(_RADII * (1 + _JITTER) * _REACH + 1).astype(int)
 
 # A seed's uniforms: of the picture, of each object, and what an unfaithful drawing of each named family shows.

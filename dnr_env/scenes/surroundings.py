@@ -25,7 +25,7 @@ _PLANE = 8 * SIDE
 _SOFTNESS = 9.0  # pixels: the standard deviation of the filter that noise becomes blotches by
 _SHARPNESS = 1.5  # of a blotch's edge: opacity per standard deviation of the noise
 _OPACITIES = 0.3, 1.0
-_DARKEST = 0.4  # of a channel of the light
+_DARKEST = 0.55  # of a channel of the light
 _SHADE = 0.55  # of the light: what the dark side of a picture lacks at most
 
 

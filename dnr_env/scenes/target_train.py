@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architecture", choices=WIDTHS, required=True)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     checkpoint = options.out.with_suffix(".checkpoint")
