@@ -39,9 +39,12 @@ class SceneReader:
     def read(self, images: Images) -> tuple[FloatArray, FloatArray]:
         """Measure n images (h, w, 3) uint8: activations (n, neurons) and unit embeddings (n, dim)."""
         pictures = np.stack([square(image) for image in images])
+        return self.activations(pictures), self.clip.embed(pictures)
+
+    def activations(self, pictures: Images) -> FloatArray:
+        """The activations alone, which take half of the time."""
         channels, probabilities = self.network.read(pictures)
-        activations = np.concatenate([channels, planted.activations(probabilities, self._formulas)], axis=1)
-        return activations, self.clip.embed(pictures)
+        return np.concatenate([channels, planted.activations(probabilities, self._formulas)], axis=1)
 
     def heat(self, images: Images, neuron: str) -> list[Heat] | None:
         """The maps of a channel on n pictures of this world; None for a planted neuron, which has no positions."""

@@ -23,12 +23,15 @@ from dnr_env.scenes import planted
 from dnr_env.scenes.captioner import SceneCaptioner
 from dnr_env.scenes.clip import ClipImages, ClipTexts
 from dnr_env.scenes.config import INFIDELITY, ScenesConfig
+from dnr_env.scenes.insight import Insight
 from dnr_env.scenes.networks import Network
+from dnr_env.scenes.optimum import optimum
 from dnr_env.scenes.reader import SceneReader
 from dnr_env.scenes.render import SceneRenderer
 from dnr_env.scenes.truth import TrueEmbedder, true_embeddings
 from dnr_env.seeds import Purpose
 from dnr_env.shapes import language, lexicon
+from dnr_env.shapes.outside import Outside
 from dnr_env.shapes.parse import normalise, passed_over
 from dnr_env.stack import Knowledge, Stack
 from dnr_env.types import FloatArray
@@ -69,9 +72,10 @@ def scenes_stack(name: str, config: ScenesConfig) -> Stack:
             "informed": WithUnions(informed, vocabulary, says),
             "random": WithUnions(random, vocabulary, says),
         },
-        known=Knowledge(reader.formula, planted.compare),
+        known=Knowledge(reader.formula, planted.compare, partial(optimum, config)),
         judge_embedder=SecondEmbedder("true attributes", TrueEmbedder(), partial(_true_embeddings, config.probe)),
         heat=reader.heat,
+        insight=Insight(Outside(Lab(faithful, reader, store), lambda: probes.clean, config.probe), says),
     )
 
 

@@ -41,6 +41,21 @@ _ALLOWED = tuple(_cumulative(family, wrong=False) for family in range(len(FAMILI
 _OTHERS = tuple(_cumulative(family, wrong=True) for family in range(len(FAMILIES)))
 
 
+def chances(family: int, slips: float) -> FloatArray:
+    """How often a drawing shows each word of a family.
+
+    Args:
+        family: the family.
+        slips: the probability that a word is drawn that the value does not allow.
+
+    Returns:
+        (values + 1, words) a row for each value of the family and, last, one for OPEN (-1). Other rows mean nothing.
+    """
+    right, wrong = (np.diff(table[family], axis=1, prepend=0) for table in (_ALLOWED, _OTHERS))
+    mixed: FloatArray = (1 - slips) * right + slips * wrong
+    return mixed
+
+
 def pick(family: int, values: IntArray | int, uniforms: FloatArray, wrong: bool = False) -> IntArray:
     """Choose words by frequency among those that values allow.
 

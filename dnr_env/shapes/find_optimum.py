@@ -14,17 +14,17 @@ import numpy as np
 from tqdm import tqdm
 
 from dnr_env.evidence.lab import Lab
-from dnr_env.scores import drawn_share, score
 from dnr_env.seeds import Purpose
 from dnr_env.shapes.config import PRESETS
 from dnr_env.shapes.lexicon import ANYTHING, FAMILY_SLICES, WORDS, allowed_words
-from dnr_env.shapes.optimum import SCORES
+from dnr_env.shapes.optimum import SCORES, table_path
 from dnr_env.shapes.parse import values_of
 from dnr_env.shapes.reader import DATA
 from dnr_env.shapes.render import Renderer
 from dnr_env.shapes.stack import shapes_stack
+from dnr_env.shapes.weighing import log_k, weighed
 from dnr_env.stack import Stack
-from dnr_env.types import BoolArray, FloatArray, IntArray
+from dnr_env.types import BoolArray, IntArray
 
 _POOL = 48_000
 _MATCHES = 60  # images of the pool that represent one concept
@@ -39,14 +39,7 @@ def _shown(codes: IntArray) -> BoolArray:
     return shown
 
 
-def _log_k(stack: Stack, activations: FloatArray, images_per_measure: int) -> FloatArray:
-    """(neurons,) scores of one concept, from its raw activations (images, neurons)."""
-    neurons = np.arange(activations.shape[1])
-    scaled = stack.probe.normalise(activations.T, neurons)
-    return score("log_k", activations=scaled, counts=np.full(len(scaled), scaled.shape[1]), m=images_per_measure)[0]
-
-
-def search(stack: Stack, images_per_measure: int = 5) -> dict[str, dict[str, str]]:
+def search(stack: Stack) -> dict[str, dict[str, str]]:
     """Find the best concept of every neuron, for each of `SCORES`.
 
     One pool of pictures with random attributes serves every concept: the pictures that match a concept are what a
@@ -62,13 +55,10 @@ def search(stack: Stack, images_per_measure: int = 5) -> dict[str, dict[str, str
     for row, text in enumerate(tqdm(vocabulary, unit="concept", desc="pool")):
         impossible = ~allowed_words(values_of(text))
         matches = np.flatnonzero(~(shown[:, impossible]).any(axis=1))[:_MATCHES]
-        values[row] = _log_k(stack, pool[matches], images_per_measure)
+        values[row] = log_k(stack.probe, pool[matches])
     texts, neurons = stack.embedder.embed_texts(vocabulary), np.arange(pool.shape[1])
     real = stack.probes.held_out
     simulation = texts @ real.towards(neurons).T / real.spread(texts)[:, None]  # (concepts, neurons)
-
-    def weighed(goal: str, values: FloatArray, simulation: FloatArray) -> FloatArray:
-        return drawn_share(goal) * values + (1 - drawn_share(goal)) * simulation
 
     finalists = np.stack(
         [np.argsort(-weighed(s, values, simulation), axis=0, kind="stable")[:_FINALISTS] for s in SCORES]
@@ -77,11 +67,8 @@ def search(stack: Stack, images_per_measure: int = 5) -> dict[str, dict[str, str
     redrawn = np.empty((len(again), pool.shape[1]), np.float32)
     final_seeds = Purpose.ORACLE.seeds(_POOL, _FINAL_IMAGES)
     for concept, row in tqdm(again.items(), unit="concept", desc="finalists"):
-        redrawn[row] = _log_k(
-            stack,
-            lab.measure(concepts=[vocabulary[concept]], seeds=final_seeds[None]).activations[0],
-            images_per_measure,
-        )
+        seen = lab.measure(concepts=[vocabulary[concept]], seeds=final_seeds[None])
+        redrawn[row] = log_k(stack.probe, seen.activations[0])
     best: dict[str, dict[str, str]] = {goal: {} for goal in SCORES}
     for goal, chosen in zip(SCORES, finalists, strict=True):
         for neuron, name in enumerate(stack.neurons):
@@ -102,7 +89,7 @@ def main() -> None:
     )
     stack = parser.parse_args().stack
     table = json.dumps(search(shapes_stack(stack, PRESETS[stack])), indent=0)
-    (DATA / f"optimum-{stack}.json").write_text(table + "\n", encoding="utf-8")
+    table_path(DATA, stack).write_text(table + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

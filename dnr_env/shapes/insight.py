@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 
-from dnr_env.evidence.lab import Lab
-from dnr_env.evidence.probe import Probe
-from dnr_env.scores import GROUNDED_ALPHA, correlation, excitement
-from dnr_env.seeds import Purpose
+from dnr_env.scores import GROUNDED_ALPHA, correlation
 from dnr_env.shapes import lexicon
 from dnr_env.shapes.language import LexiconEmbedder, strongest
 from dnr_env.shapes.lexicon import CHANCE, FAMILIES, FAMILY_SLICES, MAX_NAMED, MEMBERS, VALUE_FAMILY
+from dnr_env.shapes.outside import PICTURES, Outside
 from dnr_env.shapes.render import Renderer
 from dnr_env.types import FloatArray
 
-_PICTURES = 500
 _PRIOR = 2.0
 """The precision of the prior on the effect of a word, in units of that of one picture."""
 
@@ -30,33 +26,24 @@ class Insight:
     answer rests on a bootstrap sample of the pictures, so that answers differ.
 
     Args:
-        lab: draws faithfully, and measures.
-        probe: returns the probe set, which gives the scale of the activations.
-        first: the place of the first picture that is outside the probe set.
+        outside: the pictures.
         withheld: words that the user may not say.
     """
 
-    def __init__(self, lab: Lab, probe: Callable[[], Probe], first: int, withheld: frozenset[str]) -> None:
-        self._lab, self._probe = lab, probe
-        self._seeds = Purpose.PROBE.seeds(first, _PICTURES)
+    def __init__(self, outside: Outside, withheld: frozenset[str]) -> None:
+        self._outside = outside
         self._sayable = lexicon.sayable(withheld)
 
     @cached_property
     def _shown(self) -> FloatArray:
         """(pictures, words) 1 for the words that are true of a picture."""
-        codes, _ = Renderer().resolve([lexicon.ANYTHING] * _PICTURES, self._seeds.tolist())
+        codes, _ = Renderer().resolve([lexicon.ANYTHING] * PICTURES, self._outside.seeds.tolist())
         return np.concatenate([np.eye(len(f.words))[code] for f, code in zip(FAMILIES, codes.T, strict=True)], axis=1)
-
-    @cached_property
-    def _excited(self) -> FloatArray:
-        """(neurons, pictures) the excitement."""
-        seen = self._lab.measure(concepts=[lexicon.ANYTHING], seeds=self._seeds[None]).activations[0].T
-        return excitement(self._probe().normalise(seen, np.arange(len(seen))).astype(np.float64))
 
     def __call__(self, neuron: int, rng: np.random.Generator) -> str:
         """Name a concept for a neuron."""
-        sample = rng.integers(_PICTURES, size=_PICTURES)
-        shown, excited = self._shown[sample], self._excited[neuron, sample]
+        sample = rng.integers(PICTURES, size=PICTURES)
+        shown, excited = self._shown[sample], self._outside.excited[neuron, sample]
         words, usual = shown - shown.mean(axis=0), excited.mean()
         weights = np.linalg.solve(words.T @ words + _PRIOR * np.eye(words.shape[1]), words.T @ (excited - usual))
         mean = np.array([weights[part].mean() for part in FAMILY_SLICES])

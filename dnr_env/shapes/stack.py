@@ -27,6 +27,7 @@ from dnr_env.shapes.fresh import FreshReader
 from dnr_env.shapes.insight import Insight
 from dnr_env.shapes.linear import LinearMutator
 from dnr_env.shapes.optimum import optimum
+from dnr_env.shapes.outside import Outside
 from dnr_env.shapes.parse import normalise, passed_over
 from dnr_env.shapes.planted import compare
 from dnr_env.shapes.reader import OtherTarget, ShapesReader
@@ -88,7 +89,7 @@ def shapes_stack(
         known=known,
         judge_embedder=SecondEmbedder("true attributes", embedder, _true_embeddings),
         heat=own.heat if reader is own else heat,
-        insight=Insight(Lab(faithful, reader, store), lambda: probes.clean, _PROBE_IMAGES, withheld),
+        insight=Insight(Outside(Lab(faithful, reader, store), lambda: probes.clean, _PROBE_IMAGES), withheld),
     )
 
 

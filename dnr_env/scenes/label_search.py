@@ -1,0 +1,151 @@
+"""Searches the labels of the algebra, "A or B" and "A but not C", for the best ones of a neuron under `grounded_k`.
+
+What drawings say of every noun phrase is given. What real images say of a label is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dnr_env.algebra import text_of
+from dnr_env.evidence.probe import Probe, standardised
+from dnr_env.evidence.texts import Texts, without
+from dnr_env.shapes.weighing import weighed
+from dnr_env.structure import MOST_PHRASES, Phrase, Structure, parts_of
+from dnr_env.types import FloatArray, IntArray
+
+_BASES = 50
+"""The best noun phrases, to each of which every other one is joined."""
+_EXCEPTED = 10
+"""The best phrases with an exception, to which every noun phrase is joined too."""
+_BLOCK = 512  # labels whose similarities are compared together, so that these stay in the processor's cache
+
+
+class LabelSearch:
+    """Finds labels made of the noun phrases of a vocabulary.
+
+    Args:
+        nouns: the v noun phrases.
+        texts: their similarities with real images.
+        probe: the real images.
+    """
+
+    def __init__(self, nouns: Sequence[str], texts: Texts, probe: Probe) -> None:
+        self._nouns, self._texts, self._probe = nouns, texts, probe
+        self._place = {noun: place for place, noun in enumerate(nouns)}
+        self._similarities = np.stack([texts.similarity(probe, noun).astype(np.float32) for noun in nouns])
+        self._covered = texts.covered(probe, nouns).astype(np.float32)
+
+    def values(self, goal: str, labels: Sequence[str], neuron: int, drawn: FloatArray) -> FloatArray:
+        """(b,) the values of labels for a neuron under a score, from what drawings say of each noun phrase (v,)."""
+        parts = parts_of(labels, self._texts.parts)
+        of_parts = drawn[[self._place[text] for text in parts.texts]]
+        simulation = self._texts.simulation(self._probe, labels, np.full(len(labels), neuron))
+        return weighed(goal, parts.mean(of_parts), simulation)
+
+    def best(self, neuron: int, drawn: FloatArray, count: int) -> list[str]:
+        """The `count` best labels of a neuron, of which no two draw the same, best first.
+
+        Every noun phrase is joined to each of the best ones, which may have the exception that suits them best. The
+        best unions are then given the exceptions that suit them best.
+
+        Args:
+            neuron: its index.
+            drawn: (v,) what drawings say of each noun phrase.
+            count: the number of labels.
+        """
+        real = standardised(self._probe.real(np.array([neuron]))[0]).astype(np.float32)
+        alone = weighed("grounded_k", drawn, _correlations(self._similarities, real))
+        plain = [Structure((Phrase(self._nouns[place]),)) for place in _largest(alone, _BASES)]
+        with_exception = self._leading([self._excepted(label, real) for label in plain], neuron, drawn, _BASES)
+        bases = list(dict.fromkeys([*plain, *with_exception[:_EXCEPTED]]))
+        unions = _distinct([union for base in bases for union in self._unions(base, drawn, real, count)])
+        unions = [self._excepted(union, real) for union in unions[: 2 * count]]
+        return [text_of(label) for label in self._leading([*with_exception, *unions], neuron, drawn, count)]
+
+    def _leading(self, labels: Sequence[Structure], neuron: int, drawn: FloatArray, count: int) -> list[Structure]:
+        """The best labels, of which no two draw the same."""
+        values = self.values("grounded_k", [text_of(label) for label in labels], neuron, drawn)
+        return _distinct(list(zip(values.tolist(), labels, strict=True)))[:count]
+
+    def _unions(
+        self, base: Structure, drawn: FloatArray, real: FloatArray, count: int
+    ) -> list[tuple[float, Structure]]:
+        """The best unions of one phrase with a noun phrase, and their values."""
+        (phrase,) = base.phrases
+        own = self._similarity(base.phrases)
+        blocks = range(0, len(self._nouns), _BLOCK)
+        simulation = np.concatenate(
+            [_correlations(np.maximum(own, self._similarities[start : start + _BLOCK]), real) for start in blocks]
+        )
+        place = self._place[phrase.drawn]
+        values = weighed("grounded_k", (drawn[place] + drawn) / MOST_PHRASES, simulation)
+        values[place] = -np.inf
+        best = _largest(values, count)
+        return [(float(values[other]), Structure((phrase, Phrase(self._nouns[other])))) for other in best]
+
+    def _excepted(self, label: Structure, real: FloatArray) -> Structure:
+        """Give a label the exceptions that raise its simulation, one for each phrase at most, the best one first."""
+        best = float(_correlations(self._similarity(label.phrases)[None], real)[0])
+        better: Structure | None = None
+        for number, phrase in enumerate(label.phrases):
+            if phrase.excluded is None:
+                simulation = self._exceptions(label, number, real)
+                place = int(simulation.argmax())
+                if simulation[place] > best:
+                    best = float(simulation[place])
+                    phrases = list(label.phrases)
+                    phrases[number] = Phrase(phrase.drawn, self._nouns[place])
+                    better = Structure(tuple(phrases))
+        return label if better is None else self._excepted(better, real)
+
+    def _exceptions(self, label: Structure, number: int, real: FloatArray) -> FloatArray:
+        """(v,) the simulation if each noun phrase is the exception to one phrase; -inf where that changes nothing."""
+        phrase, others = label.phrases[number], label.phrases[:number] + label.phrases[number + 1 :]
+        own = self._similarity([phrase])
+        with_it, without_it = own, without(own, np.ones(len(own), bool))
+        if others:
+            with_it, without_it = (np.maximum(self._similarity(others), each) for each in (with_it, without_it))
+        # Sums over the images change only where an exception covers them.
+        less, less_square = without_it - with_it, np.square(without_it) - np.square(with_it)
+        changes = self._covered @ np.stack([less * real, less, less_square], axis=1)
+        towards = with_it @ real + changes[:, 0]
+        total, squares = with_it.sum() + changes[:, 1], np.square(with_it).sum() + changes[:, 2]
+        simulation = _scaled(towards, total, squares, len(real))
+        simulation[changes[:, 1] == 0] = -np.inf
+        simulation[self._place[phrase.drawn]] = -np.inf
+        return simulation
+
+    def _similarity(self, phrases: Sequence[Phrase]) -> FloatArray:
+        """(images,) float32 similarity of a label."""
+        return self._texts.similarity(self._probe, text_of(Structure(tuple(phrases)))).astype(np.float32)
+
+
+def _correlations(similarities: FloatArray, real: FloatArray) -> FloatArray:
+    """What `scores.correlation` gives of similarities (b, images) and standardised activations (images,), fast."""
+    squares = np.einsum("ij,ij->i", similarities, similarities)
+    return _scaled(similarities @ real, similarities.sum(axis=1), squares, len(real))
+
+
+def _scaled(towards: FloatArray, total: FloatArray, squares: FloatArray, images: int) -> FloatArray:
+    variance = squares / images - np.square(total / images)
+    return np.divide(
+        towards / images, np.sqrt(np.maximum(variance, 0)), out=np.zeros_like(towards), where=variance > 1e-6
+    )
+
+
+def _distinct(valued: Sequence[tuple[float, Structure]]) -> list[Structure]:
+    """The labels, best first, without those that draw the same as a better one."""
+    found: dict[frozenset[str], Structure] = {}
+    for _, label in sorted(valued, key=lambda each: -each[0]):
+        found.setdefault(frozenset(label.drawn), label)
+    return list(found.values())
+
+
+def _largest(values: FloatArray, count: int) -> IntArray:
+    """The places of the largest values, largest first."""
+    count = min(count, len(values))
+    some = np.argpartition(-values, count - 1)[:count]
+    return some[np.argsort(-values[some], kind="stable")]

@@ -1,0 +1,23 @@
+"""What drawings of a concept are worth to every neuron at once, for the searches of the optimum."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dnr_env.evidence.probe import Probe
+from dnr_env.scores import drawn_share, score
+from dnr_env.types import FloatArray
+
+PER_MEASURE = 5
+"""The subset size m of the drawn scores."""
+
+
+def log_k(probe: Probe, activations: FloatArray) -> FloatArray:
+    """(neurons,) scores of one concept, from its raw activations (images, neurons) and the scale of the real images."""
+    scaled = probe.normalise(activations.T, np.arange(activations.shape[1]))
+    return score("log_k", activations=scaled, counts=np.full(len(scaled), scaled.shape[1]), m=PER_MEASURE)[0]
+
+
+def weighed(goal: str, drawn: FloatArray, simulation: FloatArray) -> FloatArray:
+    """Values under one of `optimum.SCORES`, from its drawn part and the simulation on real images."""
+    return drawn_share(goal) * drawn + (1 - drawn_share(goal)) * simulation

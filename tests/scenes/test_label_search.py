@@ -1,0 +1,79 @@
+"""The search of the labels of the algebra against brute force over all of them, with random weights."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from dnr_env.algebra import text_of
+from dnr_env.evidence.lab import Lab
+from dnr_env.scenes.config import ScenesConfig
+from dnr_env.scenes.label_search import LabelSearch
+from dnr_env.scenes.stack import scenes_stack
+from dnr_env.scores import GROUNDED_ALPHA
+from dnr_env.seeds import Purpose
+from dnr_env.shapes.weighing import log_k
+from dnr_env.stack import Stack
+from dnr_env.structure import Phrase, Structure
+from dnr_env.types import FloatArray
+
+SAID = [
+    "red thing",
+    "star",
+    "thing on grass",
+    "striped thing",
+    "small thing",
+    "blue circle",
+    "warm square",
+    "dotted bar",
+]
+
+
+@pytest.fixture(scope="module")
+def scenes(scene_weights: None) -> Stack:
+    return scenes_stack("scenes", ScenesConfig())
+
+
+@pytest.fixture(scope="module")
+def search(scenes: Stack) -> LabelSearch:
+    return LabelSearch(SAID, scenes.texts, scenes.probes.held_out)
+
+
+@pytest.fixture(scope="module")
+def drawn(scenes: Stack) -> FloatArray:
+    """(phrases, neurons)"""
+    lab = Lab(scenes.lab.generator, scenes.lab.reader)
+    seeds = Purpose.ORACLE.rows(10, np.zeros(len(SAID), int))
+    return np.stack([log_k(scenes.probe, seen) for seen in lab.measure(concepts=SAID, seeds=seeds).activations])
+
+
+@pytest.fixture(scope="module")
+def everything() -> list[str]:
+    """Every label of the algebra."""
+    phrases = [Phrase(one, other) for one in SAID for other in (None, *SAID) if one != other]
+    pairs = [pair for pair in itertools.combinations(phrases, 2) if pair[0].drawn != pair[1].drawn]
+    return [text_of(Structure(some)) for some in [*((phrase,) for phrase in phrases), *pairs]]
+
+
+def brute_force(scenes: Stack, labels: list[str], neuron: int, drawn: FloatArray) -> FloatArray:
+    """(labels,) values by the definition: parts are drawn separately and count alike, real images decide the rest."""
+    of = {noun: drawn[row, neuron] for row, noun in enumerate(SAID)}
+    means = [np.mean([of[noun] for noun in scenes.language.parts(label).drawn]) for label in labels]
+    simulation = scenes.texts.simulation(scenes.probes.held_out, labels, np.full(len(labels), neuron))
+    return GROUNDED_ALPHA * np.array(means) + (1 - GROUNDED_ALPHA) * simulation
+
+
+@pytest.mark.parametrize("name", ["layer1:3", "layer4:7", "planted:22", "planted:38"])
+def test_the_search_finds_what_brute_force_finds(
+    scenes: Stack, search: LabelSearch, drawn: FloatArray, everything: list[str], name: str
+) -> None:
+    neuron = scenes.neurons.index(name)
+    values = brute_force(scenes, everything, neuron, drawn)
+    found = search.best(neuron, drawn[:, neuron], 5)
+    ours = search.values("grounded_k", found, neuron, drawn[:, neuron])
+    np.testing.assert_allclose(ours, brute_force(scenes, found, neuron, drawn), atol=1e-6)
+    assert (np.diff(ours) <= 0).all()
+    assert ours[0] >= values.max() - 1e-5
+    assert len({frozenset(scenes.language.parts(label).drawn) for label in found}) == len(found)
