@@ -24,7 +24,7 @@ class _Named(NamedTuple):
     """A noun phrase, of what it is true, and what it is worth beside another."""
 
     values: Values
-    objects: BoolArray  # (objects, pictures)
+    objects: BoolArray  # (objects, pictures) in the pictures that count
     excited: float  # the expected excitement of its pictures
     worth: float
 
@@ -34,9 +34,9 @@ class Insight:
 
     Word by word, a noun phrase grows to one of at most four words, which is one more than those of the vocabulary: each
     word is the one that makes the phrase best. The length is chosen that is best. A second phrase grows in the same way
-    beside the first, and is said if both are better. How good they are follows from how the neuron is excited by the
-    pictures that truly show a phrase, and how well these predict it. Each answer rests on a bootstrap sample of the
-    pictures, so that answers differ.
+    from the pictures that the first is not true of, and is said if both together are better. How good they are follows
+    from how the neuron is excited by the pictures that truly show a phrase, and how well these predict it. Each answer
+    rests on a bootstrap sample of the pictures, so that answers differ.
 
     Args:
         outside: the pictures.
@@ -66,18 +66,22 @@ class Insight:
 def _growing(shown: BoolArray, excited: FloatArray, others: list[_Named]) -> Iterator[_Named]:
     """Yield noun phrases of one word, of two and so on, each with one word more than the one before.
 
+    Only pictures that the other phrases are not true of count for them.
+
     Args:
         shown: (values, objects, pictures).
         excited: (pictures,) the neuron's excitement.
         others: the phrases that the label says already.
     """
-    values, objects, usual = [OPEN] * len(FAMILIES), np.ones(shown.shape[1:], bool), excited.mean()
+    values, usual = [OPEN] * len(FAMILIES), excited.mean()
+    covered = np.any([other.objects.any(axis=0) for other in others] or [np.zeros(len(excited), bool)], axis=0)
+    objects = np.broadcast_to(~covered, shown.shape[1:])
     named = np.zeros(len(VALUES), bool)
     for _ in range(MAX_NAMED + 1):
         narrower = objects & shown
         true = narrower.any(axis=1)
         foretold = usual + true @ (excited - usual) / (true.sum(axis=1) + _PRIOR)
-        either = np.any([true, *(np.broadcast_to(other.objects.any(axis=0), true.shape) for other in others)], axis=0)
+        either = true | covered
         simulation = correlation(either.astype(np.float64), np.broadcast_to(excited, either.shape))
         mean = (foretold + sum(other.excited for other in others)) / (1 + len(others))
         worth = np.where(named, -np.inf, GROUNDED_ALPHA * mean + (1 - GROUNDED_ALPHA) * simulation)

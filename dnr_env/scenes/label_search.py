@@ -35,6 +35,7 @@ class LabelSearch:
     def __init__(self, nouns: Sequence[str], texts: Texts, probe: Probe) -> None:
         self._nouns, self._texts, self._probe = nouns, texts, probe
         self._place = {noun: place for place, noun in enumerate(nouns)}
+        texts.embedder.embed_texts(nouns)  # all together, which it remembers, as one by one takes far longer
         self._similarities = np.stack([texts.similarity(probe, noun).astype(np.float32) for noun in nouns])
         self._covered = texts.covered(probe, nouns).astype(np.float32)
 
