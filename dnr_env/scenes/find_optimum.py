@@ -16,13 +16,14 @@ from functools import partial
 import numpy as np
 from tqdm import tqdm
 
+from dnr_env.evidence.lab import Lab
 from dnr_env.scenes import networks
 from dnr_env.scenes.config import PRESETS
 from dnr_env.scenes.label_search import LabelSearch
 from dnr_env.scenes.pool import Pool
 from dnr_env.scenes.reader import SceneReader
 from dnr_env.scenes.render import SceneRenderer
-from dnr_env.scenes.stack import scenes_stack
+from dnr_env.scenes.stack import real_images, scenes_stack
 from dnr_env.scores import drawn_share
 from dnr_env.seeds import Purpose
 from dnr_env.shapes.optimum import SCORES, table_path
@@ -34,24 +35,27 @@ _POOL = 48_000
 _CHUNK = 1000  # pictures in memory at a time
 _FINALISTS = 10
 _FINAL_IMAGES = 60
+_REAL_IMAGES = 1200
 
 
 def search(stack: Stack) -> dict[str, dict[str, str]]:
     """Find the best label of every neuron, for each of `SCORES`.
 
     One pool of faithful pictures stands for what the stack's generator draws of every noun phrase, and `LabelSearch`
-    finds the finalists by it. The phrases of these are then drawn by that generator itself, and the best label wins.
-    Under a score that ignores real images, that is a noun phrase: no mean of two parts is above the better part.
+    finds the finalists by it and by real images of its own, as exceptions would otherwise fit those of the judge. The
+    phrases of the finalists are then drawn by that generator itself, and the best label wins. Under a score that
+    ignores real images, that is a noun phrase: no mean of two parts is above the better part.
     """
     reader, generator = stack.lab.reader, stack.lab.generator
     assert isinstance(reader, SceneReader)
     assert isinstance(generator, SceneRenderer)
     nouns = stack.vocabulary.concepts
     place = {noun: row for row, noun in enumerate(nouns)}
-    seeds = Purpose.ORACLE.seeds(0, _POOL + _FINAL_IMAGES)
-    pool = Pool(partial(_measure, SceneRenderer(), reader), seeds[:_POOL], generator.infidelity)
+    seeds = Purpose.ORACLE.seeds(0, _POOL + _FINAL_IMAGES + _REAL_IMAGES)
+    of_pool, of_finalists, of_real = np.split(seeds, [_POOL, _POOL + _FINAL_IMAGES])
+    pool = Pool(partial(_measure, SceneRenderer(), reader), of_pool, generator.infidelity)
     drawn = np.stack([pool.log_k(noun, stack.probe) for noun in tqdm(nouns, unit="phrase", desc="pool")])
-    labels = LabelSearch(nouns, stack.texts, stack.probes.held_out)
+    labels = LabelSearch(nouns, stack.texts, real_images(Lab(SceneRenderer(), reader), of_real))
 
     def finalists(goal: str, neuron: int) -> list[str]:
         if drawn_share(goal) == 1:
@@ -67,7 +71,7 @@ def search(stack: Stack) -> dict[str, dict[str, str]]:
     again = sorted({noun for text in texts for noun in stack.language.parts(text).drawn})
     redrawn = np.full_like(drawn, np.nan)
     for noun in tqdm(again, unit="phrase", desc="finalists"):
-        seen = _measure(generator, reader, [noun] * _FINAL_IMAGES, seeds[_POOL:])
+        seen = _measure(generator, reader, [noun] * _FINAL_IMAGES, of_finalists)
         redrawn[place[noun]] = log_k(stack.probe, seen)
 
     def winner(goal: str, neuron: int) -> str:

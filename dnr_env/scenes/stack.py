@@ -34,7 +34,7 @@ from dnr_env.shapes import language, lexicon
 from dnr_env.shapes.outside import Outside
 from dnr_env.shapes.parse import normalise, passed_over
 from dnr_env.stack import Knowledge, Stack
-from dnr_env.types import FloatArray
+from dnr_env.types import FloatArray, IntArray
 
 
 def scenes_stack(name: str, config: ScenesConfig) -> Stack:
@@ -50,7 +50,7 @@ def scenes_stack(name: str, config: ScenesConfig) -> Stack:
     store = Store(cache_dir() / "store.sqlite")
     lab = Lab(drawing, reader, store)
     embedder = ClipTexts()
-    probes = ProbeSource(lambda _: _probe(faithful, reader, store, config.probe))
+    probes = ProbeSource(lambda _: real_images(Lab(faithful, reader, store), Purpose.PROBE.seeds(0, config.probe)))
     vocabulary = Vocabulary(lexicon.vocabulary, embedder, probes)
     says = structured(Language(normalise, passed_over))
     calibration = Calibration.default()
@@ -85,14 +85,14 @@ def _true_embeddings(images: int) -> FloatArray:
     )
 
 
-def _probe(faithful: SceneRenderer, reader: SceneReader, store: Store, images: int) -> Probe:
-    """Measure the probe set: pictures with random objects, drawn faithfully."""
-    seeds = Purpose.PROBE.seeds(0, images)
-    evidence = Lab(faithful, reader, store).measure(concepts=[lexicon.ANYTHING], seeds=seeds[None])
+def real_images(lab: Lab, seeds: IntArray) -> Probe:
+    """Measure pictures with random objects, as those of the probe set are. The lab must draw faithfully."""
+    anything = [lexicon.ANYTHING]
+    evidence = lab.measure(concepts=anything, seeds=seeds[None])
     return Probe(
-        f"{faithful.fingerprint} {reader.fingerprint} {images}",
+        f"{lab.generator.fingerprint} {lab.reader.fingerprint} {seeds[0]} {len(seeds)}",
         evidence.activations[0],
         evidence.embeddings[0],
-        lambda indices: faithful.generate([lexicon.ANYTHING] * len(indices), seeds[np.asarray(indices)].tolist()),
+        lambda indices: lab.generator.generate(anything * len(indices), seeds[np.asarray(indices)].tolist()),
         lambda index: f"#{index}",
     )

@@ -16,7 +16,8 @@ from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.scenes import find_optimum, networks
 from dnr_env.scenes.config import PRESETS, ScenesConfig
 from dnr_env.scenes.optimum import optimum
-from dnr_env.scenes.stack import scenes_stack
+from dnr_env.scenes.render import SceneRenderer
+from dnr_env.scenes.stack import real_images, scenes_stack
 from dnr_env.scores import GROUNDED_ALPHA
 from dnr_env.seeds import Purpose
 from dnr_env.shapes.optimum import SCORES
@@ -25,13 +26,14 @@ from dnr_env.stack import Stack
 from dnr_env.structure import Phrase, Structure
 
 SAID = ["red thing", "star", "thing on grass", "striped thing", "blue circle"]
-POOL, IMAGES = 600, 20
+POOL, IMAGES, REAL = 600, 20, 300
 
 
 @pytest.mark.slow
 def test_the_best_label_is_that_of_brute_force_or_as_good(scene_weights: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(find_optimum, "_POOL", POOL)
     monkeypatch.setattr(find_optimum, "_FINAL_IMAGES", IMAGES)
+    monkeypatch.setattr(find_optimum, "_REAL_IMAGES", REAL)
     usual = scenes_stack("scenes", ScenesConfig())
     stack = replace(usual, vocabulary=Vocabulary(lambda: SAID, usual.embedder, usual.probes))
     best = find_optimum.search(stack)
@@ -39,11 +41,12 @@ def test_the_best_label_is_that_of_brute_force_or_as_good(scene_weights: None, m
     assert all(list(labels) == list(stack.neurons) for labels in best.values())
     assert set(best["log_k"].values()) <= set(SAID)
     labels = everything()
+    real = real_images(Lab(SceneRenderer(), stack.lab.reader), Purpose.ORACLE.seeds(POOL + IMAGES, REAL))
     drawn = drawn_again(stack)
     below = []
     for name in ("layer1:3", "layer3:8", "layer4:7", "planted:22"):
         neuron = stack.neurons.index(name)
-        simulation = stack.texts.simulation(stack.probes.held_out, labels, np.full(len(labels), neuron))
+        simulation = stack.texts.simulation(real, labels, np.full(len(labels), neuron))
         means = [np.mean([drawn[noun][neuron] for noun in stack.language.parts(label).drawn]) for label in labels]
         values = dict(zip(labels, GROUNDED_ALPHA * np.array(means) + (1 - GROUNDED_ALPHA) * simulation, strict=True))
         below.append(max(values.values()) - values[best["grounded_k"][name]])
