@@ -13,6 +13,15 @@ any bootstrap, intervals are too narrow if few units have most of the variance: 
 variance, and normal tails instead of Student's. With ten units, a 95% interval covers about 90%. The effect of a single
 member or seed cannot be estimated at all.
 
+Where the neurons are of several networks, `networks` says how many there are in each world, such as (6, 6). The neurons
+of one network stand together in the last axis, those of one world too, and every network has as many. The bootstrap
+resamples the networks of each world and, in each drawn network, its neurons, so that intervals also refer to unseen
+networks. Worlds are not resampled. The variance between the neurons of a network counts nearly twice (Davison and
+Hinkley 1997, "Bootstrap Methods and their Application", section 3.8), that between networks as for any units. In
+simulations with two worlds of six networks of 30 neurons, 95% intervals covered 98% where neurons had nearly all of the
+variance, 93% where a network's effect had 0.3 of the deviation of a neuron's, and 89% where networks had all of it (400
+tables each).
+
 Interquartile mean, performance profiles and probability of improvement: Agarwal et al. 2021, "Deep Reinforcement
 Learning at the Edge of the Statistical Precipice".
 """
@@ -26,6 +35,10 @@ import numpy as np
 
 from dnr_env.types import FloatArray, IntArray
 
+Networks = Sequence[int]
+"""The number of networks of each world."""
+ONE: Networks = (1,)
+"""One network."""
 RESAMPLES = 20_000
 ALPHA = 0.05
 _AT_ONCE = 200  # samples in memory
@@ -57,10 +70,27 @@ def iqm(values: FloatArray) -> float:
     return float(trim_mean(values, 0.25, axis=None))
 
 
-def mean_interval(table: FloatArray, seed: int = 0) -> Interval:
+def mean_interval(table: FloatArray, seed: int = 0, networks: Networks = ONE) -> Interval:
     """Compute the mean of a table (members, seeds, neurons) with its interval."""
-    samples = [_means(table, *drawn) for drawn in _draws(table.shape, seed)]
-    return _interval(float(table.mean()), np.concatenate(samples))
+    return interval_of(float(table.mean()), resampled([table], seed, networks)[0])
+
+
+def resampled(tables: Sequence[FloatArray], seed: int = 0, networks: Networks = ONE) -> FloatArray:
+    """Draw bootstrap samples (tables, resamples, ...) of the means of tables.
+
+    Seeds and neurons are resampled alike for all tables, and the members of each table independently.
+
+    Args:
+        tables: Tables (members, seeds, neurons, ...), which may differ in their members.
+        seed: The seed of the bootstrap.
+        networks: The number of networks of each world.
+    """
+    sizes = [*(len(table) for table in tables), *tables[0].shape[1:3]]
+    samples = [
+        [_means(table, member, run, neuron) for table, member in zip(tables, members, strict=True)]
+        for *members, run, neuron in _draws(sizes, seed, networks)
+    ]
+    return np.concatenate(samples, axis=1)
 
 
 def iqm_interval(table: FloatArray, seed: int = 0) -> Interval:
@@ -73,10 +103,10 @@ def iqm_interval(table: FloatArray, seed: int = 0) -> Interval:
         counts = np.einsum("bm,bs,bn->bmsn", member, run, neuron).reshape(len(member), -1)[:, order]
         inside = np.diff(np.clip(np.cumsum(counts, axis=1), first, last), axis=1, prepend=first)
         samples.append(inside @ table.ravel()[order] / (last - first))
-    return _interval(iqm(table), np.concatenate(samples))
+    return interval_of(iqm(table), np.concatenate(samples))
 
 
-def difference_interval(ours: FloatArray, others: FloatArray, seed: int = 0) -> Interval:
+def difference_interval(ours: FloatArray, others: FloatArray, seed: int = 0, networks: Networks = ONE) -> Interval:
     """Compute the difference of the means of two tables, paired by neuron and episode seed.
 
     The members of the two tables are resampled independently.
@@ -85,11 +115,14 @@ def difference_interval(ours: FloatArray, others: FloatArray, seed: int = 0) -> 
         ours: (members, seeds, neurons).
         others: (other members, seeds, neurons).
         seed: The seed of the bootstrap.
+        networks: The number of networks of each world.
     """
-    return _interval(float(ours.mean() - others.mean()), _differences(ours, others, seed))
+    return interval_of(float(ours.mean() - others.mean()), _differences(ours, others, seed, networks))
 
 
-def holm_intervals(tables: Sequence[tuple[FloatArray, FloatArray]], seed: int = 0) -> list[Difference]:
+def holm_intervals(
+    tables: Sequence[tuple[FloatArray, FloatArray]], seed: int = 0, networks: Networks = ONE
+) -> list[Difference]:
     """Compute a family of paired comparisons, corrected for their number m by Holm's procedure.
 
     A p-value is two-sided. It is twice the smaller tail of the bootstrap of `difference_interval` at zero, where a tail
@@ -118,11 +151,12 @@ def holm_intervals(tables: Sequence[tuple[FloatArray, FloatArray]], seed: int = 
         tables: Pairs of ours (members, seeds, neurons) and others (other members, seeds, neurons). At most 500 pairs
             are useful, because the smallest p-value is limited by the number of samples.
         seed: The seed of the bootstrap.
+        networks: The number of networks of each world.
 
     Returns:
         The difference of each pair, in order.
     """
-    samples = [_differences(ours, others, seed) for ours, others in tables]
+    samples = [_differences(ours, others, seed, networks) for ours, others in tables]
     p = np.array([_p_value(of) for of in samples])
     ordered = np.sort(p)
     smaller = np.searchsorted(ordered, p)
@@ -132,7 +166,7 @@ def holm_intervals(tables: Sequence[tuple[FloatArray, FloatArray]], seed: int = 
     alphas = ALPHA / (len(p) - np.minimum(smaller, rejected))
     found = []
     for i, (ours, others) in enumerate(tables):
-        interval = _interval(float(ours.mean() - others.mean()), samples[i], alphas[i])
+        interval = interval_of(float(ours.mean() - others.mean()), samples[i], alphas[i])
         found.append(
             Difference(interval.estimate, interval.low, interval.high, p=float(p[i]), adjusted=float(adjusted[i]))
         )
@@ -174,18 +208,15 @@ def probability_of_improvement(ours: FloatArray, others: FloatArray, seed: int =
         _means(table, _pairs(member, other), _pairs(run, run), neuron)
         for member, other, run, neuron in _draws((members, other_members, seeds, neurons), seed)
     ]
-    return _interval(float(wins.mean()), np.concatenate(samples))
+    return interval_of(float(wins.mean()), np.concatenate(samples))
 
 
-def _differences(ours: FloatArray, others: FloatArray, seed: int) -> FloatArray:
+def _differences(ours: FloatArray, others: FloatArray, seed: int, networks: Networks) -> FloatArray:
     """Draw bootstrap samples (resamples,) of the mean of ours minus that of others."""
     # One of theirs is subtracted from both: for equal tables the samples are exactly zero, which the p-value needs.
-    mine, theirs = ours - others[:1], others - others[:1]
-    samples = [
-        _means(mine, member, run, neuron) - _means(theirs, other, run, neuron)
-        for member, other, run, neuron in _draws((len(ours), *others.shape), seed)
-    ]
-    return np.concatenate(samples)
+    mine, theirs = resampled((ours - others[:1], others - others[:1]), seed, networks)
+    differences: FloatArray = mine - theirs
+    return differences
 
 
 def _p_value(samples: FloatArray) -> float:
@@ -194,7 +225,8 @@ def _p_value(samples: FloatArray) -> float:
     return min(1.0, 2 * (1 + beyond) / (1 + len(samples)))
 
 
-def _interval(estimate: float, samples: FloatArray, alpha: float = ALPHA) -> Interval:
+def interval_of(estimate: float, samples: FloatArray, alpha: float = ALPHA) -> Interval:
+    """Make the interval of level 1 - alpha of an estimate, from its bootstrap samples (resamples,)."""
     low, high = _ends(samples, alpha)
     return Interval(estimate, float(low), float(high))
 
@@ -210,16 +242,30 @@ def _ends(samples: FloatArray, alpha: float = ALPHA) -> tuple[FloatArray, FloatA
     return ordered[k - 1], ordered[-k]
 
 
-def _draws(sizes: Sequence[int], seed: int) -> Iterator[list[FloatArray]]:
-    """Draw bootstrap samples of several kinds of units, as counts of each unit.
+def _draws(sizes: Sequence[int], seed: int, networks: Networks = ONE) -> Iterator[list[FloatArray]]:
+    """Draw bootstrap samples of several kinds of units, as counts of each unit. The last kind are neurons of networks.
 
     Yields:
         For each of the sizes, counts (at once, size) with one row per sample.
     """
     rng = np.random.default_rng(seed)
+    *others, neurons = sizes
     for start in range(0, RESAMPLES, _AT_ONCE):
         rows = min(_AT_ONCE, RESAMPLES - start)
-        yield [_counts(rng.integers(size, size=(rows, size)), size) for size in sizes]
+        counts = [_counts(rng.integers(size, size=(rows, size)), size) for size in others]
+        yield [*counts, _counts(_neurons(rng, rows, neurons, networks), neurons)]
+
+
+def _neurons(rng: np.random.Generator, rows: int, count: int, networks: Networks) -> IntArray:
+    """Draw networks of each world and then neurons of each drawn network, as (rows, count) places of neurons."""
+    each = count // sum(networks)
+    starts = np.cumsum([0, *networks[:-1]])
+    of_worlds = [
+        start + rng.integers(number, size=(rows, number)) for start, number in zip(starts, networks, strict=True)
+    ]
+    firsts = np.concatenate(of_worlds, axis=1)[..., None] * each
+    places: IntArray = firsts + rng.integers(each, size=(rows, sum(networks), each))
+    return places.reshape(rows, count)
 
 
 def _counts(drawn: IntArray, size: int) -> FloatArray:

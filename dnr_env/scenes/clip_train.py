@@ -19,11 +19,11 @@ from torch.nn.functional import cross_entropy
 from tqdm import trange
 
 from dnr_env.scenes.captions import captions
-from dnr_env.scenes.checkpoint import load_checkpoint, save_checkpoint
 from dnr_env.scenes.clip import DIM, ClipImages, ClipTexts, build
 from dnr_env.scenes.clip_quality import quality
 from dnr_env.scenes.clip_tokens import TOKENS, tokenize
 from dnr_env.scenes.render import SceneRenderer, Scenes, draw_scenes
+from dnr_env.shapes.checkpoint import load_checkpoint, save_checkpoint
 from dnr_env.shapes.lexicon import ANYTHING, vocabulary
 from dnr_env.shapes.network import to_input
 from dnr_env.types import ImageArray

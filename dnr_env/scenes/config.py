@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from dnr_env.errors import DnRError, unknown
+from dnr_env.shapes.weights import path_of_target
 
 INFIDELITY = (0.3, 0.15, 0.25, 0.08, 0.06)
 """How often the generator draws another size, colour, texture, shape and background than the one that is named."""
@@ -22,7 +25,8 @@ class ScenesConfig:
     """A variant of the world."""
 
     target: str = "plain"
-    """The architecture of the network under study: "plain", "residual" or "depthwise"."""
+    """The network under study: "plain", "residual" or "depthwise", of this architecture, or the path of one that
+    `dnr_env.scenes.target_train` has trained."""
     infidelity: int = 1
     """The generator's errors, as a multiple of INFIDELITY: 1, 0 or 2."""
     probe: int = 600
@@ -53,8 +57,11 @@ def read_settings(name: str, settings: Sequence[str]) -> ScenesConfig:
         if key not in known:
             raise unknown(f"a setting of {name}", key, known)
         named = {str(choice): choice for choice in _CHOICES[key]}
+        if key == "target" and Path(text).expanduser().is_file():
+            named[text] = path_of_target(text, "scenes")
         if text not in named:
-            raise DnRError(f"`{key}` must be one of {', '.join(named)} (got {text!r})")
+            file = " or a file that dnr_env.scenes.target_train has written" if key == "target" else ""
+            raise DnRError(f"`{key}` must be one of {', '.join(named)}{file} (got {text!r})")
         config = replace(config, **{key: named[text]})
     return config
 
@@ -65,5 +72,5 @@ def name_of(config: ScenesConfig) -> str:
         if preset == config:
             return name
     usual = asdict(ScenesConfig())
-    changed = [f"{key}={value}" for key, value in asdict(config).items() if value != usual[key]]
+    changed = [shlex.quote(f"{key}={value}") for key, value in asdict(config).items() if value != usual[key]]
     return " ".join(["scenes", *changed])

@@ -1,11 +1,11 @@
 """The networks under study: three small architectures that say which words and conjunctions a picture shows.
 
-Every layer is narrower than what it has to carry: 300 outputs are read from 48 channels.
+Every layer is narrower than what it has to carry: in the shipped ones, 300 outputs are read from 48 channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -21,11 +21,12 @@ class SceneNet(nn.Module):
 
     Args:
         architecture: one of ARCHITECTURES.
+        widths: the channels of the four layers; None for those of WIDTHS.
     """
 
-    def __init__(self, architecture: str) -> None:
+    def __init__(self, architecture: str, widths: Sequence[int] | None = None) -> None:
         super().__init__()
-        widths = WIDTHS[architecture]
+        widths = widths or WIDTHS[architecture]
         make_stem, make_layer = ARCHITECTURES[architecture]
         self.stem = make_stem(widths[0])
         for name, inputs, outputs, stride in zip(LAYERS, (widths[0], *widths), widths, _STRIDES, strict=False):

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dnr_env.propose.crops import Box, Heat
+from dnr_env.scenes.widths import WIDTHS
 from dnr_env.shapes.paint import SIDE
 from dnr_env.shapes.pictures import one_thread, square
+from dnr_env.shapes.weights import read_built
 from dnr_env.types import FloatArray, Images
 
 if TYPE_CHECKING:
@@ -26,13 +28,19 @@ class Network:
     """A trained network.
 
     Args:
-        architecture: one of `dnr_env.scenes.widths.WIDTHS`.
+        target: one of `dnr_env.scenes.widths.WIDTHS` for the shipped network of this architecture, or the path of
+            another trained one.
     """
 
-    def __init__(self, architecture: str) -> None:
-        self.architecture = architecture
-        self._weights = DATA / f"target-{architecture}.safetensors"
-        self.fingerprint = f"scenes-{architecture} {hashlib.sha256(self._weights.read_bytes()).hexdigest()[:16]}"
+    def __init__(self, target: str) -> None:
+        if target in WIDTHS:
+            self._weights = DATA / f"target-{target}.safetensors"
+            self.architecture, self.widths = target, WIDTHS[target]
+        else:
+            self._weights = Path(target)
+            built = read_built(self._weights, "scenes")
+            self.architecture, self.widths = built["architecture"], tuple(map(int, built["widths"].split()))
+        self.fingerprint = f"scenes-{self.architecture} {hashlib.sha256(self._weights.read_bytes()).hexdigest()[:16]}"
 
     @cached_property
     def _network(self) -> SceneNet:
@@ -44,7 +52,7 @@ class Network:
 
         # Initial weights are drawn and then replaced. They must not advance the random generator of a training run.
         with torch.random.fork_rng(devices=[]):
-            network = SceneNet(self.architecture)
+            network = SceneNet(self.architecture, self.widths)
         network.load_state_dict(load_file(self._weights))
         for parameter in network.parameters():
             parameter.requires_grad_(False)

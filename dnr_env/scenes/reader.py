@@ -12,7 +12,6 @@ from dnr_env.scenes import planted
 from dnr_env.scenes.clip import ClipImages
 from dnr_env.scenes.networks import Network
 from dnr_env.scenes.planted import Formula
-from dnr_env.scenes.widths import WIDTHS
 from dnr_env.shapes.pictures import square
 from dnr_env.types import FloatArray, Images
 
@@ -31,7 +30,7 @@ class SceneReader:
         self.dim = clip.dim
         formulas = hashlib.sha256("\n".join(planted.FORMULAS).encode()).hexdigest()[:16]
         self.fingerprint = f"scenes-reader-1 {network.fingerprint} {clip.fingerprint} {formulas}"
-        widths = enumerate(WIDTHS[network.architecture], 1)
+        widths = enumerate(network.widths, 1)
         channels = [f"layer{layer}:{i}" for layer, width in widths for i in range(width)]
         self._formulas = [Formula.read(text) for text in planted.FORMULAS]
         self.neurons = Neurons((*channels, *(f"planted:{i}" for i in range(len(self._formulas)))))

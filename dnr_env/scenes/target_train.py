@@ -3,28 +3,29 @@
     python -m dnr_env.scenes.target_train --architecture plain --seed 0 --out target-plain.safetensors
 
 The three targets are made with `--architecture plain --seed 0`, `residual --seed 1` and `depthwise --seed 2`. The
-command prints the mean average precision of each kind of output on pictures that training
-never saw.
+command prints the mean average precision of each kind of output on pictures that training never saw. `--widths` gives
+the layers other widths, and the setting `target=FILE` of a `scenes` stack studies the network.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from tqdm import trange
 
-from dnr_env.scenes.checkpoint import load_checkpoint, save_checkpoint
 from dnr_env.scenes.network import SceneNet
 from dnr_env.scenes.outputs import KINDS, presence
 from dnr_env.scenes.render import SceneRenderer, draw_scenes
 from dnr_env.scenes.widths import WIDTHS
+from dnr_env.shapes.checkpoint import load_checkpoint, save_checkpoint
 from dnr_env.shapes.lexicon import ANYTHING, vocabulary
 from dnr_env.shapes.network import to_input
+from dnr_env.shapes.weights import save_target
 from dnr_env.types import BoolArray, FloatArray
 
 _FIRST_SEED = 1 << 45  # of network 0; beyond every seed that the environment uses
@@ -79,10 +80,12 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * (1 + math.cos(math.pi * (step - rise) / (steps - rise))) / 2
 
 
-def train(architecture: str, seed: int, steps: int, checkpoint: Path, batch: int = 64) -> SceneNet:
+def train(
+    architecture: str, seed: int, steps: int, checkpoint: Path, batch: int = 64, widths: Sequence[int] | None = None
+) -> SceneNet:
     """Train on `steps` batches of pictures, each drawn once. A training that was stopped goes on from `checkpoint`."""
     torch.manual_seed(seed)
-    network = SceneNet(architecture).to(memory_format=torch.channels_last)
+    network = SceneNet(architecture, widths).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
     begin = load_checkpoint(checkpoint, network, optimiser)
     first = _FIRST_SEED + seed * _SEEDS
@@ -108,13 +111,16 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architecture", choices=WIDTHS, required=True)
+    parser.add_argument("--widths", type=int, nargs=4, help="channels of the four layers")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     checkpoint = options.out.with_suffix(".checkpoint")
-    network = train(options.architecture, options.seed, options.steps, checkpoint)
-    save_file(network.to(memory_format=torch.contiguous_format).state_dict(), options.out)
+    widths = options.widths or WIDTHS[options.architecture]
+    network = train(options.architecture, options.seed, options.steps, checkpoint, widths=widths)
+    built = {"architecture": options.architecture, "widths": " ".join(map(str, widths))}
+    save_target(options.out, network, "scenes", **built)
     for kind, precision in quality(network, 4000).items():
         print(f"{kind:<18}{precision:.3f}")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from dnr_env.errors import DnRError, unknown
+from dnr_env.shapes.weights import path_of_target
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class ShapesConfig:
     """Whether image i of every concept has the same jitter."""
     withheld: bool = False
     """Whether nine words are removed from the concepts."""
+    target: str = ""
+    """The path of a network that `dnr_env.shapes.train_target` has trained, in place of the target. Empty takes the
+    shipped one."""
 
 
 PRESETS: Mapping[str, ShapesConfig] = {
@@ -57,6 +62,8 @@ def read_settings(name: str, settings: Sequence[str]) -> ShapesConfig:
         if key not in known:
             raise unknown(f"a setting of {name}", key, known)
         config = replace(config, **{key: _value(key, text)})
+    if config.target and config.width != ShapesConfig.width:
+        raise DnRError(f"`width` must be left out where `target` is a network of its own (got {config.width})")
     return config
 
 
@@ -66,11 +73,17 @@ def name_of(config: ShapesConfig) -> str:
         if preset == config:
             return name
     usual = asdict(ShapesConfig())
-    changed = [f"{key}={value}".lower() for key, value in asdict(config).items() if value != usual[key]]
+    changed = [shlex.quote(f"{key}={_text(value)}") for key, value in asdict(config).items() if value != usual[key]]
     return " ".join(["shapes", *changed])
 
 
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _value(key: str, text: str) -> Any:
+    if key == "target":
+        return path_of_target(text, "shapes")
     if key in _CHOICES:
         named = {str(choice).lower(): choice for choice in _CHOICES[key]}
         if text.lower() not in named:

@@ -20,6 +20,7 @@ from dnr_env.shapes.lexicon import FAMILIES, FAMILY_SLICES, WORDS, embed_words, 
 from dnr_env.shapes.paint import SIDE
 from dnr_env.shapes.pictures import one_thread, square
 from dnr_env.shapes.planted import Formula
+from dnr_env.shapes.weights import read_built
 from dnr_env.types import FloatArray, Images
 
 if TYPE_CHECKING:
@@ -38,17 +39,18 @@ class ShapesReader:
 
     Args:
         width: channels of the first layer. Weights are shipped for 16 and 12.
+        target: the path of another trained network, of any width; empty for the shipped one.
     """
 
     dim = len(WORDS) + 1
 
-    def __init__(self, width: int) -> None:
-        self.width = width
-        self._weights = DATA / f"target-{width}.safetensors"
+    def __init__(self, width: int, target: str = "") -> None:
+        self.width = int(read_built(Path(target), "shapes")["width"]) if target else width
+        self._weights = Path(target) if target else DATA / f"target-{width}.safetensors"
         digest = hashlib.sha256(self._weights.read_bytes())
         digest.update("\n".join([*WORDS, *planted.FORMULAS]).encode())
         self.fingerprint = f"shapes-reader-2 {digest.hexdigest()[:16]}"
-        channels = [f"layer{layer + 1}:{i}" for layer in range(4) for i in range(width << layer)]
+        channels = [f"layer{layer + 1}:{i}" for layer in range(4) for i in range(self.width << layer)]
         self._channels = len(channels)
         self._formulas = [Formula.read(text) for text in planted.FORMULAS]
         self.neurons = Neurons((*channels, *(f"planted:{i}" for i in range(len(self._formulas)))))

@@ -57,7 +57,7 @@ def shapes_stack(
         calibration: turns promises into estimates; None takes that of the world's own target or, with another network,
             `Calibration.default`.
     """
-    own = ShapesReader(config.width)
+    own = ShapesReader(config.width, config.target)
     reader, known = _reader(own, config, target)
     faithful, drawing = Renderer(), Renderer(config.infidelity, config.paired)
     store = Store(cache_dir() / "store.sqlite")

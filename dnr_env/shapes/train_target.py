@@ -3,7 +3,8 @@
     python -m dnr_env.shapes.train_target --width 16 --seed 0 --out target.safetensors
 
 The two targets that the package ships were made with `--width 16 --seed 0` (`shapes`) and `--width 12 --seed 1`
-(`shapes-transfer`). The command prints the accuracy of each family on pictures that training never saw.
+(`shapes-transfer`). The command prints the accuracy of each family on pictures that training never saw. The setting
+`target=target.safetensors` of a `shapes` stack studies the network.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from tqdm import trange
 
+from dnr_env.shapes.checkpoint import load_checkpoint, save_checkpoint
 from dnr_env.shapes.lexicon import ANYTHING, FAMILIES, FAMILY_SLICES
 from dnr_env.shapes.network import ShapesNet, to_input
 from dnr_env.shapes.render import Renderer, draw
+from dnr_env.shapes.weights import save_target
 from dnr_env.types import IntArray
 
 _FIRST_SEED = 1 << 40  # beyond every seed that the environment uses
+_SAVED_EVERY = 200  # steps
 
 
 def _batch(first: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,14 +42,18 @@ def accuracy(network: ShapesNet, images: torch.Tensor, codes: IntArray) -> dict[
     }
 
 
-def train(width: int, seed: int, steps: int, batch: int = 128) -> ShapesNet:
-    """Train on `steps` batches of pictures, each drawn once."""
+def train(width: int, seed: int, steps: int, checkpoint: Path, batch: int = 128) -> ShapesNet:
+    """Train on `steps` batches of pictures, each drawn once. A training that was stopped goes on from `checkpoint`."""
     torch.manual_seed(seed)
     network = ShapesNet(width).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.008, total_steps=steps)
+    begin = load_checkpoint(checkpoint, network, optimiser)
+    if begin:
+        schedule.load_state_dict({**schedule.state_dict(), "last_epoch": begin - 1, "_step_count": begin})
+        schedule.step()
     first = _FIRST_SEED * (seed + 1)
-    for step in (bar := trange(steps, unit="batch")):
+    for step in (bar := trange(begin, steps, initial=begin, total=steps, unit="batch")):
         images, codes = _batch(first + step * batch, batch)
         logits = network(images.contiguous(memory_format=torch.channels_last))[0]
         losses = [
@@ -60,6 +67,9 @@ def train(width: int, seed: int, steps: int, batch: int = 128) -> ShapesNet:
         schedule.step()
         if step % 50 == 0:
             bar.set_postfix(loss=f"{loss.item():.2f}")
+        if (step + 1) % _SAVED_EVERY == 0:
+            save_checkpoint(checkpoint, network, optimiser, step + 1)
+    checkpoint.unlink(missing_ok=True)
     return network.eval()
 
 
@@ -71,11 +81,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    network = train(options.width, options.seed, options.steps)
+    network = train(options.width, options.seed, options.steps, options.out.with_suffix(".checkpoint"))
     images, codes = _batch(_FIRST_SEED // 2, 2000)
     for family, right in accuracy(network, images, codes.numpy()).items():
         print(f"{family:<12}{right:.3f}")
-    save_file(network.to(memory_format=torch.contiguous_format).state_dict(), options.out)
+    save_target(options.out, network, "shapes", width=str(options.width))
 
 
 if __name__ == "__main__":

@@ -342,3 +342,63 @@ def test_a_family_of_no_differences_rarely_has_one(monkeypatch: pytest.MonkeyPat
         p.append(min(one.p for one in found))
     assert np.mean(np.array(adjusted) <= 0.05) <= 0.05 + 3 * (0.05 * 0.95 / 250) ** 0.5
     assert np.mean(np.array(p) <= 0.05) > 0.1
+
+
+# --- networks ------------------------------------------------------------------------------------
+
+
+@few
+@given(sides.flatmap(paired_runs))
+def test_one_network_is_as_none(pair: tuple[FloatArray, FloatArray]) -> None:
+    """The draws of one network are those of a table whose networks are not named."""
+    ours, others = pair
+    drawn = [list(statistics._draws(ours.shape, 3, networks)) for networks in ((1,), statistics.ONE)]
+    rng = np.random.default_rng(3)
+    for counts, same in zip(*drawn, strict=True):
+        for size, one, other in zip(ours.shape, counts, same, strict=True):
+            np.testing.assert_array_equal(one, other)
+            places = rng.integers(size, size=(len(one), size))
+            np.testing.assert_array_equal(one, (places[..., None] == np.arange(size)).sum(axis=1))
+    assert difference_interval(ours, others, networks=(1,)) == difference_interval(ours, others)
+
+
+def test_intervals_are_those_of_the_plain_bootstrap_of_networks_and_their_neurons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(statistics, "RESAMPLES", 20_000)
+    rng = np.random.default_rng(3)
+    networks, each, seeds = (2, 3), 4, 3
+    luck = np.repeat(rng.normal(size=5) + np.array([0, 0, 9, 9, 9]), each)  # worlds differ much
+    ours = luck + rng.normal(size=(2, seeds, 20))
+    others = rng.normal(size=(1, seeds, 20))
+    samples = []
+    for _ in range(4000):
+        chosen = np.concatenate([rng.integers(0, 2, size=2), rng.integers(2, 5, size=3)])
+        neurons = np.concatenate([network * each + rng.integers(each, size=each) for network in chosen])
+        run, members = rng.integers(seeds, size=seeds), rng.integers(2, size=2)
+        x, y = ours[np.ix_(members, run, neurons)].mean(), others[0][np.ix_(run, neurons)].mean()
+        samples.append((x, x - y))
+    expected = np.percentile(samples, (2.5, 97.5), axis=0).T
+    found = mean_interval(ours, networks=networks), difference_interval(ours, others, networks=networks)
+    for one, ends in zip(found, expected, strict=True):
+        assert (one.low, one.high) == pytest.approx(tuple(ends), abs=0.06 * (ends[1] - ends[0]))
+
+
+@pytest.mark.parametrize(("of_networks", "of_neurons", "least"), [(0.1, 1.0, 0.94), (0.3, 1.0, 0.88), (1.0, 0.0, 0.84)])
+def test_intervals_cover_the_truth_of_unseen_networks(
+    of_networks: float, of_neurons: float, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two worlds of six networks of 30 neurons. Neurons as if of one network would cover little of the last."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 300)
+    rng = np.random.default_rng(1)
+    tables = [
+        np.repeat(rng.normal(scale=of_networks, size=12), 30)
+        + rng.normal(scale=of_neurons, size=360)
+        + rng.normal(scale=0.5, size=(1, 4, 360))
+        for _ in range(200)
+    ]
+    found = [mean_interval(table, networks=(6, 6)) for table in tables]
+    assert np.mean([one.low <= 0 <= one.high for one in found]) >= least
+    if of_networks == 1:
+        alone = [mean_interval(table) for table in tables]
+        assert np.mean([one.low <= 0 <= one.high for one in alone]) < 0.5

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -308,13 +309,35 @@ def test_the_shipped_detectors_name_every_family(width: int) -> None:
     assert min(accuracy.values()) >= 0.9
 
 
-def test_a_few_steps_of_training_learn_something() -> None:
+def test_a_few_steps_of_training_learn_something(tmp_path: Path) -> None:
     """From nothing to better than chance, which is one in four to one in ten."""
-    network = train_target.train(width=4, seed=3, steps=40, batch=16)
+    network = train_target.train(width=4, seed=3, steps=40, checkpoint=tmp_path / "checkpoint", batch=16)
     codes, uniforms = Renderer().resolve([ANYTHING] * 200, range(FRESH, FRESH + 200))
     with torch.inference_mode():
         accuracy = train_target.accuracy(network, to_input(draw(codes, uniforms)), codes)
     assert accuracy["background"] > 0.25
+
+
+def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_target, "_SAVED_EVERY", 4)
+    whole = train_target.train(3, 5, 12, tmp_path / "a", batch=8).state_dict()
+    assert not list(tmp_path.iterdir())
+    draw, drawn = train_target._batch, []
+
+    def stop_after_six(first: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        drawn.append(first)
+        if len(drawn) == 7:
+            raise KeyboardInterrupt
+        return draw(first, size)
+
+    monkeypatch.setattr(train_target, "_batch", stop_after_six)
+    with pytest.raises(KeyboardInterrupt):
+        train_target.train(3, 5, 12, tmp_path / "b", batch=8)
+    parts = train_target.train(3, 5, 12, tmp_path / "b", batch=8).state_dict()
+    assert len(drawn) == 7 + 8  # the steps after the checkpoint at step 4
+    assert whole.keys() == parts.keys()
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, parts[name]), name
 
 
 def test_the_second_target_is_another_network_with_the_same_layers(stack: Stack, pictures: ImageArray) -> None:
