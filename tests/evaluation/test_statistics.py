@@ -347,19 +347,13 @@ def test_a_family_of_no_differences_rarely_has_one(monkeypatch: pytest.MonkeyPat
 # --- networks ------------------------------------------------------------------------------------
 
 
-@few
-@given(sides.flatmap(paired_runs))
-def test_one_network_is_as_none(pair: tuple[FloatArray, FloatArray]) -> None:
-    """The draws of one network are those of a table whose networks are not named."""
-    ours, others = pair
-    drawn = [list(statistics._draws(ours.shape, 3, networks)) for networks in ((1,), statistics.ONE)]
-    rng = np.random.default_rng(3)
-    for counts, same in zip(*drawn, strict=True):
-        for size, one, other in zip(ours.shape, counts, same, strict=True):
-            np.testing.assert_array_equal(one, other)
-            places = rng.integers(size, size=(len(one), size))
-            np.testing.assert_array_equal(one, (places[..., None] == np.arange(size)).sum(axis=1))
-    assert difference_interval(ours, others, networks=(1,)) == difference_interval(ours, others)
+def test_neurons_of_one_network_are_drawn_as_those_of_none() -> None:
+    """Members, seeds and neurons, each with as many draws from one generator as there are."""
+    sizes, rng = (3, 4, 7), np.random.default_rng(3)
+    for drawn in statistics._draws(sizes, 3, networks=(1,)):
+        for size, counts in zip(sizes, drawn, strict=True):
+            places = rng.integers(size, size=(len(counts), size))
+            np.testing.assert_array_equal(counts, (places[..., None] == np.arange(size)).sum(axis=1))
 
 
 def test_intervals_are_those_of_the_plain_bootstrap_of_networks_and_their_neurons(
