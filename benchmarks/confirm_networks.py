@@ -73,9 +73,9 @@ NETWORKS: tuple[FreshNetwork, ...] = (
     _of_shapes(16, 105),
     _of_shapes(18, 106),
     _of_scenes("plain", (8, 16, 28, 40), 107),
-    _of_scenes("plain", (12, 20, 36, 56), 108),
+    _of_scenes("plain", (10, 20, 36, 52), 108),
     _of_scenes("residual", (8, 16, 28, 40), 109),
-    _of_scenes("residual", (12, 20, 36, 56), 110),
+    _of_scenes("residual", (10, 20, 36, 52), 110),
     _of_scenes("depthwise", (20, 28, 36, 44), 111),
     _of_scenes("depthwise", (28, 36, 44, 52), 112),
 )

@@ -20,7 +20,8 @@ networks. Worlds are not resampled. The variance between the neurons of a networ
 Hinkley 1997, "Bootstrap Methods and their Application", section 3.8), that between networks as for any units. In
 simulations with two worlds of six networks of 30 neurons, 95% intervals covered 98% where neurons had nearly all of the
 variance, 93% where a network's effect had 0.3 of the deviation of a neuron's, and 89% where networks had all of it (400
-tables each).
+tables each). In the first two cases, 1% and 6% of families of ten true zeros had a rejection by `holm_intervals` (120
+families each).
 
 Interquartile mean, performance profiles and probability of improvement: Agarwal et al. 2021, "Deep Reinforcement
 Learning at the Edge of the Statistical Precipice".
