@@ -4,7 +4,7 @@ PY := .venv/bin/python
 RUNS ?= runs
 RESULTS ?= results
 
-.PHONY: help demo test test-oldest lint docs bench bench-gpu study publish
+.PHONY: help demo test test-oldest lint docs bench bench-gpu worlds study publish
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,13 @@ bench: .venv/ready  ## Speeds, as ratios within one run
 
 bench-gpu: .venv/ready  ## Speed of the diffusion generator beside a plain loop, on a GPU
 	PYTHONPATH=. $(PY) benchmarks/generate.py
+
+worlds: .venv/ready  ## Train the networks of the world scenes anew, into $(RESULTS)/worlds (about 40 minutes on two cores)
+	mkdir -p $(RESULTS)/worlds
+	$(PY) -m dnr_env.scenes.target_train --architecture plain --seed 0 --out $(RESULTS)/worlds/target-plain.safetensors
+	$(PY) -m dnr_env.scenes.target_train --architecture residual --seed 1 --out $(RESULTS)/worlds/target-residual.safetensors
+	$(PY) -m dnr_env.scenes.target_train --architecture depthwise --seed 2 --out $(RESULTS)/worlds/target-depthwise.safetensors
+	$(PY) -m dnr_env.scenes.clip_train --seed 0 --out $(RESULTS)/worlds/clip.safetensors
 
 study: .venv/ready  ## Repeat the study of docs/explanation/results.md: tune, train, compare, transfer, ablate (about 70 minutes on two cores)
 	PYTHONPATH=. $(PY) benchmarks/study.py --out $(RESULTS)/study

@@ -38,7 +38,7 @@ from world_ranges import TARGET_RANGES, WORLD_RANGES, table
 
 from dnr_env import DnRError
 from dnr_env.files import write_atomically
-from dnr_env.scenes.captioner import SceneCaptioner
+from dnr_env.scenes.captioner import SEES, SceneCaptioner
 from dnr_env.scenes.clip import ClipImages, ClipTexts
 from dnr_env.scenes.clip_quality import recall
 from dnr_env.scenes.config import INFIDELITY
@@ -131,7 +131,7 @@ def _of_clip(test: Pictures) -> list[float]:
 
 
 def _of_captioner(test: Pictures) -> list[float]:
-    captions = SceneCaptioner(Network("plain")).caption(test.images[:CAPTIONED])
+    captions = SceneCaptioner(Network(SEES)).caption(test.images[:CAPTIONED])
     return list(caption_errors(captions, part_of(test.scenes, slice(CAPTIONED))))
 
 

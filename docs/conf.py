@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dnr_env.env.refine_env import RefineEnv
 from dnr_env.models import config
 from dnr_env.neurons import split_of
+from dnr_env.scenes import planted as scene_planted
 from dnr_env.shapes import lexicon, planted
 
 if TYPE_CHECKING:
@@ -80,6 +81,14 @@ def formulas() -> Iterator[str]:
         yield "| `{}` | {} |".format(kind.replace("|", "\\|"), listed)
 
 
+def scene_formulas() -> Iterator[str]:
+    """The planted neurons of `scenes` as a table."""
+    yield "| Index | Split | Formula |"
+    yield "|-------|-------|---------|"
+    for index, text in enumerate(scene_planted.FORMULAS):
+        yield "| {} | {} | `{}` |".format(index, split_of(f"planted:{index}"), text.replace("|", "\\|"))
+
+
 def settings() -> Iterator[str]:
     """The settings of a stack of real models, a table for each section and one for the rest."""
     said = {
@@ -132,6 +141,7 @@ def generate(app: Sphinx) -> None:
     write("environment.md", inspect.getdoc(RefineEnv) + "\n")
     write("words.md", "\n".join(words()) + "\n")
     write("formulas.md", "\n".join(formulas()) + "\n")
+    write("scene_formulas.md", "\n".join(scene_formulas()) + "\n")
     write("settings.md", "\n".join(settings()) + "\n")
 
 

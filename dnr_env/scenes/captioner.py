@@ -13,6 +13,8 @@ from dnr_env.shapes.captions import caption
 from dnr_env.shapes.lexicon import BACKGROUND, COLOUR, FAMILIES, FAMILY_SLICES, SHAPE, SIZE, TEXTURE
 from dnr_env.types import FloatArray, ImageArray, Images
 
+SEES = "depthwise"
+"""The shipped network that recognises, whichever network is studied."""
 NOTICED = (0.2, 0.65, 0.35, 0.85, 0.35)
 """The probability that size, colour, texture, shape and background of an object that is described are mentioned."""
 MISTAKEN = (0.1, 0.04, 0.08, 0.05, 0.04)

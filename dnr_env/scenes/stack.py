@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 
 from dnr_env.algebra import structured
-from dnr_env.evidence.calibration import Calibration
 from dnr_env.evidence.lab import Lab
 from dnr_env.evidence.probe import Probe
 from dnr_env.evidence.probe_source import ProbeSource
@@ -20,7 +19,8 @@ from dnr_env.propose.proposer import Proposer
 from dnr_env.propose.unite import WithUnions
 from dnr_env.propose.with_model import WithModel
 from dnr_env.scenes import planted
-from dnr_env.scenes.captioner import SceneCaptioner
+from dnr_env.scenes.calibrated import calibration_of
+from dnr_env.scenes.captioner import SEES, SceneCaptioner
 from dnr_env.scenes.clip import ClipImages, ClipTexts
 from dnr_env.scenes.config import INFIDELITY, ScenesConfig
 from dnr_env.scenes.insight import Insight
@@ -53,10 +53,10 @@ def scenes_stack(name: str, config: ScenesConfig) -> Stack:
     probes = ProbeSource(lambda _: real_images(Lab(faithful, reader, store), Purpose.PROBE.seeds(0, config.probe)))
     vocabulary = Vocabulary(lexicon.vocabulary, embedder, probes)
     says = structured(Language(normalise, passed_over))
-    calibration = Calibration.default()
+    calibration = calibration_of(config)
     informed = InformedMutator(vocabulary, calibration)
     random = WithModel(language.RandomMutator(), informed)
-    captioner = SceneCaptioner(Network("plain"))
+    captioner = SceneCaptioner(Network(SEES))
     return Stack(
         name=name,
         lab=lab,
