@@ -13,13 +13,13 @@ from dnr_env.evidence.calibration import Calibration, read_calibration
 from dnr_env.scenes.config import PRESETS, ScenesConfig
 from dnr_env.scenes.networks import DATA
 
-CALIBRATED = ("scenes", "scenes-residual", "scenes-depthwise", "scenes-unfaithful", "scenes-few")
+CALIBRATED = ("scenes", "scenes-plain", "scenes-residual", "scenes-unfaithful", "scenes-few")
 """The presets that have a calibration of their own."""
 
 
 @cache
 def calibration_of(config: ScenesConfig) -> Calibration:
-    """Read the calibration of a variant of the world. One that has none uses that of the same target."""
-    usual = next(name for name in CALIBRATED if PRESETS[name].target == config.target)
+    """Read the calibration of a variant of the world: of the same target, or of `scenes`, where it has none of its own."""
+    usual = next((name for name in CALIBRATED if PRESETS[name].target == config.target), "scenes")
     name = next((name for name in CALIBRATED if PRESETS[name] == config), usual)
     return read_calibration(DATA / f"calibration-{name}.json")

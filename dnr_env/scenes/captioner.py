@@ -13,7 +13,7 @@ from dnr_env.shapes.captions import caption
 from dnr_env.shapes.lexicon import BACKGROUND, COLOUR, FAMILIES, FAMILY_SLICES, SHAPE, SIZE, TEXTURE
 from dnr_env.types import FloatArray, ImageArray, Images
 
-SEES = "depthwise"
+SEES = "plain"
 """The shipped network that recognises, whichever network is studied."""
 NOTICED = (0.2, 0.65, 0.35, 0.85, 0.35)
 """The probability that size, colour, texture, shape and background of an object that is described are mentioned."""

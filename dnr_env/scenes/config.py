@@ -14,7 +14,7 @@ from dnr_env.shapes.weights import path_of_target
 INFIDELITY = (0.3, 0.15, 0.25, 0.08, 0.06)
 """How often the generator draws another size, colour, texture, shape and background than the one that is named."""
 _CHOICES: Mapping[str, tuple[Any, ...]] = {
-    "target": ("plain", "residual", "depthwise"),
+    "target": ("depthwise", "plain", "residual"),
     "infidelity": (1, 0, 2),
     "probe": (600, 200),
 }
@@ -24,8 +24,8 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
 class ScenesConfig:
     """A variant of the world."""
 
-    target: str = "plain"
-    """The network under study: "plain", "residual" or "depthwise", of this architecture, or the path of one that
+    target: str = "depthwise"
+    """The network under study: "depthwise", "plain" or "residual", of this architecture, or the path of one that
     `dnr_env.scenes.target_train` has trained."""
     infidelity: int = 1
     """The generator's errors, as a multiple of INFIDELITY: 1, 0 or 2."""
@@ -35,8 +35,8 @@ class ScenesConfig:
 
 PRESETS: Mapping[str, ScenesConfig] = {
     "scenes": ScenesConfig(),
+    "scenes-plain": ScenesConfig(target="plain"),
     "scenes-residual": ScenesConfig(target="residual"),
-    "scenes-depthwise": ScenesConfig(target="depthwise"),
     "scenes-faithful": ScenesConfig(infidelity=0),
     "scenes-unfaithful": ScenesConfig(infidelity=2),
     "scenes-few": ScenesConfig(probe=200),

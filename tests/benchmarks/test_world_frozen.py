@@ -31,5 +31,5 @@ def test_it_names_every_preset_with_all_its_weights() -> None:
     presets = frozen()["presets"]
     assert isinstance(presets, dict)
     readers = {name: preset["reader"] for name, preset in presets.items()}
-    assert len({readers["scenes"], readers["scenes-residual"], readers["scenes-depthwise"]}) == 3
+    assert len({readers["scenes"], readers["scenes-residual"], readers["scenes-plain"]}) == 3
     assert len({str(preset) for preset in presets.values()}) == len(presets)

@@ -45,7 +45,7 @@ def test_probabilities_stay_below_one_when_doubled() -> None:
     ("setting", "words"),
     [
         ("target", r"^`stack` settings must have the form target=residual \(got 'target'\)$"),
-        ("target=resnet", r"^`target` must be one of plain, residual, depthwise or a file .* \(got 'resnet'\)$"),
+        ("target=resnet", r"^`target` must be one of depthwise, plain, residual or a file .* \(got 'resnet'\)$"),
         ("infidelity=0.5", r"^`infidelity` must be one of 1, 0, 2 \(got '0.5'\)$"),
         ("probe=", r"^`probe` must be one of 600, 200 \(got ''\)$"),
         ("probes=200", r"^a setting of scenes-few must be one of probe, … \(got 'probes'\)$"),
