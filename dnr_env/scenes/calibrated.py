@@ -8,18 +8,19 @@ makes that of a preset, on its train neurons, in a few minutes.
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 from dnr_env.evidence.calibration import Calibration, read_calibration
 from dnr_env.scenes.config import PRESETS, ScenesConfig
-from dnr_env.scenes.networks import DATA
 
+_DATA = Path(__file__).parent / "data"
 CALIBRATED = ("scenes", "scenes-plain", "scenes-residual", "scenes-unfaithful", "scenes-few")
 """The presets that have a calibration of their own."""
 
 
 @cache
 def calibration_of(config: ScenesConfig) -> Calibration:
-    """Read the calibration of a variant of the world: of the same target, or of `scenes`, where it has none of its own."""
+    """Read the calibration of a variant. One that has none uses that of the same target or, of another, of `scenes`."""
     usual = next((name for name in CALIBRATED if PRESETS[name].target == config.target), "scenes")
     name = next((name for name in CALIBRATED if PRESETS[name] == config), usual)
-    return read_calibration(DATA / f"calibration-{name}.json")
+    return read_calibration(_DATA / f"calibration-{name}.json")
