@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from world_frozen import fingerprint, frozen
 
-from dnr_env.scenes import captioner, planted
+from dnr_env.scenes import captioner, clip, networks, planted
 from dnr_env.scenes import stack as scenes
 
 pytestmark = pytest.mark.usefixtures("scene_weights")
@@ -33,3 +35,16 @@ def test_it_names_every_preset_with_all_its_weights() -> None:
     readers = {name: preset["reader"] for name, preset in presets.items()}
     assert len({readers["scenes"], readers["scenes-residual"], readers["scenes-plain"]}) == 3
     assert len({str(preset) for preset in presets.values()}) == len(presets)
+
+
+@pytest.fixture
+def shipped_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(scenes.__file__).parent / "data"
+    monkeypatch.setattr(networks, "DATA", folder)
+    monkeypatch.setattr(clip, "WEIGHTS", folder / "clip.safetensors")
+
+
+@pytest.mark.usefixtures("shipped_weights")
+def test_the_world_is_the_one_that_was_frozen() -> None:
+    page = Path(__file__).parents[2] / "docs" / "study" / "scenes-statistics.md"
+    assert f"SHA-256: `{fingerprint(frozen())}`" in page.read_text(encoding="utf-8")
