@@ -2,7 +2,7 @@
 
     python -m dnr_env.scenes.find_optimum --stack scenes
 
-Writes the table that the package ships, for the scores in `SCORES`. A stack takes about four minutes on two cores.
+Writes the table that the package ships, for the scores in `SCORES`. A stack takes about seven minutes on two cores.
 """
 
 from __future__ import annotations
