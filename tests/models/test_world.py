@@ -150,7 +150,10 @@ def test_a_preset_takes_a_network_too(spec: str) -> None:
             r"must be one of .*probe.* \(got 'probe.corruptions'\)$",
         ),
         ("target.network=timm:resnet18 generator.size=8", r"^a setting of shapes must be one of .*\(got 'generator"),
-        ("target.network=timm:resnet18 target=3", r"^a setting of shapes must be one of .*\(got 'target'\)$"),
+        (
+            "target.network=timm:resnet18 target=3",
+            r"^`target` must be a file that the training script of shapes .*\(got .*3\)$",
+        ),
         ("target.network=resnet18", r"^`target.network` must be written as .*\(got 'resnet18'\)$"),
     ],
 )
