@@ -42,7 +42,7 @@ bench: .venv/ready  ## Speeds, as ratios within one run
 bench-gpu: .venv/ready  ## Speed of the diffusion generator beside a plain loop, on a GPU
 	PYTHONPATH=. $(PY) benchmarks/generate.py
 
-worlds: .venv/ready  ## Train the networks of the world scenes anew, into $(RESULTS)/worlds (about 40 minutes on two cores)
+worlds: .venv/ready  ## Train the networks of the world scenes anew, into $(RESULTS)/worlds (about 35 minutes)
 	mkdir -p $(RESULTS)/worlds
 	$(PY) -m dnr_env.scenes.target_train --architecture plain --seed 0 --out $(RESULTS)/worlds/target-plain.safetensors
 	$(PY) -m dnr_env.scenes.target_train --architecture residual --seed 1 --out $(RESULTS)/worlds/target-residual.safetensors

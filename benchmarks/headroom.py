@@ -39,15 +39,8 @@ class Options:
     neurons: str = "train"
     """The neurons."""
     rules: tuple[str, ...] = (
-        "improve:4",
-        "improve:8",
-        "gradient:8",
-        "gradient:16",
-        "turns:9",
-        "cover",
-        "kinds",
-        "shortlist:3",
-    )
+        "improve:4", "improve:8", "gradient:8", "gradient:16", "turns:9", "cover", "kinds", "shortlist:3",
+    )  # fmt: skip
     """The agents that draw."""
     free: tuple[str, ...] = ("linear-joined", "clip-dissect")
     """Further agents that draw nothing."""
@@ -102,6 +95,8 @@ def main() -> None:
     try:
         make_folder(options.out)
         stack, rules = load_stack(options.stack), Rules()
+        if not stack.known.optimum(rules.score):
+            raise DnRError(f"`stack` must be one whose best labels are known, such as scenes (got {options.stack})")
         neurons = [stack.neurons[i] for i in stack.neurons.select(options.neurons)]
         players = contestants([RESET, PROMISE, *options.free, *options.rules])
         records = play_all(stack, players, neurons, options.seeds, options.out / "results.jsonl", rules)

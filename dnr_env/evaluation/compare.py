@@ -89,7 +89,7 @@ def play_all(
     """
     # Records have the policy's fingerprint, so that the episodes of a policy are played again after more training.
     records: list[Record] = list(
-        read_lines(path, ("agent", "member", "policy", "neuron", "seed", "value", "net", "judge_net"))
+        read_lines(path, ("agent", "member", "policy", "neuron", "seed", "value", "net", "judge_net", "parts"))
     )
     done = {(r["agent"], r["member"], r["policy"], r["neuron"], r["seed"]) for r in records}
     wanted = [(c, [(n, s) for s in seeds for n in neurons]) for c in players]

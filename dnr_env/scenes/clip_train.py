@@ -1,4 +1,4 @@
-"""Train the small CLIP of `scenes` from scratch. It takes about half an hour on one core.
+"""Train the small CLIP of `scenes` from scratch. It takes about thirteen minutes on one core.
 
     python -m dnr_env.scenes.clip_train --seed 0 --out clip.safetensors
 

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from dnr_env.algebra import text_of
+from dnr_env.evidence.highest import highest
 from dnr_env.evidence.probe import Probe, standardised
 from dnr_env.evidence.texts import Texts, without
 from dnr_env.shapes.weighing import weighed
 from dnr_env.structure import MOST_PHRASES, Phrase, Structure, parts_of
-from dnr_env.types import FloatArray, IntArray
+from dnr_env.types import FloatArray
 
 _BASES = 50
 """The best noun phrases, to each of which every other one is joined."""
@@ -59,7 +60,7 @@ class LabelSearch:
         """
         real = standardised(self._probe.real(np.array([neuron]))[0]).astype(np.float32)
         alone = weighed("grounded_k", drawn, _correlations(self._similarities, real))
-        plain = [Structure((Phrase(self._nouns[place]),)) for place in _largest(alone, _BASES)]
+        plain = [Structure((Phrase(self._nouns[place]),)) for place in highest(alone, _BASES)]
         with_exception = self._leading([self._excepted(label, real) for label in plain], neuron, drawn, _BASES)
         bases = list(dict.fromkeys([*plain, *with_exception[:_EXCEPTED]]))
         unions = _distinct([union for base in bases for union in self._unions(base, drawn, real, count)])
@@ -84,7 +85,7 @@ class LabelSearch:
         place = self._place[phrase.drawn]
         values = weighed("grounded_k", (drawn[place] + drawn) / MOST_PHRASES, simulation)
         values[place] = -np.inf
-        best = _largest(values, count)
+        best = highest(values, count)
         return [(float(values[other]), Structure((phrase, Phrase(self._nouns[other])))) for other in best]
 
     def _excepted(self, label: Structure, real: FloatArray) -> Structure:
@@ -143,10 +144,3 @@ def _distinct(valued: Sequence[tuple[float, Structure]]) -> list[Structure]:
     for _, label in sorted(valued, key=lambda each: -each[0]):
         found.setdefault(frozenset(label.drawn), label)
     return list(found.values())
-
-
-def _largest(values: FloatArray, count: int) -> IntArray:
-    """The places of the largest values, largest first."""
-    count = min(count, len(values))
-    some = np.argpartition(-values, count - 1)[:count]
-    return some[np.argsort(-values[some], kind="stable")]

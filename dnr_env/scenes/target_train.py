@@ -1,4 +1,4 @@
-"""Train a target of `scenes` from scratch. It takes about seven minutes on two cores.
+"""Train a target of `scenes` from scratch. It takes five to eight minutes on one core.
 
     python -m dnr_env.scenes.target_train --architecture plain --seed 0 --out target-plain.safetensors
 

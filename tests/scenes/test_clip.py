@@ -19,7 +19,7 @@ from dnr_env.scenes import clip
 from dnr_env.scenes.clip import ClipImages, ClipTexts
 from dnr_env.scenes.clip_quality import auc, count_objects, prompts, quality, recall, shown
 from dnr_env.scenes.clip_tokens import CONTEXT, TOKENS, tokenize
-from dnr_env.scenes.clip_train import captioned, contrastive_loss, learning_rate, train
+from dnr_env.scenes.clip_train import WordHead, captioned, contrastive_loss, learning_rate, train
 from dnr_env.scenes.render import SceneRenderer
 from dnr_env.shapes import lexicon
 from dnr_env.shapes.lexicon import BACKGROUND, FAMILIES, VALUES
@@ -234,3 +234,17 @@ def test_a_training_is_a_function_of_its_seed_and_learns(tmp_path: Path) -> None
             for network in (untrained, model)
         )
     assert after < before
+
+
+def test_a_head_is_asked_for_every_word_of_any_caption() -> None:
+    head, embeddings = WordHead(), torch.randn(2, clip.DIM)
+    captions = [["a red star", "a ring"], ["a thing on grass", "a ring"]]
+    with torch.inference_mode():
+        sure = head.linear(embeddings).sigmoid()
+        loss = float(head.loss(embeddings, captions))
+    expected = 0.0
+    for row, texts in enumerate(zip(*captions, strict=True)):
+        said = {token for text in texts for token in tokenize([text])[0].tolist()}
+        for token in range(len(TOKENS)):
+            expected -= float((sure[row, token] if token in said else 1 - sure[row, token]).log())
+    assert loss == pytest.approx(expected / 2, rel=1e-4)
