@@ -34,15 +34,22 @@ def structured(language: Language) -> Language:
 
     The canonical text names the phrases in alphabetical order. Of two phrases that draw the same, the first counts,
     and one without an exception comes before one with it. What cannot be read is passed over, as unknown words are: a
-    phrase that cannot be drawn beside one that can, an exception that cannot be drawn or equals what is drawn, a second
-    exception, and a third phrase.
+    phrase that cannot be drawn beside one that can, an exception that cannot be drawn or that is true of all that is
+    drawn, a second exception, and a third phrase. The length of a label is the mean of its phrases' lengths, with their
+    exceptions.
     """
     read = lru_cache(_KEPT)(partial(_read, language))
+
+    def length(text: str) -> float:
+        phrases = read(text).structure.phrases
+        return sum(language.length(said) for phrase in phrases for said in phrase if said) / len(phrases)
+
     return replace(
         language,
         normalise=lambda text: text_of(read(text).structure),
         passed_over=lambda text: read(text).passed_over,
         parts=lambda text: read(text).structure,
+        length=lru_cache(_KEPT)(length),
         structured=True,
     )
 
@@ -92,7 +99,7 @@ def _read_phrase(language: Language, texts: Sequence[str]) -> tuple[Phrase, list
     excluded: str | None = None
     for exception in exceptions:
         said = _or_none(language.normalise, exception)
-        if excluded is None and said is not None and said != noun:
+        if excluded is None and said is not None and not language.implied(noun, said):
             excluded = said
             unread += language.passed_over(exception)
         else:

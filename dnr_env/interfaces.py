@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Protocol, get_args
 import numpy as np
 
 from dnr_env.neurons import Neurons
-from dnr_env.structure import Structure, one_phrase
+from dnr_env.structure import Structure, one_phrase, words_in
 from dnr_env.types import BoolArray, FloatArray, ImageArray, Images, IntArray
 
 Origin = Literal["writer", "captions", "vocabulary", "user", "model"]
@@ -98,6 +98,10 @@ class Language:
     """Returns the words of a phrase that `normalise` ignores: unknown words, and words that contradict earlier ones."""
     parts: Callable[[str], Structure] = one_phrase
     """Takes a text of `normalise` apart into what is drawn and what is left out."""
+    length: Callable[[str], float] = words_in
+    """The length of a text of `normalise` in words. Words that say nothing may be left out."""
+    implied: Callable[[str, str], bool] = lambda phrase, other: phrase == other
+    """Whether another phrase is true of whatever a phrase is true of, as far as the language knows."""
     structured: bool = False
     """Whether it can say unions and exceptions. See `dnr_env.algebra.structured`."""
 

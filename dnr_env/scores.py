@@ -23,6 +23,8 @@ RANKED = SCORES[:6]
 SEMANTIC_ALPHA = 0.7
 GROUNDED_ALPHA = 0.6
 """The weight of activation in `grounded_k`. Simulation has the rest."""
+WORD_PRICE = 0.04
+"""What a word of a label costs in `grounded_k`. See docs/explanation/scores.md."""
 
 
 def check_score(name: str) -> None:
@@ -90,6 +92,7 @@ def score(
     similarities: FloatArray | None = None,
     controls: FloatArray | None = None,
     simulations: FloatArray | None = None,
+    lengths: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Score concepts, and estimate the standard errors of the scores.
 
@@ -101,6 +104,7 @@ def score(
         similarities: (..., images) cosine of each image with the exemplars; needed by `semantic_k`.
         controls: (..., controls) sorted normalised activations of the control set; needed by `auc` and `mad`.
         simulations: (...) each concept's correlation with the neuron over the probe set; needed by `grounded_k`.
+        lengths: (...) each concept's length in words; needed by `grounded_k`.
 
     Returns:
         (...) scores and (...) standard errors, float64. The standard error of an L-statistic follows from its influence
@@ -140,7 +144,8 @@ def score(
         error = np.hypot(SEMANTIC_ALPHA * error, (1 - SEMANTIC_ALPHA) * squared_error)
     elif name == "grounded_k":
         assert simulations is not None
-        result = GROUNDED_ALPHA * result + (1 - GROUNDED_ALPHA) * simulations
+        assert lengths is not None
+        result = GROUNDED_ALPHA * result + (1 - GROUNDED_ALPHA) * simulations - price_of_words(name, lengths)
         error = GROUNDED_ALPHA * error
     empty = counts == 0
     return np.where(empty, 0.0, result), np.where(empty, 0.0, error)
@@ -160,6 +165,11 @@ def drawn_part(name: str) -> str:
 def drawn_share(name: str) -> float:
     """The weight of that part. Simulation, which real images decide, has the rest."""
     return GROUNDED_ALPHA if name == "grounded_k" else 1.0
+
+
+def price_of_words(name: str, lengths: FloatArray) -> FloatArray:
+    """What labels of some lengths in words cost under a score: nothing, unless it is `grounded_k`."""
+    return (WORD_PRICE if name == "grounded_k" else 0.0) * lengths
 
 
 def _standard_error(values: FloatArray, weights: FloatArray, counts: IntArray) -> FloatArray:

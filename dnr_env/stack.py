@@ -113,7 +113,7 @@ class Stack:
     @cached_property
     def prior(self) -> Prior:
         """What real images say of the value of concepts."""
-        return Prior(self.vocabulary, self.promises, self.calibration, self.language.parts)
+        return Prior(self.vocabulary, self.promises, self.calibration, self.language)
 
     @cached_property
     def covers(self) -> Covers:

@@ -44,6 +44,11 @@ def one_phrase(text: str) -> Structure:
     return Structure((Phrase(text),))
 
 
+def words_in(text: str) -> float:
+    """The length of a text in words."""
+    return float(len(text.split()))
+
+
 class Parts(NamedTuple):
     """The p noun phrases that are drawn for b labels."""
 

@@ -45,8 +45,8 @@ def stack() -> Stack:
 def saying(stack: Stack) -> Stack:
     """The embedded world, in a language with unions and exceptions."""
     says = structured(stack.language)
-    mutators = {name: WithUnions(mutator, stack.vocabulary, says) for name, mutator in stack.mutators.items()}
-    return replace(stack, language=says, mutators=mutators)
+    saying = replace(stack, language=says)
+    return replace(saying, mutators={name: WithUnions(own, saying.prior) for name, own in stack.mutators.items()})
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ class Arrays:
     parts: IntArray  # (n, capacity, MOST_PHRASES) places of what is drawn for a label; -1 for none, as of a noun phrase
     concepts: FloatArray  # (n, capacity, dim) unit embeddings of the texts
     simulations: FloatArray  # (n, capacity) correlations of the texts with the neuron over the search half
+    prices: FloatArray  # (n, capacity) what the words of the texts cost
     cover: FloatArray  # (n, capacity, 4) coverage, its error, precision, its error, on the search half
     excited: FloatArray  # (n, capacity) expected excitement, relative to that of the best concept
     promises: FloatArray  # (n, capacity) prior means of the values
@@ -75,6 +76,7 @@ class Arrays:
             parts=np.full((n, listed, MOST_PHRASES), -1, np.intp),
             concepts=np.zeros((n, listed, dim), f),
             simulations=np.zeros((n, listed)),
+            prices=np.zeros((n, listed)),
             cover=np.zeros((n, listed, 4)),
             excited=np.zeros((n, listed)),
             promises=np.zeros((n, listed)),

@@ -36,6 +36,7 @@ def join(stack: Stack, state: State, rows: IntArray, neurons: IntArray, listed: 
         embeddings,
         stack.texts.simulation(stack.probe, named, which, embeddings),
         stack.prior.relative(named, which),
+        np.array([stack.language.length(text) for text in named]),
         np.stack(stack.covers.of(named, which), axis=1),
         parts,
     )

@@ -12,9 +12,8 @@ import numpy as np
 
 from dnr_env.env.arrays import Arrays
 from dnr_env.env.rules import Action
-from dnr_env.evidence.calibration import Estimate
 from dnr_env.interfaces import Kind
-from dnr_env.scores import drawn_part
+from dnr_env.scores import drawn_part, price_of_words
 from dnr_env.scores import score as score_of
 from dnr_env.types import BoolArray, FloatArray, IntArray
 
@@ -41,6 +40,7 @@ class State(Arrays):
         embeddings: FloatArray,
         simulations: FloatArray,
         excited: FloatArray,
+        lengths: FloatArray,
         cover: FloatArray,
         parts: IntArray | None = None,
     ) -> IntArray:
@@ -51,6 +51,7 @@ class State(Arrays):
             embeddings: (b, dim).
             simulations: (b,).
             excited: (b,) expected excitement, relative to that of the neuron's best concept.
+            lengths: (b,) in words.
             cover: (b, 4) coverage, its error, precision, its error.
             parts: (b, MOST_PHRASES) the places of what is drawn for each, which are listed before it or join with it;
                 -1 for none, as of a noun phrase. By default all are noun phrases.
@@ -62,6 +63,7 @@ class State(Arrays):
         self.concepts[rows, places] = embeddings
         self.simulations[rows, places] = simulations
         self.excited[rows, places] = excited
+        self.prices[rows, places] = price_of_words(self.rules.score, lengths)
         self.cover[rows, places] = cover
         self.born[rows, places] = self.steps[rows]
         made = np.zeros(len(rows), bool)
@@ -126,7 +128,8 @@ class State(Arrays):
         found = self.calibration.posterior(
             score, excited, self.simulations[rows, places], self.scores[rows, places], errors, counts
         )
-        self.means[rows, places], self.deviations[rows, places] = found
+        self.means[rows, places] = found.mean - self.prices[rows, places]
+        self.deviations[rows, places] = found.deviation
         self.unsettled[rows, places], self.reaches[rows, places] = self.calibration.movement(
             score, excited, errors, counts, self.rules.images_per_measure
         )
@@ -152,13 +155,16 @@ class State(Arrays):
         squares = np.where(seen, np.square(self.errors[row, parts]), 0).sum(axis=1)
         self.errors[rows, places] = np.sqrt(squares) / number
 
-        def joined(means: FloatArray) -> tuple[Estimate, FloatArray]:
+        def joined(means: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
             unsettled, simulations = self.unsettled[row, parts], self.simulations[row, parts]
-            real = self.simulations[rows, places]
-            return self.calibration.joined(self.rules.score, means[row, parts], unsettled, simulations, held, real)
+            of_parts, real = means[row, parts] + self.prices[row, parts], self.simulations[rows, places]
+            (mean, deviation), moves = self.calibration.joined(
+                self.rules.score, of_parts, unsettled, simulations, held, real
+            )
+            return mean - self.prices[rows, places], deviation, moves
 
-        (self.means[rows, places], self.deviations[rows, places]), self.unsettled[rows, places] = joined(self.means)
-        self.promises[rows, places] = joined(self.promises)[0].mean
+        self.means[rows, places], self.deviations[rows, places], self.unsettled[rows, places] = joined(self.means)
+        self.promises[rows, places] = joined(self.promises)[0]
         self.reaches[rows, places] = self.reaches[rows, self.next_drawn(rows, places)] / held.sum(axis=1)
 
     def _rank(self, rows: IntArray) -> None:

@@ -58,6 +58,7 @@ def held_out_value(
     held_out = stack.probes.held_out
     simulations = stack.texts.simulation(held_out, texts, neurons)
     parts = parts_of(texts, stack.language.parts)
+    lengths = np.array([stack.language.length(text) for text in texts])
     which, seeds = neurons[parts.labels], Purpose.REWARD.rows(rules.reward_images, blocks[parts.labels])
     seen = see(stack.lab, stack.probe, concepts=parts.texts, neurons=which, seeds=seeds)
     return parts.mean(
@@ -69,5 +70,6 @@ def held_out_value(
             similarities=seen.similarities,
             controls=held_out.controls[which],
             simulations=simulations[parts.labels],
+            lengths=lengths[parts.labels],
         )[0]
     )

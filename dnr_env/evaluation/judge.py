@@ -83,6 +83,7 @@ def judge(
     second = stack.judge_embedder
     own, own_error = second.simulation(held_out, labels, which, stack.language.parts) if second else (None, None)
     others = {name: texts.simulation(probe, labels, which) for name, probe in stack.probes.others().items()}
+    lengths = np.array([stack.language.length(label) for label in labels])
     drawn: dict[str, FloatArray] = {}
     if "judge" not in stack.missing:
         parts = parts_of(labels, stack.language.parts)
@@ -101,6 +102,7 @@ def judge(
                 similarities=seen.similarities,
                 controls=controls,
                 simulations=simulations[parts.labels],
+                lengths=lengths[parts.labels],
             )
             return parts.mean(values), parts.error(errors)
 

@@ -105,6 +105,7 @@ def _drawn(stack: Stack, records: Sequence[Record], rules: Rules) -> dict[str, F
             similarities=seen.similarities[:, others],
             controls=controls,
             simulations=np.array([[r[simulation]] for r in rows]),
+            lengths=np.array([[stack.language.length(r["label"])] for r in rows]),
         )
         found[name] = IMAGES * np.array([[r[name]] for r in rows]) - (IMAGES - 1) * without
     return {name: parts.mean(values) for name, values in found.items()}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from dnr_env.evidence.calibration import Calibration, Estimate, relative
 from dnr_env.evidence.vocabulary import Vocabulary
-from dnr_env.interfaces import Promises
-from dnr_env.structure import Structure, one_phrase, parts_of
+from dnr_env.interfaces import Language, Promises
+from dnr_env.scores import drawn_share, price_of_words
+from dnr_env.structure import parts_of
 from dnr_env.types import FloatArray, IntArray
 
 _LEADING = 64  # the fewest concepts of each neuron that are kept in memory, best first
@@ -22,7 +23,7 @@ class Prior:
         vocabulary: the concepts to choose from, and the real images.
         promises: the model of the real images.
         calibration: turns its predictions into values.
-        parts: takes a text apart. See `dnr_env.interfaces.Language`.
+        language: says the concepts.
     """
 
     def __init__(
@@ -30,10 +31,10 @@ class Prior:
         vocabulary: Vocabulary,
         promises: Promises,
         calibration: Calibration,
-        parts: Callable[[str], Structure] = one_phrase,
+        language: Language,
     ) -> None:
         self.vocabulary = vocabulary
-        self.parts = parts
+        self.language = language
         self.promises = promises
         self.calibration = calibration
         self._most_excited: dict[int, float] = {}
@@ -50,20 +51,42 @@ class Prior:
 
         That of a union is the mean of its parts.
         """
-        parts = parts_of(texts, self.parts)
+        parts = parts_of(texts, self.language.parts)
         which = neurons[parts.labels]
         return parts.mean(relative(self.promises.excited(parts.texts, which), self.most_excited(which)))
 
     def values(self, texts: Sequence[str], neurons: IntArray, score: str) -> Estimate:
         """(b,) prior means and deviations of the value of noun phrase i for neuron i."""
-        return self.calibration.value(score, self.relative(texts, neurons), self.vocabulary.simulation(texts, neurons))
+        found = self.calibration.value(score, self.relative(texts, neurons), self.vocabulary.simulation(texts, neurons))
+        return Estimate(found.mean - price_of_words(score, self._lengths(texts)), found.deviation)
+
+    def of_labels(self, labels: Sequence[str], neuron: int, score: str, simulations: FloatArray) -> FloatArray:
+        """(b,) prior means of the values of labels, unions and exceptions too, for one neuron.
+
+        Args:
+            labels: texts of `Language.normalise`.
+            neuron: its index.
+            score: one of `scores.SCORES`.
+            simulations: (b,) their simulations on the searched images.
+        """
+        parts = parts_of(labels, self.language.parts)
+        which = np.full(len(parts.texts), neuron)
+        excited = relative(self.promises.excited(parts.texts, which), self.most_excited(which))
+        drawn = self.calibration.prior(score, excited, self.vocabulary.simulation(parts.texts, which))[0].mean
+        real = self.calibration.prior(score, np.zeros(len(labels)), simulations)[1].mean
+        share = drawn_share(score)
+        return share * parts.mean(drawn) + (1 - share) * real - price_of_words(score, self._lengths(labels))
+
+    def _lengths(self, texts: Sequence[str]) -> FloatArray:
+        return np.array([self.language.length(text) for text in texts])
 
     def ranked(self, neuron: int, score: str) -> FloatArray:
         """(concepts,) prior mean of the value of every concept of the vocabulary, for one neuron."""
         excited = self._excited(neuron)
         most = self._most_excited.setdefault(neuron, float(excited.max()))
         simulations = self.vocabulary.simulations(neuron)
-        return self.calibration.value(score, relative(excited, np.array(most)), simulations).mean
+        means = self.calibration.value(score, relative(excited, np.array(most)), simulations).mean
+        return means - price_of_words(score, self.vocabulary.lengths)
 
     def leading(self, neuron: int, score: str, count: int) -> list[tuple[str, float]]:
         """The `count` concepts of the vocabulary with the highest prior means, and these means, best first."""

@@ -11,6 +11,7 @@ from dnr_env.evidence.cover import covered
 from dnr_env.evidence.probe import Probe
 from dnr_env.evidence.probe_source import ProbeSource
 from dnr_env.interfaces import Embedder
+from dnr_env.structure import words_in
 from dnr_env.types import FloatArray, IntArray
 
 
@@ -21,10 +22,18 @@ class Vocabulary:
         read: returns the concepts, as `Language.normalise` returns them.
         embedder: embeds the concepts in the space of the image embeddings.
         probes: the real images.
+        length: returns the length of a concept in words. See `dnr_env.interfaces.Language`.
     """
 
-    def __init__(self, read: Callable[[], Sequence[str]], embedder: Embedder, probes: ProbeSource) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Sequence[str]],
+        embedder: Embedder,
+        probes: ProbeSource,
+        length: Callable[[str], float] = words_in,
+    ) -> None:
         self._read = read
+        self.length = length
         self.embedder = embedder
         self.probes = probes
         self._covers: dict[str, int] = {}
@@ -48,6 +57,11 @@ class Vocabulary:
     def spread(self) -> FloatArray:
         """(concepts,) deviations of the concepts' similarities with the real images. See `Probe.spread`."""
         return self.probe.spread(self.embeddings)
+
+    @cached_property
+    def lengths(self) -> FloatArray:
+        """(concepts,) the length of each concept in words."""
+        return np.array([self.length(concept) for concept in self.concepts])
 
     def simulation(self, texts: Sequence[str], neurons: IntArray) -> FloatArray:
         """(b,) how well noun phrase i predicts neuron i on the real images. See `Probe.simulation`."""

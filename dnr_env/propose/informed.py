@@ -12,7 +12,7 @@ from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Kind, MutationBatch, Origin, Suggestion
 from dnr_env.propose.kinds import words_of
 from dnr_env.propose.posterior import sample_weights
-from dnr_env.scores import excitement
+from dnr_env.scores import excitement, price_of_words
 from dnr_env.types import FloatArray, IntArray
 
 _KEPT_BYTES = 1 << 27  # of simulations
@@ -99,6 +99,7 @@ class InformedMutator:
             neuron = int(batch.neurons[row])
             excited[row] += self._target(neuron)[2]
             promised = self.calibration.order(batch.score, excited[row], self._simulation(neuron))
+            promised -= price_of_words(batch.score, self.vocabulary.lengths)
             if kind is None or kind == Kind.MODEL:
                 promised[[self._places[text] for text in {concept, *tried} if text in self._places]] = -np.inf
             else:

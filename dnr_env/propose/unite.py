@@ -9,11 +9,13 @@ import numpy as np
 
 from dnr_env.evidence.covers import Covers
 from dnr_env.evidence.highest import highest
+from dnr_env.evidence.prior import Prior
 from dnr_env.evidence.probe import standardised
 from dnr_env.evidence.texts import without
 from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Kind, Language, MutationBatch, Mutator, Origin, Suggestion
-from dnr_env.scores import correlation
+from dnr_env.scores import correlation, drawn_share, price_of_words
+from dnr_env.structure import MOST_PHRASES
 from dnr_env.types import FloatArray, IntArray
 
 SHORTLIST = 64
@@ -30,21 +32,22 @@ class WithUnions:
     - EXCEPT, "A but not B": shortlisted are the words whose similarity goes least with e on the images that A covers.
       Of these, only words that cover some image that A is similar to can be chosen.
 
-    The answer is the untried label of the shortlist with the highest simulation. The other mutator sees the first noun
-    phrase of a label in place of the label, and answers with noun phrases.
+    A word's share of the score's price for words is taken off in the shortlist. The answer is the untried label of the
+    shortlist that promises most. The other mutator sees the first noun phrase of a label in place of the label, and
+    answers with noun phrases.
 
     Args:
         own: answers the other requests.
-        vocabulary: the words, and the real images.
-        language: says the labels.
+        prior: what real images promise of a label; it knows the words and says the labels.
     """
 
-    def __init__(self, own: Mutator, vocabulary: Vocabulary, language: Language) -> None:
+    def __init__(self, own: Mutator, prior: Prior) -> None:
         self.own = own
-        self.vocabulary = vocabulary
-        self.language = language
+        self.prior = prior
+        self.vocabulary: Vocabulary = prior.vocabulary
+        self.language: Language = prior.language
         self.origin: Origin = own.origin
-        self._covers = Covers(vocabulary, language.parts)
+        self._covers = Covers(self.vocabulary, self.language.parts)
 
     def mutate(self, batch: MutationBatch) -> list[Suggestion]:
         """See `dnr_env.interfaces.Mutator`."""
@@ -59,48 +62,61 @@ class WithUnions:
             answers.update(zip(others, self.own.mutate(replace(asked, concepts=plain)), strict=True))
         return [answers[row] for row in range(len(batch.kinds))]
 
-    def _answer(self, batch: MutationBatch, row: int, labels: Callable[[str, int], Iterator[str]]) -> Suggestion:
+    def _answer(self, batch: MutationBatch, row: int, labels: Callable[[str, int, str], Iterator[str]]) -> Suggestion:
         concept, tried = batch.concepts[row], {batch.concepts[row], *batch.tried[row]}
-        found = (label for label in labels(concept, int(batch.neurons[row])) if label not in tried)
+        found = (label for label in labels(concept, int(batch.neurons[row]), batch.score) if label not in tried)
         return Suggestion(next(found, concept), origin="model")
 
-    def _united(self, concept: str, neuron: int) -> Iterator[str]:
+    def _united(self, concept: str, neuron: int, score: str) -> Iterator[str]:
         """Yield unions of a concept with a word, best first."""
         if len(self.language.parts(concept).phrases) > 1:
             return
         excited = self._covers.excited(neuron)
         missed = np.where(self._covers.shown([concept])[0], 0.0, excited - excited.mean())
-        places = self._shortlist(concept, missed)
+        places = self._shortlist(concept, missed, score, 1 / MOST_PHRASES)
         own = self._covers.texts.similarity(self.vocabulary.probe, concept)
         united = np.maximum(own, self._similarities(places))
-        yield from self._best(f"{concept} or {{}}", places, united, neuron)
+        yield from self._best(f"{concept} or {{}}", places, united, neuron, score)
 
-    def _excepted(self, concept: str, neuron: int) -> Iterator[str]:
+    def _excepted(self, concept: str, neuron: int, score: str) -> Iterator[str]:
         """Yield exceptions of a word to a concept, best first."""
         if not self.language.parts(concept).plain:
             return
         shown, excited = self._covers.shown([concept])[0], self._covers.excited(neuron)
         usual = excited[shown].sum() / max(1, shown.sum())
-        places = self._shortlist(concept, np.where(shown, usual - excited, 0.0))
+        places = self._shortlist(concept, np.where(shown, usual - excited, 0.0), score, 1.0)
         if not len(places):
             return
         own = self._covers.texts.similarity(self.vocabulary.probe, concept)
         left_out = self._covers.shown([self.vocabulary.concepts[place] for place in places])
         some = (left_out & (own > 0)).any(axis=1)
-        yield from self._best(f"{concept} but not {{}}", places[some], without(own, left_out[some]), neuron)
+        yield from self._best(f"{concept} but not {{}}", places[some], without(own, left_out[some]), neuron, score)
 
-    def _best(self, form: str, places: IntArray, similarities: FloatArray, neuron: int) -> Iterator[str]:
-        """Yield labels that a form makes of words, by their simulation from the similarities (words, images)."""
+    def _best(self, form: str, places: IntArray, similarities: FloatArray, neuron: int, score: str) -> Iterator[str]:
+        """Yield labels that a form makes of words, by what they promise with the similarities (words, images)."""
+        if not len(places):
+            return
         real = self.vocabulary.probe.real(np.array([neuron]))
         simulation = correlation(similarities, np.broadcast_to(real, similarities.shape))
-        for i in np.argsort(-simulation, kind="stable").tolist():
-            yield self.language.normalise(form.format(self.vocabulary.concepts[places[i]]))
+        labels = [self.language.normalise(form.format(self.vocabulary.concepts[place])) for place in places.tolist()]
+        promised = self.prior.of_labels(labels, neuron, score, simulation)
+        yield from (labels[i] for i in np.argsort(-promised, kind="stable").tolist())
 
-    def _shortlist(self, concept: str, weights: FloatArray) -> IntArray:
-        """Places of the words, not in a concept, whose similarities covary most with weights (images,)."""
-        towards = (weights - weights.mean()) @ self.vocabulary.probe.embeddings
+    def _shortlist(self, concept: str, weights: FloatArray, score: str, share: float) -> IntArray:
+        """Places of the words, not in a concept, whose similarities go most with weights (images,), less their price.
+
+        Args:
+            concept: the label so far.
+            weights: what a word should be similar to.
+            score: the score, which values simulation and may price words.
+            share: the share of the price that a word adds to the label's.
+        """
+        towards = standardised(weights) @ self.vocabulary.probe.embeddings / len(weights)
         said = self.language.parts(concept).drawn
-        near = highest(self.vocabulary.embeddings @ towards / self.vocabulary.spread, SHORTLIST + len(said)).tolist()
+        alike = self.vocabulary.embeddings @ towards / self.vocabulary.spread
+        price = share * price_of_words(score, self.vocabulary.lengths)
+        rest = 1 - drawn_share(score) or 1.0  # what simulation counts for; no other score prices words
+        near = highest(alike - price / rest, SHORTLIST + len(said)).tolist()
         return np.array([place for place in near if self.vocabulary.concepts[place] not in said], np.intp)[:SHORTLIST]
 
     def _similarities(self, places: IntArray) -> FloatArray:

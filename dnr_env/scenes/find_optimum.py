@@ -55,7 +55,7 @@ def search(stack: Stack) -> dict[str, dict[str, str]]:
     of_pool, of_finalists, of_real = np.split(seeds, [_POOL, _POOL + _FINAL_IMAGES])
     pool = Pool(partial(_measure, SceneRenderer(), reader), of_pool, generator.infidelity)
     drawn = np.stack([pool.log_k(noun, stack.probe) for noun in tqdm(nouns, unit="phrase", desc="pool")])
-    labels = LabelSearch(nouns, stack.texts, real_images(Lab(SceneRenderer(), reader), of_real))
+    labels = LabelSearch(nouns, stack.embedder, stack.language, real_images(Lab(SceneRenderer(), reader), of_real))
 
     def finalists(goal: str, neuron: int) -> list[str]:
         if drawn_share(goal) == 1:

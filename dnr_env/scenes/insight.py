@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -11,9 +11,10 @@ import numpy as np
 from dnr_env.interfaces import Language
 from dnr_env.scenes.render import OBJECTS, SceneRenderer
 from dnr_env.scenes.truth import object_words
-from dnr_env.scores import GROUNDED_ALPHA, correlation
+from dnr_env.scores import correlation
 from dnr_env.shapes.lexicon import ANYTHING, FAMILIES, MAX_NAMED, MEMBERS, OPEN, VALUE_FAMILY, VALUES, Values, text_of
 from dnr_env.shapes.outside import PICTURES, Outside
+from dnr_env.shapes.weighing import weighed
 from dnr_env.types import BoolArray, FloatArray
 
 _PRIOR = 3.0
@@ -63,6 +64,11 @@ class Insight:
         return self._language.normalise(" or ".join(text_of(named.values) for named in said))
 
 
+def _length(values: Sequence[int]) -> int:
+    """The number of words."""
+    return sum(value != OPEN for value in values)
+
+
 def _growing(shown: BoolArray, excited: FloatArray, others: list[_Named]) -> Iterator[_Named]:
     """Yield noun phrases of one word, of two and so on, each with one word more than the one before.
 
@@ -84,7 +90,9 @@ def _growing(shown: BoolArray, excited: FloatArray, others: list[_Named]) -> Ite
         either = true | covered
         simulation = correlation(either.astype(np.float64), np.broadcast_to(excited, either.shape))
         mean = (foretold + sum(other.excited for other in others)) / (1 + len(others))
-        worth = np.where(named, -np.inf, GROUNDED_ALPHA * mean + (1 - GROUNDED_ALPHA) * simulation)
+        length = (_length(values) + 1 + sum(_length(other.values) for other in others)) / (1 + len(others))
+        worth = weighed("grounded_k", mean, simulation, np.asarray(length))
+        worth[named] = -np.inf
         best = int(worth.argmax())
         family = VALUE_FAMILY[best]
         values[family] = best

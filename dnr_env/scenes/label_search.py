@@ -13,6 +13,7 @@ from dnr_env.algebra import text_of
 from dnr_env.evidence.highest import highest
 from dnr_env.evidence.probe import Probe, standardised
 from dnr_env.evidence.texts import Texts, without
+from dnr_env.interfaces import Embedder, Language
 from dnr_env.shapes.weighing import weighed
 from dnr_env.structure import MOST_PHRASES, Phrase, Structure, parts_of
 from dnr_env.types import FloatArray
@@ -29,12 +30,15 @@ class LabelSearch:
 
     Args:
         nouns: the v noun phrases.
-        texts: their similarities with real images.
+        embedder: embeds them.
+        language: says the labels.
         probe: the real images.
     """
 
-    def __init__(self, nouns: Sequence[str], texts: Texts, probe: Probe) -> None:
-        self._nouns, self._texts, self._probe = nouns, texts, probe
+    def __init__(self, nouns: Sequence[str], embedder: Embedder, language: Language, probe: Probe) -> None:
+        self._nouns, self._language, self._probe = nouns, language, probe
+        self._texts = texts = Texts(embedder, language.parts)
+        self._lengths = self._lengths_of(nouns)
         self._place = {noun: place for place, noun in enumerate(nouns)}
         texts.embedder.embed_texts(nouns)  # all together, which it remembers, as one by one takes far longer
         self._similarities = np.stack([texts.similarity(probe, noun).astype(np.float32) for noun in nouns])
@@ -45,7 +49,10 @@ class LabelSearch:
         parts = parts_of(labels, self._texts.parts)
         of_parts = drawn[[self._place[text] for text in parts.texts]]
         simulation = self._texts.simulation(self._probe, labels, np.full(len(labels), neuron))
-        return weighed(goal, parts.mean(of_parts), simulation)
+        return weighed(goal, parts.mean(of_parts), simulation, self._lengths_of(labels))
+
+    def _lengths_of(self, labels: Sequence[str]) -> FloatArray:
+        return np.array([self._language.length(label) for label in labels])
 
     def best(self, neuron: int, drawn: FloatArray, count: int) -> list[str]:
         """The `count` best labels of a neuron, of which no two draw the same, best first.
@@ -59,7 +66,7 @@ class LabelSearch:
             count: the number of labels.
         """
         real = standardised(self._probe.real(np.array([neuron]))[0]).astype(np.float32)
-        alone = weighed("grounded_k", drawn, _correlations(self._similarities, real))
+        alone = weighed("grounded_k", drawn, _correlations(self._similarities, real), self._lengths)
         plain = [Structure((Phrase(self._nouns[place]),)) for place in highest(alone, _BASES)]
         with_exception = self._leading([self._excepted(label, real) for label in plain], neuron, drawn, _BASES)
         bases = list(dict.fromkeys([*plain, *with_exception[:_EXCEPTED]]))
@@ -83,24 +90,28 @@ class LabelSearch:
             [_correlations(np.maximum(own, self._similarities[start : start + _BLOCK]), real) for start in blocks]
         )
         place = self._place[phrase.drawn]
-        values = weighed("grounded_k", (drawn[place] + drawn) / MOST_PHRASES, simulation)
+        lengths = (self._language.length(text_of(base)) + self._lengths) / MOST_PHRASES
+        values = weighed("grounded_k", (drawn[place] + drawn) / MOST_PHRASES, simulation, lengths)
         values[place] = -np.inf
         best = highest(values, count)
         return [(float(values[other]), Structure((phrase, Phrase(self._nouns[other])))) for other in best]
 
     def _excepted(self, label: Structure, real: FloatArray) -> Structure:
-        """Give a label the exceptions that raise its simulation, one for each phrase at most, the best one first."""
-        best = float(_correlations(self._similarity(label.phrases)[None], real)[0])
+        """Give a label the exceptions that raise its value, one for each phrase at most, the best one first."""
+        best = float(self._worth(_correlations(self._similarity(label.phrases)[None], real))[0])
         better: Structure | None = None
         for number, phrase in enumerate(label.phrases):
             if phrase.excluded is None:
-                simulation = self._exceptions(label, number, real)
-                place = int(simulation.argmax())
-                if simulation[place] > best:
-                    best = float(simulation[place])
-                    phrases = list(label.phrases)
-                    phrases[number] = Phrase(phrase.drawn, self._nouns[place])
-                    better = Structure(tuple(phrases))
+                worth = self._worth(self._exceptions(label, number, real), self._lengths / len(label.phrases))
+                for place in highest(worth, len(worth)):
+                    if worth[place] <= best:
+                        break
+                    if not self._language.implied(phrase.drawn, self._nouns[place]):
+                        best = float(worth[place])
+                        phrases = list(label.phrases)
+                        phrases[number] = Phrase(phrase.drawn, self._nouns[place])
+                        better = Structure(tuple(phrases))
+                        break
         return label if better is None else self._excepted(better, real)
 
     def _exceptions(self, label: Structure, number: int, real: FloatArray) -> FloatArray:
@@ -117,8 +128,11 @@ class LabelSearch:
         total, squares = with_it.sum() + changes[:, 1], np.square(with_it).sum() + changes[:, 2]
         simulation = _scaled(towards, total, squares, len(real))
         simulation[changes[:, 1] == 0] = -np.inf
-        simulation[self._place[phrase.drawn]] = -np.inf
         return simulation
+
+    def _worth(self, simulation: FloatArray, longer: FloatArray | float = 0.0) -> FloatArray:
+        """What simulation adds to a value, less the price of words by which a label is longer."""
+        return weighed("grounded_k", np.zeros(1), simulation, np.asarray(longer))
 
     def _similarity(self, phrases: Sequence[Phrase]) -> FloatArray:
         """(images,) float32 similarity of a label."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from dnr_env.algebra import structured
 from dnr_env.evidence.lab import Lab
+from dnr_env.evidence.prior import Prior
 from dnr_env.evidence.probe import Probe
 from dnr_env.evidence.probe_source import ProbeSource
 from dnr_env.evidence.second import SecondEmbedder
@@ -30,9 +31,8 @@ from dnr_env.scenes.reader import SceneReader
 from dnr_env.scenes.render import SceneRenderer
 from dnr_env.scenes.truth import TrueEmbedder, true_embeddings
 from dnr_env.seeds import Purpose
-from dnr_env.shapes import language, lexicon
+from dnr_env.shapes import language, lexicon, parse
 from dnr_env.shapes.outside import Outside
-from dnr_env.shapes.parse import normalise, passed_over
 from dnr_env.stack import Knowledge, Stack
 from dnr_env.types import FloatArray, IntArray
 
@@ -51,10 +51,11 @@ def scenes_stack(name: str, config: ScenesConfig) -> Stack:
     lab = Lab(drawing, reader, store)
     embedder = ClipTexts()
     probes = ProbeSource(lambda _: real_images(Lab(faithful, reader, store), Purpose.PROBE.seeds(0, config.probe)))
-    vocabulary = Vocabulary(lexicon.vocabulary, embedder, probes)
-    says = structured(Language(normalise, passed_over))
+    vocabulary = Vocabulary(lexicon.vocabulary, embedder, probes, parse.length)
+    says = structured(Language(parse.normalise, parse.passed_over, length=parse.length, implied=parse.implied))
     calibration = calibration_of(config)
     informed = InformedMutator(vocabulary, calibration)
+    prior = Prior(vocabulary, informed, calibration, says)
     random = WithModel(language.RandomMutator(), informed)
     captioner = SceneCaptioner(Network(SEES))
     return Stack(
@@ -69,8 +70,8 @@ def scenes_stack(name: str, config: ScenesConfig) -> Stack:
         promises=informed,
         calibration=calibration,
         mutators={
-            "informed": WithUnions(informed, vocabulary, says),
-            "random": WithUnions(random, vocabulary, says),
+            "informed": WithUnions(informed, prior),
+            "random": WithUnions(random, prior),
         },
         known=Knowledge(reader.formula, planted.compare, partial(optimum, config)),
         judge_embedder=SecondEmbedder("true attributes", TrueEmbedder(), partial(_true_embeddings, config.probe)),

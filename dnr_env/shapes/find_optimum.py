@@ -60,9 +60,12 @@ def search(stack: Stack) -> dict[str, dict[str, str]]:
     real = stack.probes.held_out
     simulation = texts @ real.towards(neurons).T / real.spread(texts)[:, None]  # (concepts, neurons)
 
-    finalists = np.stack(
-        [np.argsort(-weighed(s, values, simulation), axis=0, kind="stable")[:_FINALISTS] for s in SCORES]
-    )
+    lengths = stack.vocabulary.lengths
+
+    def best_first(goal: str) -> IntArray:
+        return np.argsort(-weighed(goal, values, simulation, lengths[:, None]), axis=0, kind="stable")
+
+    finalists = np.stack([best_first(goal)[:_FINALISTS] for goal in SCORES])
     again = {c: n for n, c in enumerate(np.unique(finalists).tolist())}
     redrawn = np.empty((len(again), pool.shape[1]), np.float32)
     final_seeds = Purpose.ORACLE.seeds(_POOL, _FINAL_IMAGES)
@@ -74,7 +77,7 @@ def search(stack: Stack) -> dict[str, dict[str, str]]:
         for neuron, name in enumerate(stack.neurons):
             candidates = chosen[:, neuron]
             drawn = redrawn[[again[c] for c in candidates.tolist()], neuron]
-            winner = candidates[weighed(goal, drawn, simulation[candidates, neuron]).argmax()]
+            winner = candidates[weighed(goal, drawn, simulation[candidates, neuron], lengths[candidates]).argmax()]
             best[goal][name] = vocabulary[winner]
     return best
 

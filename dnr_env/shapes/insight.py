@@ -6,12 +6,13 @@ from functools import cached_property
 
 import numpy as np
 
-from dnr_env.scores import GROUNDED_ALPHA, correlation
+from dnr_env.scores import correlation
 from dnr_env.shapes import lexicon
 from dnr_env.shapes.language import LexiconEmbedder, strongest
 from dnr_env.shapes.lexicon import CHANCE, FAMILIES, FAMILY_SLICES, MAX_NAMED, MEMBERS, VALUE_FAMILY
 from dnr_env.shapes.outside import PICTURES, Outside
 from dnr_env.shapes.render import Renderer
+from dnr_env.shapes.weighing import weighed
 from dnr_env.types import FloatArray
 
 _PRIOR = 2.0
@@ -54,4 +55,4 @@ class Insight:
         foretold = usual + np.array([sum(effects[value] for value in values if value >= 0) for values in named])
         similarity = LexiconEmbedder().embed_texts(texts) @ lexicon.embed_words(shown).T
         simulation = correlation(similarity, np.broadcast_to(excited, similarity.shape))
-        return texts[int((GROUNDED_ALPHA * foretold + (1 - GROUNDED_ALPHA) * simulation).argmax())]
+        return texts[int(weighed("grounded_k", foretold, simulation, np.arange(1.0, len(texts) + 1)).argmax())]

@@ -11,7 +11,7 @@ from dnr_env.evidence.calibration import Calibration
 from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Kind, MutationBatch, Origin, Suggestion
 from dnr_env.propose.posterior import sample_weights
-from dnr_env.scores import excitement
+from dnr_env.scores import excitement, price_of_words
 from dnr_env.shapes.edits import neighbours
 from dnr_env.shapes.lexicon import CHANCE, FAMILIES, FAMILY_SLICES, MEMBERS, OPEN, VALUE_FAMILY, VALUES
 from dnr_env.shapes.parse import values_of
@@ -121,6 +121,7 @@ class LinearMutator:
             for family in range(1, len(FAMILIES)):
                 excited += effect[row].take(values[family])
             promised = self.calibration.order(batch.score, excited, self._simulation(int(batch.neurons[row])))
+            promised -= price_of_words(batch.score, self._lengths)
             if kind is not None and kind != Kind.MODEL:
                 near = [places[text] for text in neighbours(values_of(concept), kind) if text in places]
                 allowed = np.full_like(promised, -np.inf)
@@ -130,6 +131,11 @@ class LinearMutator:
             best = int(promised.argmax())
             answers.append(Suggestion(texts[best] if np.isfinite(promised[best]) else concept))
         return answers
+
+    @cached_property
+    def _lengths(self) -> FloatArray:
+        """(concepts,) float32."""
+        return self.vocabulary.lengths.astype(np.float32)
 
     def _simulation(self, neuron: int) -> FloatArray:
         """(concepts,) float32."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from dnr_env.errors import ConceptError
 from dnr_env.shapes import lexicon
-from dnr_env.shapes.lexicon import FAMILIES, OPEN, VALUES, Values
+from dnr_env.shapes.lexicon import COVERS, FAMILIES, OPEN, VALUES, Values
 
 MAX_TEXT = 500
 """The most characters of a phrase. A longer text is not a concept."""
@@ -117,3 +117,16 @@ def passed_over(text: str) -> tuple[str, ...]:
     """The words of a phrase that `normalise` ignores: unknown words, and words that contradict earlier ones."""
     parsed = parse(text)
     return (*parsed.unknown, *parsed.ignored)
+
+
+def length(text: str) -> float:
+    """The length of a concept in words: how many families it names."""
+    return float(sum(value != OPEN for value in values_of(text)))
+
+
+def implied(text: str, other: str) -> bool:
+    """Whether each value that the other concept names is true wherever this concept's value of the family is."""
+    return all(
+        theirs == OPEN or (ours != OPEN and COVERS[ours, theirs])
+        for ours, theirs in zip(values_of(text), values_of(other), strict=True)
+    )

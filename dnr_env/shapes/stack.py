@@ -19,7 +19,7 @@ from dnr_env.propose.crops import HeatOf
 from dnr_env.propose.proposer import Proposer
 from dnr_env.propose.with_model import WithModel
 from dnr_env.seeds import Purpose
-from dnr_env.shapes import language, lexicon
+from dnr_env.shapes import language, lexicon, parse
 from dnr_env.shapes.calibrated import calibration_of
 from dnr_env.shapes.config import ShapesConfig
 from dnr_env.shapes.directions import DirectionsReader
@@ -28,7 +28,6 @@ from dnr_env.shapes.insight import Insight
 from dnr_env.shapes.linear import LinearMutator
 from dnr_env.shapes.optimum import optimum
 from dnr_env.shapes.outside import Outside
-from dnr_env.shapes.parse import normalise, passed_over
 from dnr_env.shapes.planted import compare
 from dnr_env.shapes.reader import OtherTarget, ShapesReader
 from dnr_env.shapes.render import Renderer
@@ -65,10 +64,10 @@ def shapes_stack(
     withheld = lexicon.WITHHELD if config.withheld else frozenset()
     embedder = language.LexiconEmbedder()
     probes = ProbeSource(lambda _: _probe(faithful, reader, store), beside=partial(beside, reader) if beside else None)
-    vocabulary = Vocabulary(partial(lexicon.vocabulary, withheld), embedder, probes)
+    vocabulary = Vocabulary(partial(lexicon.vocabulary, withheld), embedder, probes, parse.length)
     calibration = calibration or (Calibration.default() if target else calibration_of(config))
     informed = LinearMutator(vocabulary, calibration, informed=True)
-    says = Language(normalise, passed_over)
+    says = Language(parse.normalise, parse.passed_over, length=parse.length, implied=parse.implied)
     return Stack(
         name=name,
         lab=lab,

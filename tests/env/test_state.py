@@ -25,7 +25,7 @@ def undrawn(stack: Stack, rules: Rules, excited: FloatArray, real: FloatArray) -
     """
     n = len(excited)
     state = State.empty(n, rules, stack.calibration, DIM, CONTROLS)
-    state.join(np.arange(n), np.zeros((n, DIM), np.float32), real, excited, np.zeros((n, 4)))
+    state.join(np.arange(n), np.zeros((n, DIM), np.float32), real, excited, np.zeros(n), np.zeros((n, 4)))
     prior, _ = stack.calibration.prior(rules.score, excited, real)
     return state, prior.mean, prior.deviation
 
@@ -75,7 +75,7 @@ def test_the_ranking_is_by_estimate_then_by_real_images_then_by_age(stack: Stack
     state = State.empty(1, rules, stack.calibration, DIM, CONTROLS)
     for excited, simulation in real[:, :held].T:
         row, told = np.zeros(1, np.intp), np.array([simulation])
-        state.join(row, np.zeros((1, DIM), np.float32), told, np.array([excited]), np.zeros((1, 4)))
+        state.join(row, np.zeros((1, DIM), np.float32), told, np.array([excited]), np.zeros(1), np.zeros((1, 4)))
     means = state.means[0]
     wanted = sorted(range(held), key=lambda place: (-means[place], -real[1, place], place))
     assert state.order[0].tolist() == [*wanted, *range(held, rules.capacity(structured=False))]

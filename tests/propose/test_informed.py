@@ -104,7 +104,7 @@ def test_informed_knows_the_neuron_from_real_images_alone(stack: Stack) -> None:
         assert least <= np.mean(named) <= most
     # Nor does a promise, which has no noise in it.
     for promises in (stack.promises, any_stacks(stack)):
-        prior = Prior(stack.vocabulary, promises, stack.calibration)
+        prior = Prior(stack.vocabulary, promises, stack.calibration, stack.language)
         for score in ("log_k", "grounded_k"):
             best = [int(prior.ranked(names.index(neuron), score).argmax()) for neuron in list(planted)[:6]]
             found = [stack.vocabulary.concepts[place] for place in best]

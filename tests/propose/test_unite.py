@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from dnr_env.evidence.prior import Prior
 from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.interfaces import Kind, MutationBatch, Origin, Suggestion
 from dnr_env.propose.unite import SHORTLIST, WithUnions
@@ -58,11 +60,17 @@ def request(
     )
 
 
+def among(stack: Stack, words: Sequence[str]) -> Prior:
+    """What real images promise of a few words."""
+    vocabulary = Vocabulary(lambda: words, stack.embedder, stack.probes, stack.vocabulary.length)
+    return replace(stack, vocabulary=vocabulary).prior
+
+
 @pytest.fixture
 def small(saying: Stack) -> WithUnions:
     """A mutator whose shortlist is the whole vocabulary."""
     assert len(WORDS) <= SHORTLIST
-    return WithUnions(FirstWord(), Vocabulary(lambda: WORDS, saying.embedder, saying.probes), saying.language)
+    return WithUnions(FirstWord(), among(saying, WORDS))
 
 
 def ranked(stack: Stack, neuron: str, concept: str, kind: Kind) -> list[str]:
@@ -144,8 +152,7 @@ def test_the_rest_of_a_planted_formula_is_found_in_the_whole_vocabulary(
 
 
 def test_a_vocabulary_without_another_word_has_no_answer(saying: Stack) -> None:
-    alone = Vocabulary(lambda: ["star"], saying.embedder, saying.probes)
-    mutator = WithUnions(FirstWord(), alone, saying.language)
+    mutator = WithUnions(FirstWord(), among(saying, ["star"]))
     for kind in (Kind.UNITE, Kind.EXCEPT):
         (answer,) = mutator.mutate(request(saying, ["planted:53"], ["star"], [kind]))
         assert answer.concept == "star"
@@ -155,4 +162,4 @@ def test_its_origin_is_that_of_the_mutator_itself(saying: Stack) -> None:
     for origin in ("writer", "vocabulary"):
         own = FirstWord()
         own.origin = origin
-        assert WithUnions(own, saying.vocabulary, saying.language).origin == origin
+        assert WithUnions(own, saying.prior).origin == origin

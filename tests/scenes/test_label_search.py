@@ -38,7 +38,7 @@ def scenes(scene_weights: None) -> Stack:
 
 @pytest.fixture(scope="module")
 def search(scenes: Stack) -> LabelSearch:
-    return LabelSearch(SAID, scenes.texts, scenes.probes.held_out)
+    return LabelSearch(SAID, scenes.embedder, scenes.language, scenes.probes.held_out)
 
 
 @pytest.fixture(scope="module")
