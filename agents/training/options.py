@@ -51,8 +51,8 @@ class Options:
     neurons: str = "train"
     """Neurons to train on. A further stack without common neuron names is trained on all of its neurons."""
     validation: str = "validation"
-    """Neurons of the first stack on which the best policy is chosen, at all prices, with the first score, user and
-    budget."""
+    """Neurons on which the best policy is chosen, at all prices, with the first score, user and budget: of the first
+    stack, and of each that shares names of neurons with it. These stacks count alike."""
     score: tuple[str, ...] = ("grounded_k", "log_k")
     """Scores of concepts."""
     user_concepts: tuple[str, ...] = ("none", "simulated:0.5")
@@ -112,9 +112,10 @@ def groups(options: Options) -> list[dict[str, Any]]:
     return parts
 
 
-def validation_neurons(options: Options) -> list[str]:
-    """Names of the neurons on which the best policy is chosen."""
-    return load_stack(options.stack[0]).neurons.named(options.validation, "validation")
+def validation_neurons(options: Options) -> dict[str, list[str]]:
+    """Names of the neurons on which the best policy is chosen, by stack."""
+    known = [stack for stack in dict.fromkeys(options.stack) if not _others(options.stack[0], stack)]
+    return {stack: load_stack(stack).neurons.named(options.validation, "validation") for stack in known}
 
 
 def check(options: Options) -> None:

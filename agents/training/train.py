@@ -79,26 +79,24 @@ def make_model(options: Options, seed: int) -> BaseAlgorithm:
 def validate(model: BaseAlgorithm, options: Options) -> tuple[float, float]:
     """Compute the mean return and the mean added images of the policy on the validation neurons.
 
-    The policy plays at each price, with the first stack, score, user and budget. There are at least four seeds in
-    total, and the same number at each price.
+    The policy plays on each stack that has validation neurons, at each price, with the first score, user and budget.
+    Stacks count alike. There are at least four seeds in total, and the same number at each price.
     """
-    chosen = validation_neurons(options)
     agent = LearnedAgent("validation", acting_network(model), options.moves, options_json(options))
     first = env_options(options, **{name: getattr(options, name)[0] for name in VARIED})
     each = -(-4 // len(options.image_cost))
-    episodes: list[Episode] = []
-    for i, price in enumerate(options.image_cost):
-        jobs = [(neuron, seed) for seed in range(i * each, (i + 1) * each) for neuron in chosen]
-        rules = Rules(score=options.score[0], budget=options.budget[0], image_cost=price)
-        episodes += rollout(
-            agent,
-            jobs,
-            stack=options.stack[0],
-            rules=rules,
-            mutator=options.mutator,
-            user_concepts=first["user_concepts"],
-        )
-    return float(np.mean([e.total_reward for e in episodes])), float(np.mean([e.images for e in episodes]))
+    found = []
+    for stack, chosen in validation_neurons(options).items():
+        episodes: list[Episode] = []
+        for i, price in enumerate(options.image_cost):
+            jobs = [(neuron, seed) for seed in range(i * each, (i + 1) * each) for neuron in chosen]
+            rules = Rules(score=options.score[0], budget=options.budget[0], image_cost=price)
+            episodes += rollout(
+                agent, jobs, stack=stack, rules=rules, mutator=options.mutator, user_concepts=first["user_concepts"]
+            )
+        found.append([(episode.total_reward, episode.images) for episode in episodes])
+    value, images = np.mean([np.mean(one, axis=0) for one in found], axis=0).tolist()
+    return value, images
 
 
 class Checkpoints(BaseCallback):  # type: ignore[misc]
