@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-from study_steps import LAYERS
+from study_settings import LAYERS
 
 from dnr_env.evaluation.results import markdown
 from dnr_env.stack import Stack

@@ -25,21 +25,8 @@ import numpy as np
 import tyro
 from study_comparisons import POLICY, Comparison
 from study_report import graded, write_report
-from study_steps import (
-    CLONED,
-    RECIPE,
-    RULES,
-    TRANSFER,
-    TUNED,
-    Options,
-    Step,
-    compare,
-    evaluations,
-    read_rules,
-    simple_rules,
-    split,
-    trainings,
-)
+from study_settings import BOTH, CLONED, EVERYWHERE, IN_SHAPES, RECIPE, RULES
+from study_steps import Chosen, Options, Step, evaluations, read_rules, simple_rules, trainings, tunings
 from tqdm import tqdm
 
 from dnr_env.agents.learned.policy import LearnedAgent, members
@@ -124,16 +111,23 @@ def settle(options: Options) -> None:
     write_atomically(noted, (json.dumps(wanted, indent=2) + "\n").encode())
 
 
-def choose(tuning: Comparison) -> tuple[list[str], str]:
-    """Choose by the mean net value on the validation neurons: the best member of each family, and the best rule."""
-    records = tuning.records()
-    nets = {
-        agent: float(np.mean([r["net"] for r in records if r["agent"] == agent]))
-        for agents in TUNED.values()
-        for agent in agents
-    }
-    chosen = [max(agents, key=nets.__getitem__) for agents in TUNED.values()]
-    return chosen, max(chosen[: len(RULES)], key=nets.__getitem__)
+def choose(tunings: Sequence[Comparison], sceptic: list[str]) -> Chosen:
+    """Choose by the mean net value on the validation neurons, where worlds count alike.
+
+    Args:
+        tunings: A comparison for each world. A family enters where all worlds or the first alone has played it.
+        sceptic: The sceptic's rules, best first.
+    """
+    found: dict[str, list[float]] = {}
+    for tuning in tunings:
+        of_agent: dict[str, list[float]] = {}
+        for record in tuning.records():
+            of_agent.setdefault(record["agent"], []).append(record["net"])
+        for agent, nets in of_agent.items():
+            found.setdefault(agent, []).append(float(np.mean(nets)))
+    mean = {agent: float(np.mean(nets)) for agent, nets in found.items()}
+    families = {name: max(agents, key=mean.__getitem__) for name, agents in {**EVERYWHERE, **IN_SHAPES}.items()}
+    return Chosen(families, max((families[name] for name in RULES), key=mean.__getitem__), sceptic)
 
 
 def ship(out: Path, folder: Path) -> str:
@@ -156,20 +150,16 @@ def main() -> None:
     """Run the study from the command line."""
     options = tyro.cli(Options)
     options = replace(options, out=options.out.resolve())
-    every = [agent for agents in TUNED.values() for agent in agents]
-    seeds = range(1, options.episodes + 1)
-    tuning = compare(options.out, "tuning", every, seeds, "--neurons", split("validation"))
+    tuning = tunings(options)
     try:
         check(options)
         for folder in ("done", "logs"):
             make_folder(options.out / folder)
         lock = take_lock(options.out)
         settle(options)
-        run_all(options, [tuning, simple_rules(options), *trainings(options)], "tune and train", lock)
-        assert tuning.comparison
-        chosen, best = choose(tuning.comparison)
-        rules = read_rules(options.out)
-        steps = evaluations(options, chosen, rules, best)
+        run_all(options, [*tuning, simple_rules(options), *trainings(options)], "tune and train", lock)
+        chosen = choose([step.comparison for step in tuning if step.comparison], read_rules(options.out))
+        steps = evaluations(options, chosen)
         run_all(options, steps, "evaluate", lock)
     except DnRError as error:
         sys.exit(f"study: {error}")
@@ -178,13 +168,14 @@ def main() -> None:
     found = {step.name: step.comparison.read() for step in steps if step.comparison}
     learned = options.out / "report" / "learned"
     shipped = ship(options.out, learned)
-    write_report(found, options.out / "report", tuple(TRANSFER), chosen, best, shipped)
+    write_report(found, options.out / "report", chosen, shipped)
     arguments = (
         "--seeds",
         shipped.removeprefix("seed-"),
         "--steps",
         str(options.steps),
         *RECIPE,
+        *BOTH,
         *CLONED,
         "--out",
         f"runs/{POLICY}",

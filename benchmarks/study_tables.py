@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from bounds import least_images
 from study_comparisons import HINDSIGHT, ORACLE, POLICY, PROMISE, SHIPPED, Found, with_member
+from study_settings import WORLDS
 
 from dnr_env import Rules
 from dnr_env.evaluation.judge import IMAGES, judge
@@ -174,14 +175,15 @@ def transfer(found: Found, names: Sequence[str], policy: str, shipped: str) -> s
 
 def everywhere(found: Found, names: Sequence[str]) -> str:
     """Tabulate the mean net value of every agent that played in every setting."""
-    settings = {name: found[name if name == "test" else f"transfer-{name}"][0] for name in ("test", *names)}
-    agents = [agent for agent in settings["test"].ranked() if all(agent in one.agents for one in settings.values())]
+    tests = {world: found[f"test-{world}"][0] for world in WORLDS}
+    settings = {**tests, **{name: found[f"transfer-{name}"][0] for name in names}}
+    agents = [agent for agent in tests[WORLDS[0]].ranked() if all(agent in one.agents for one in settings.values())]
     rows = [[agent, *(f"{results.mean(agent, 'net'):.4f}" for results in settings.values())] for agent in agents]
     return markdown(("agent", *settings), rows)
 
 
 def attributes(results: Results) -> str:
-    """Tabulate the F1 of the attributes of planted neurons."""
+    """Tabulate the F1 of the attributes of planted neurons, and the share of the parts named where they have parts."""
     f1 = {agent: found for agent in results.agents if (found := results.f1(agent))}
     rows = [
         [
@@ -190,12 +192,13 @@ def attributes(results: Results) -> str:
             f"{results.mean(agent, 'images'):.1f}",
             f"{results.planted(agent, 'precision'):.3f}",
             f"{results.planted(agent, 'recall'):.3f}",
+            "" if (parts := results.planted(agent, "parts")) is None else f"{parts:.3f}",
             *("" if agent == ours else shown(results.f1_difference(ours, agent), 3) for ours in (POLICY, SHIPPED)),
         ]
         for agent in sorted(f1, key=lambda agent: -f1[agent].estimate)
     ]
     less = (f"`{ours}` less it" for ours in (POLICY, SHIPPED))
-    return markdown(("agent", "F1", "images drawn", "precision", "recall", *less), rows)
+    return markdown(("agent", "F1", "images drawn", "precision", "recall", "parts named", *less), rows)
 
 
 def scores(found: Found) -> str:
@@ -250,7 +253,7 @@ def with_user(found: Mapping[str, Results]) -> str:
         for agent in found[name].agents:
             results = found[name]
             cells = [record for (who, *_), record in results.cells.items() if who == agent]
-            row = [name.removeprefix("user-"), agent, shown(mean_interval(results.table(agent, "net")))]
+            row = [name.rpartition("-")[2], agent, shown(mean_interval(results.table(agent, "net")))]
             if name != names[0]:
                 row.append(shown(difference_interval(results.table(agent, "net"), nobody.table(agent, "net"))))
             else:
