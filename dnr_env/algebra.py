@@ -33,7 +33,8 @@ def structured(language: Language) -> Language:
     """A language that can also say unions and exceptions of what a language of noun phrases says.
 
     The canonical text names the phrases in alphabetical order. Of two phrases that draw the same, the first counts,
-    and one without an exception comes before one with it. What cannot be read is passed over, as unknown words are: a
+    and one without an exception comes before one with it. A phrase says nothing beside another, without an exception,
+    that is true of all that it draws. What cannot be read is passed over, as unknown words are: a
     phrase that cannot be drawn beside one that can, an exception that cannot be drawn or that is true of all that is
     drawn, a second exception, and a third phrase. The length of a label is the mean of its phrases' lengths, with their
     exceptions.
@@ -85,7 +86,7 @@ def _read(language: Language, text: str) -> _Reading:
         unread += words
     if not phrases:
         raise failed or ConceptError(f"`concept` must name something (got {text[:80]!r})")
-    return _Reading(Structure(_ordered(phrases)), tuple(unread))
+    return _Reading(Structure(_ordered(phrases, language.implied)), tuple(unread))
 
 
 def _read_phrase(language: Language, texts: Sequence[str]) -> tuple[Phrase, list[str]]:
@@ -114,8 +115,13 @@ def _or_none(normalise: Callable[[str], str], text: str) -> str | None:
         return None
 
 
-def _ordered(phrases: Sequence[Phrase]) -> tuple[Phrase, ...]:
+def _ordered(phrases: Sequence[Phrase], implied: Callable[[str, str], bool]) -> tuple[Phrase, ...]:
     first: dict[str, Phrase] = {}
     for phrase in sorted(phrases, key=lambda one: (one.drawn, one.excluded or "")):
         first.setdefault(phrase.drawn, phrase)
-    return tuple(first.values())
+    whole = [phrase.drawn for phrase in first.values() if phrase.excluded is None]
+    return tuple(
+        phrase
+        for drawn, phrase in first.items()
+        if not any(drawn != other and implied(drawn, other) for other in whole)
+    )

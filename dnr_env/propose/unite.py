@@ -76,7 +76,8 @@ class WithUnions:
         places = self._shortlist(concept, missed, score, 1 / MOST_PHRASES)
         own = self._covers.texts.similarity(self.vocabulary.probe, concept)
         united = np.maximum(own, self._similarities(places))
-        yield from self._best(f"{concept} or {{}}", places, united, neuron, score)
+        labels = self._best(f"{concept} or {{}}", places, united, neuron, score)
+        yield from (label for label in labels if len(self.language.parts(label).phrases) == MOST_PHRASES)
 
     def _excepted(self, concept: str, neuron: int, score: str) -> Iterator[str]:
         """Yield exceptions of a word to a concept, best first."""

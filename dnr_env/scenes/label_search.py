@@ -6,6 +6,7 @@ What drawings say of every noun phrase is given. What real images say of a label
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -92,9 +93,14 @@ class LabelSearch:
         place = self._place[phrase.drawn]
         lengths = (self._language.length(text_of(base)) + self._lengths) / MOST_PHRASES
         values = weighed("grounded_k", (drawn[place] + drawn) / MOST_PHRASES, simulation, lengths)
-        values[place] = -np.inf
-        best = highest(values, count)
-        return [(float(values[other]), Structure((phrase, Phrase(self._nouns[other])))) for other in best]
+        best = (other for other in highest(values, len(values)) if self._apart(phrase.drawn, self._nouns[other]))
+        return [
+            (float(values[other]), Structure((phrase, Phrase(self._nouns[other])))) for other in islice(best, count)
+        ]
+
+    def _apart(self, one: str, other: str) -> bool:
+        """Whether neither noun phrase is true of all that the other draws."""
+        return not (self._language.implied(one, other) or self._language.implied(other, one))
 
     def _excepted(self, label: Structure, real: FloatArray) -> Structure:
         """Give a label the exceptions that raise its value, one for each phrase at most, the best one first."""
