@@ -14,6 +14,7 @@ import sceptic
 import study
 import study_comparisons
 import study_report
+import study_settings
 import study_steps
 import tyro
 
@@ -29,15 +30,15 @@ from dnr_env.files import append_lines
 
 ROOT = Path(__file__).parents[2]
 
-OPTIONS = study_steps.Options(out=Path("out"), seeds=2, variant_seeds=1, episodes=4)
-CHOSEN = [agents[0] for agents in study_steps.TUNED.values()]
+OPTIONS = study_steps.Options(out=Path("out"), seeds=2, episodes=4)
+FAMILIES = {**study_settings.EVERYWHERE, **study_settings.IN_SHAPES}
 RULES = ["until:lower:0.5:1:5@informed", "until:mean:0.5:1:5@informed"]
-BEST = "gradient:8:4:1.5:8"
+CHOSEN = study_steps.Chosen({name: agents[0] for name, agents in FAMILIES.items()}, "gradient:8:4:1.5:8", RULES)
 
 
 def test_every_training_is_one_that_train_would_take() -> None:
     steps = study_steps.trainings(OPTIONS)
-    assert len(steps) == 2 + len(study_steps.VARIANTS)
+    assert len(steps) == 2 + len(study_settings.VARIANTS)
     assert len({step.name for step in steps}) == len(steps)
     for step in steps:
         options = tyro.cli(options_module.Options, args=step.arguments)
@@ -48,7 +49,7 @@ def test_every_training_is_one_that_train_would_take() -> None:
 
 
 def test_every_comparison_is_one_that_evaluate_would_take() -> None:
-    for step in study_steps.evaluations(OPTIONS, CHOSEN, RULES, BEST):
+    for step in study_steps.evaluations(OPTIONS, CHOSEN):
         command, *arguments = step.arguments
         assert command == "compare"
         options = tyro.cli(Compare, args=arguments)
@@ -63,13 +64,13 @@ def test_every_comparison_is_one_that_evaluate_would_take() -> None:
 def test_the_rules_of_the_sceptic_are_tuned_on_the_neurons_that_loops_are(tmp_path: Path) -> None:
     step = study_steps.simple_rules(replace(OPTIONS, out=tmp_path))
     options = tyro.cli(sceptic.Options, args=step.arguments)
-    assert options.validation == study_steps.split("validation")
+    assert options.validation == study_settings.split("validation")
     assert (options.seeds, options.against) == (OPTIONS.episodes, ())
     options.out.mkdir()
     (options.out / "rules.json").write_text(json.dumps([{"agent": rule, "gain": 0.5} for rule in RULES]))
     assert study_steps.read_rules(tmp_path) == RULES
-    everybody = study_steps.evaluations(OPTIONS, CHOSEN, RULES, BEST)[0].arguments
-    assert RULES[0] in everybody
+    found = {step.name: step.arguments for step in study_steps.evaluations(OPTIONS, CHOSEN)}
+    assert RULES[0] in found["test-shapes"]
 
 
 def test_a_step_runs_once_and_again_when_it_changes(tmp_path: Path) -> None:
@@ -168,21 +169,26 @@ step = subprocess.Popen([sys.executable, {str(sleeper)!r}], stdin=0, pass_fds=[l
     study.take_lock(tmp_path)
 
 
-def test_loops_are_chosen_by_their_mean_net_value(tmp_path: Path) -> None:
-    best = {family: agents[-1] for family, agents in study_steps.TUNED.items()}
-    records = [
-        {"agent": agent, "net": 1.0 if agent == best[family] else 0.1 * i}
-        for family, agents in study_steps.TUNED.items()
-        for agent in agents
-        for i in range(3)
-    ]
+def test_loops_are_chosen_by_their_mean_net_value_in_both_worlds(tmp_path: Path) -> None:
     rest = {"member": "", "policy": "", "neuron": "layer4:1", "seed": 1}
-    other = [{"agent": "rounds:1@informed", **rest, "seed": 2, "net": 9.0}]  # of a seed that is not asked for
-    append_lines(tmp_path / "results.jsonl", [*({**rest, **record} for record in records), *other])
-    every = tuple(agent for agents in study_steps.TUNED.values() for agent in agents)
-    chosen, rule = study.choose(study_comparisons.Comparison(tmp_path, every, (1,)))
-    assert chosen == list(best.values())
-    assert rule == best["shortlist"]  # the first of those that are equally good
+    good = {family: agents[-1] for family, agents in FAMILIES.items()}
+    worlds = []
+    for world, families in (("shapes", FAMILIES), ("scenes", study_settings.EVERYWHERE)):
+        records: list[dict[str, Any]] = []
+        for family, agents in families.items():
+            for i, agent in enumerate(agents):
+                net = 1.0 if agent == good[family] else 0.1 * i
+                # Better by 1 in one world and worse by 2 in the other, whichever has more records.
+                net += {"improve:4": {"shapes": 1.6, "scenes": -2.0}}.get(agent, {}).get(world, 0.0)
+                records += [{**rest, "agent": agent, "net": net}] * (5 if world == "shapes" else 1)
+        records.append({**rest, "agent": next(iter(families.values()))[0], "seed": 2, "net": 9.0})  # not asked for
+        append_lines(tmp_path / world / "results.jsonl", records)
+        every = tuple(agent for agents in families.values() for agent in agents)
+        worlds.append(study_comparisons.Comparison(tmp_path / world, every, (1,)))
+    chosen = study.choose(worlds, RULES)
+    assert chosen.families == good
+    assert chosen.rule == good["shortlist"]  # the first of those that are equally good
+    assert chosen.sceptic == RULES
 
 
 def policies(folder: Path, returns: tuple[float, ...]) -> None:
@@ -227,15 +233,16 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Path:
         found[name] = study_comparisons.Comparison(out / name, agents, (1, 2)).read()
 
     agents = ("stop", "halving:10", "rounds:1@informed", "clip-dissect", "promise", "oracle", policy)
-    compare("test", agents)
+    for world in study_settings.WORLDS:
+        compare(f"test-{world}", agents, stack=world)
+        compare(f"variants-{world}", ("stop", policy), stack=world)
+        compare(f"user-{world}-none", ("stop", policy), stack=world)
+        compare(f"user-{world}-1", ("stop", policy), stack=world, user_concepts="simulated:1")
     compare("sceptic", ("promise", *RULES, policy))
     compare("transfer-planted", agents, neurons="planted:3,planted:7")
     compare("score-auc", ("rounds:1@informed",), score="auc")
-    compare("variants", ("stop", policy))
-    compare("user-none", ("stop", policy))
-    compare("user-1", ("stop", policy), user_concepts="simulated:1")
-    chosen = ["rounds:1@informed"]
-    study_report.write_report(found, out / "report", ("planted",), chosen, chosen[0], "seed-1")
+    chosen = study_steps.Chosen(dict.fromkeys(FAMILIES, "clip-dissect"), "rounds:1@informed", RULES)
+    study_report.write_report(found, out / "report", chosen, "seed-1")
     (out / "grades.json").write_text(json.dumps(study_report.graded(found, "seed-1")))
     return out
 
@@ -248,9 +255,10 @@ def rows(path: Path) -> dict[str, dict[str, str]]:
     return {line[0]: dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
 
 
-def test_tables_say_what_the_records_say(outcome: Path) -> None:
-    records = [json.loads(line) for line in (outcome / "test" / "results.jsonl").read_text().splitlines()]
-    table = rows(outcome / "report" / "test.md")
+@pytest.mark.parametrize("world", study_settings.WORLDS)
+def test_tables_say_what_the_records_say(outcome: Path, world: str) -> None:
+    records = [json.loads(line) for line in (outcome / f"test-{world}" / "results.jsonl").read_text().splitlines()]
+    table = rows(outcome / "report" / f"test-{world}.md")
     assert table.keys() == {r["agent"] for r in records} | {"learned"}
 
     def mean(key: str, agent: str) -> float:
@@ -266,30 +274,39 @@ def test_tables_say_what_the_records_say(outcome: Path) -> None:
         assert table[agent]["images of reward and judge"] == f"{evaluation:.0f}"
     assert table["promise"]["images drawn"] == "0.0"
     assert table["stop"]["images drawn"] == "0.0"
-    ladder = rows(outcome / "report" / "ladder.md")
+    ladder = rows(outcome / "report" / f"ladder-{world}.md")
     assert list(ladder) == ["promise", "rounds:1@informed", "policy", "hindsight"]
     assert ladder["promise"]["net value"] == table["promise"]["net value"]
     step = mean("net", "policy") - mean("net", "rounds:1@informed")
     assert float(ladder["policy"]["more than the rung below"].split()[0]) == pytest.approx(step, abs=1e-4)
     shipped = [r["net"] for r in records if r["member"] == "seed-1"]
     assert table["learned"]["net value"].startswith(f"{sum(shipped) / len(shipped):.4f} [")
-    apart = rows(outcome / "report" / "differences.md")
+    apart = rows(outcome / "report" / f"differences-{world}.md")
     assert apart.keys() == table.keys() - {"policy", "learned"}
     for agent, row in apart.items():
         assert row["net value"].startswith(f"{mean('net', 'policy') - mean('net', agent):.4f} [")
-    assert f"Holm-corrected for {len(apart)} comparisons" in (outcome / "report" / "differences.md").read_text()
-    assert rows(outcome / "report" / "differences-promise.md").keys() == table.keys() - {"promise", "learned"}
-    assert rows(outcome / "report" / "sceptic.md").keys() == {"promise", *RULES}
-    assert float(rows(outcome / "report" / "bound.md")["halving:10"]["images drawn"]) == mean("images", "halving:10")
-    other = rows(outcome / "report" / "variants.md")["stop"]
-    variants = [json.loads(line) for line in (outcome / "variants" / "results.jsonl").read_text().splitlines()]
+    assert (
+        f"Holm-corrected for {len(apart)} comparisons" in (outcome / "report" / f"differences-{world}.md").read_text()
+    )
+    assert rows(outcome / "report" / f"differences-promise-{world}.md").keys() == table.keys() - {"promise", "learned"}
+    other = rows(outcome / "report" / f"variants-{world}.md")["stop"]
+    variants = [json.loads(line) for line in (outcome / f"variants-{world}" / "results.jsonl").read_text().splitlines()]
     nets = {a: [r["net"] for r in variants if r["agent"] == a] for a in ("stop", "policy")}
     difference = sum(nets["stop"]) / len(nets["stop"]) - sum(nets["policy"]) / len(nets["policy"])
     assert float(other["net value less `policy`"].split()[0]) == pytest.approx(difference, abs=1e-4)
-    named = rows(outcome / "report" / "attributes.md")
+    named = rows(outcome / "report" / f"attributes-{world}.md")
     assert named["policy"]["`policy` less it"] == "" == named["learned"]["`learned` less it"]
     assert named["promise"]["images drawn"] == "0.0"
+    users = (outcome / "report" / f"with-user-{world}.md").read_text()
+    assert [line.split("|")[1].strip() for line in users.splitlines()[2:]] == ["none", "none", "1", "1"]
+
+
+def test_the_other_tables_have_their_rows(outcome: Path) -> None:
+    assert rows(outcome / "report" / "sceptic.md").keys() == {"promise", *RULES}
     assert rows(outcome / "report" / "scores.md").keys() == {"auc"}
+    test = rows(outcome / "report" / "test-shapes.md")
+    bound = rows(outcome / "report" / "bound.md")
+    assert bound["halving:10"]["images drawn"] == test["halving:10"]["images drawn"]
 
 
 def test_transfer_names_the_best_other_in_hindsight(outcome: Path) -> None:
@@ -303,14 +320,16 @@ def test_transfer_names_the_best_other_in_hindsight(outcome: Path) -> None:
     assert rows(outcome / "report" / "transfer-shipped.md").keys() == {"planted"}
 
 
-def test_the_card_says_what_the_tables_say(outcome: Path) -> None:
-    grades = json.loads((outcome / "grades.json").read_text())
-    shown = rows(outcome / "report" / "test.md")["learned"]["net value"]
-    assert shown == "{:.4f} [{:.4f}, {:.4f}]".format(*grades["test neurons"]["net value"])
-    f1 = rows(outcome / "report" / "attributes.md")["learned"]["F1"]
-    assert f1.startswith(f"{grades['planted neurons']['F1'][0]:.3f} [")
+@pytest.mark.parametrize("world", study_settings.WORLDS)
+def test_the_card_says_what_the_tables_say(outcome: Path, world: str) -> None:
+    grades = json.loads((outcome / "grades.json").read_text())[f"test neurons of {world}"]
+    shown = rows(outcome / "report" / f"test-{world}.md")["learned"]["net value"]
+    assert shown == "{:.4f} [{:.4f}, {:.4f}]".format(*grades["net value"])
+    f1 = rows(outcome / "report" / f"attributes-{world}.md")["learned"]["F1"]
+    assert f1.startswith(f"{grades['F1'][0]:.3f} [")
 
 
 def test_the_report_has_its_plots(outcome: Path) -> None:
     for name in ("differences", "profiles", "quality"):
-        assert (outcome / "report" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        for world in study_settings.WORLDS:
+            assert (outcome / "report" / f"{name}-{world}.png").read_bytes().startswith(b"\x89PNG")
