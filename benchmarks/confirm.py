@@ -45,9 +45,6 @@ class Options:
     """The agents, each a name or the folder of a run. The learned policy is the last."""
     rule: str
     """The tuned rule that was best on the validation neurons, one of the agents."""
-    planner: str | None = None
-    """The planner that knows the observation model, one of the agents, if there is one. The policy is not compared
-    with it, but the way to it is measured."""
     workers: int = 2
     """Number of parallel processes."""
 
@@ -66,9 +63,8 @@ def confirm(options: Options, networks: Sequence[FreshNetwork] = NETWORKS, seeds
     out = options.out.resolve()
     agents = [str(Path(agent).resolve()) if Path(agent).is_dir() else agent for agent in options.agents]
     names = list(dict.fromkeys(contestant.name for contestant in contestants(agents)))
-    for option in ("rule", "planner"):
-        if (chosen := getattr(options, option)) and chosen not in names[:-1]:
-            raise unknown(option, chosen, names[:-1])
+    if options.rule not in names[:-1]:
+        raise unknown("rule", options.rule, names[:-1])
     for folder in ("done", "logs", "networks"):
         make_folder(out / folder)
     lock = take_lock(out)
@@ -81,7 +77,7 @@ def confirm(options: Options, networks: Sequence[FreshNetwork] = NETWORKS, seeds
         with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
             found = list(tqdm(pool.map(_results, comparisons), "hindsight", len(steps), unit="network"))
         report = out / "report"
-        write_report(found, [network.world for network in networks], report, names[-1], options.rule, options.planner)
+        write_report(found, [network.world for network in networks], report, names[-1], options.rule)
     finally:
         os.close(lock)
     return report

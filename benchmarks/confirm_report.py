@@ -161,22 +161,20 @@ def _with_p(difference: Difference) -> tuple[str, str]:
     return shown(difference), f"{difference.adjusted:.4f}"
 
 
-def ways(every: Sequence[Scope], learned: str, rule: str, ends: Sequence[str]) -> str:
-    """Tabulate the share of the way from the rule to each end, with the length of the way. No family is corrected."""
+def ways(every: Sequence[Scope], learned: str, rule: str) -> str:
+    """Tabulate the share of the way from the rule to hindsight, with the length of the way. No family is corrected."""
     rows = [
         [
             scope.name,
-            end,
             heading,
             shown(scope.difference(learned, rule, judge)),
-            shown(scope.difference(end, rule, judge)),
-            shown(share_of_way([scope.table(who, judge) for who in (learned, rule, end)], scope.networks), 2),
+            shown(scope.difference(HINDSIGHT, rule, judge)),
+            shown(share_of_way([scope.table(who, judge) for who in (learned, rule, HINDSIGHT)], scope.networks), 2),
         ]
         for scope in every
-        for end in ends
         for judge, heading in JUDGES.items()
     ]
-    headings = ("worlds", "end", "by", f"`{learned}` less `{rule}`", f"end less `{rule}`", "share of the way")
+    headings = ("worlds", "by", f"`{learned}` less `{rule}`", f"`{HINDSIGHT}` less `{rule}`", "share of the way")
     return markdown(headings, rows)
 
 
@@ -201,9 +199,7 @@ def verdict(scope: Scope, learned: str, others: Sequence[str]) -> str:
     return f"Not confirmed: of the {said}, {len(lacking)} are not above zero: {', '.join(lacking)}."
 
 
-def write_report(
-    found: Sequence[Results], worlds: Sequence[str], folder: Path, learned: str, rule: str, planner: str | None
-) -> None:
+def write_report(found: Sequence[Results], worlds: Sequence[str], folder: Path, learned: str, rule: str) -> None:
     """Write the tables.
 
     Args:
@@ -212,15 +208,13 @@ def write_report(
         folder: the folder of the tables.
         learned: the learned policy.
         rule: the best tuned rule.
-        planner: the planner, if one has played.
     """
     make_folder(folder)
     every = scopes(found, worlds)
-    ends = [HINDSIGHT, *([planner] if planner else [])]
-    others = [agent for agent in found[0].agents if agent not in (learned, *ends)]
+    others = [agent for agent in found[0].agents if agent not in (learned, HINDSIGHT)]
     tables = {
         "verdict": verdict(every[0], learned, others),
-        "way": ways(every, learned, rule, ends),
+        "way": ways(every, learned, rule),
         "images": images(every, learned, rule),
         **{f"agents-{scope.name.replace(' ', '-')}": agents(scope) for scope in every},
         **{f"differences-{scope.name.replace(' ', '-')}": apart(scope, learned, others) for scope in every},

@@ -18,7 +18,7 @@ from dnr_env.evaluation.results import Record
 from dnr_env.files import read_lines
 
 AGENTS = ("promise", "rounds:1@informed", "improve:4", "stop")
-RULE, LEARNED, PLANNER = AGENTS[1], AGENTS[3], AGENTS[2]
+RULE, LEARNED = AGENTS[1], AGENTS[3]
 TINY = tuple(replace(network, steps=2, widths=(3, 6, 12, 24)) for network in NETWORKS[:2])
 
 
@@ -26,7 +26,7 @@ TINY = tuple(replace(network, steps=2, widths=(3, 6, 12, 24)) for network in NET
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a confirmation of two networks, that was run, cut off and resumed."""
     folder = tmp_path_factory.mktemp("a confirmation")
-    options = confirm.Options(folder, AGENTS, RULE, PLANNER, workers=1)
+    options = confirm.Options(folder, AGENTS, RULE, workers=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(confirm_networks, "NEURONS", 3)
         patch.setattr(confirm_networks, "PLANTED", 1)
@@ -75,22 +75,19 @@ def test_tables_say_what_the_records_say(out: Path) -> None:
         assert table[agent]["net value"].startswith(f"{mean(out, agent, 'net'):.4f} [")
         assert table[agent]["images drawn"] == f"{mean(out, agent, 'images'):.1f}"
     apart = {row[f"`{LEARNED}` less"]: row for row in rows(report / "differences-all-worlds.md")}
-    assert apart.keys() == set(AGENTS) - {LEARNED, PLANNER}
+    assert apart.keys() == set(AGENTS) - {LEARNED}
     for agent, row in apart.items():
         assert float(row["net value"].split()[0]) == pytest.approx(
             mean(out, LEARNED, "net") - mean(out, agent, "net"), abs=1e-4
         )
-    assert "Holm-corrected for 4 comparisons" in (report / "differences-all-worlds.md").read_text()
+    assert "Holm-corrected for 6 comparisons" in (report / "differences-all-worlds.md").read_text()
     ways = rows(report / "way.md")
-    assert [(row["worlds"], row["end"]) for row in ways[::2]] == [
-        (name, end) for name in ("all worlds", "shapes") for end in ("hindsight", PLANNER)
-    ]
-    for row in ways:
-        if row["by"] == "net value" and row["end"] == PLANNER:
-            steps = [mean(out, who, "net") - mean(out, RULE, "net") for who in (LEARNED, PLANNER)]
-            assert float(row[f"end less `{RULE}`"].split()[0]) == pytest.approx(steps[1], abs=1e-4)
-            if steps[1]:
-                assert float(row["share of the way"].split()[0]) == pytest.approx(steps[0] / steps[1], abs=0.01)
+    assert [row["worlds"] for row in ways[::2]] == ["all worlds", "shapes"]
+    for row in ways[::2]:
+        step = mean(out, LEARNED, "net") - mean(out, RULE, "net")
+        assert float(row[f"`{LEARNED}` less `{RULE}`"].split()[0]) == pytest.approx(step, abs=1e-4)
+        way = float(row[f"`hindsight` less `{RULE}`"].split()[0])
+        assert float(row["share of the way"].split()[0]) == pytest.approx(step / way, abs=0.02)
     drawn = [row[f"images of `{RULE}`"] for row in rows(report / "images.md")]
     assert drawn == [f"{mean(out, RULE, 'images'):.1f}"] * 2
     assert (report / "verdict.md").read_text().startswith("Not confirmed: of the 95% intervals, Holm-corrected")
