@@ -31,6 +31,19 @@ class TurnsAgent(ImproveAgent):
         return np.where(allowed[np.arange(len(turn)), turn], turn, int(Kind.MODEL))
 
 
+class ListAgent(TurnsAgent):
+    """Lists as `TurnsAgent` does, and draws nothing: the label is the concept of which real images promise most."""
+
+    def __init__(self, mutations: int = 18) -> None:
+        super().__init__(mutations)
+        self.name = f"list:{mutations}"
+
+    def assess(self, observation: Observation) -> tuple[FloatArray, IntArray, IntArray]:
+        """No drawing gains anything."""
+        none = np.zeros(len(observation["scores"]), int)
+        return none.astype(float), none, none
+
+
 class KindsAgent(GradientAgent):
     """A bandit over kinds: Thompson sampling of the kind whose mutations raise the incumbent's mean most.
 

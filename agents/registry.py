@@ -11,7 +11,7 @@ from typing import Any
 
 from dnr_env.agents.bandits import HalvingAgent, LUCBAgent, TopTwoAgent
 from dnr_env.agents.base import Agent as Agent
-from dnr_env.agents.by_kind import CoverAgent, KindsAgent, TurnsAgent
+from dnr_env.agents.by_kind import CoverAgent, KindsAgent, ListAgent, TurnsAgent
 from dnr_env.agents.extremes import ConstantAgent, OracleAgent, RandomLabelAgent
 from dnr_env.agents.gradient import GradientAgent, ImproveAgent
 from dnr_env.agents.labellers import ClipDissectAgent, LinearAgent, PromiseAgent
@@ -111,6 +111,7 @@ _KINDS: Mapping[str, _Kind] = {
         bare=False,
     ),
     "improve": _Kind(ImproveAgent, "improve:8", "mutations, 0 or more", (_whole(0),)),
+    "list": _Kind(ListAgent, "list:18", "mutations, 0 or more", (_whole(0),)),
     "turns": _Kind(TurnsAgent, "turns:9", "mutations, 0 or more", (_whole(0),)),
     "gradient": _Kind(
         GradientAgent,

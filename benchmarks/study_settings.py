@@ -23,6 +23,7 @@ RULES: dict[str, tuple[str, ...]] = {
 """Families of rules that list what is free and draw while it pays."""
 EVERYWHERE: dict[str, tuple[str, ...]] = {
     **RULES,
+    "list": tuple(f"list:{n}" for n in (6, 9, 12, 18, 22)),
     "clip-dissect": (
         "clip-dissect",
         *(f"clip-dissect:{top}:{t}:{penalty}" for top in (50, 100, 200) for t in (1, 2, 5) for penalty in (0.5, 1, 2)),
