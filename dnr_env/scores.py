@@ -167,9 +167,9 @@ def drawn_share(name: str) -> float:
     return GROUNDED_ALPHA if name == "grounded_k" else 1.0
 
 
-def price_of_words(name: str, lengths: FloatArray) -> FloatArray:
+def price_of_words(name: str, lengths: FloatArray, word_price: float = WORD_PRICE) -> FloatArray:
     """What labels of some lengths in words cost under a score: nothing, unless it is `grounded_k`."""
-    return (WORD_PRICE if name == "grounded_k" else 0.0) * lengths
+    return (word_price if name == "grounded_k" else 0.0) * lengths
 
 
 def _standard_error(values: FloatArray, weights: FloatArray, counts: IntArray) -> FloatArray:

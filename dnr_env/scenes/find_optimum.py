@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dnr_env.evidence.lab import Lab
+from dnr_env.evidence.probe import Probe
 from dnr_env.scenes import networks
 from dnr_env.scenes.config import PRESETS
 from dnr_env.scenes.label_search import LabelSearch
@@ -38,24 +39,31 @@ _FINAL_IMAGES = 60
 _REAL_IMAGES = 1200
 
 
+def pooled(stack: Stack) -> tuple[FloatArray, Probe]:
+    """(phrases, neurons) what drawings say of every noun phrase of the vocabulary, and real images of the search's own.
+
+    One pool of faithful pictures stands for what the stack's generator draws of every noun phrase.
+    """
+    reader, generator = _drawing(stack)
+    of_pool, of_real = Purpose.ORACLE.seeds(0, _POOL), Purpose.ORACLE.seeds(_POOL + _FINAL_IMAGES, _REAL_IMAGES)
+    pool = Pool(partial(_measure, SceneRenderer(), reader), of_pool, generator.infidelity)
+    nouns = tqdm(stack.vocabulary.concepts, unit="phrase", desc="pool")
+    drawn = np.stack([pool.log_k(noun, stack.probe) for noun in nouns])
+    return drawn, real_images(Lab(SceneRenderer(), reader), of_real)
+
+
 def search(stack: Stack) -> dict[str, dict[str, str]]:
     """Find the best label of every neuron, for each of `SCORES`.
 
-    One pool of faithful pictures stands for what the stack's generator draws of every noun phrase, and `LabelSearch`
-    finds the finalists by it and by real images of its own, as exceptions would otherwise fit those of the judge. The
-    phrases of the finalists are then drawn by that generator itself, and the best label wins. Under a score that
-    ignores real images, that is a noun phrase: no mean of two parts is above the better part.
+    `LabelSearch` finds the finalists by a pool and by real images of its own, as exceptions would otherwise fit those
+    of the judge. The phrases of the finalists are then drawn by the stack's generator itself, and the best label wins.
+    Under a score that ignores real images, that is a noun phrase: no mean of two parts is above the better part.
     """
-    reader, generator = stack.lab.reader, stack.lab.generator
-    assert isinstance(reader, SceneReader)
-    assert isinstance(generator, SceneRenderer)
+    reader, generator = _drawing(stack)
     nouns = stack.vocabulary.concepts
     place = {noun: row for row, noun in enumerate(nouns)}
-    seeds = Purpose.ORACLE.seeds(0, _POOL + _FINAL_IMAGES + _REAL_IMAGES)
-    of_pool, of_finalists, of_real = np.split(seeds, [_POOL, _POOL + _FINAL_IMAGES])
-    pool = Pool(partial(_measure, SceneRenderer(), reader), of_pool, generator.infidelity)
-    drawn = np.stack([pool.log_k(noun, stack.probe) for noun in tqdm(nouns, unit="phrase", desc="pool")])
-    labels = LabelSearch(nouns, stack.embedder, stack.language, real_images(Lab(SceneRenderer(), reader), of_real))
+    drawn, real = pooled(stack)
+    labels = LabelSearch(nouns, stack.embedder, stack.language, real)
 
     def finalists(goal: str, neuron: int) -> list[str]:
         if drawn_share(goal) == 1:
@@ -70,6 +78,7 @@ def search(stack: Stack) -> dict[str, dict[str, str]]:
     texts = [label for each in chosen.values() for some in each for label in some]
     again = sorted({noun for text in texts for noun in stack.language.parts(text).drawn})
     redrawn = np.full_like(drawn, np.nan)
+    of_finalists = Purpose.ORACLE.seeds(_POOL, _FINAL_IMAGES)
     for noun in tqdm(again, unit="phrase", desc="finalists"):
         seen = _measure(generator, reader, [noun] * _FINAL_IMAGES, of_finalists)
         redrawn[place[noun]] = log_k(stack.probe, seen)
@@ -80,6 +89,13 @@ def search(stack: Stack) -> dict[str, dict[str, str]]:
         return stack.language.normalise(some[best])
 
     return {goal: {name: winner(goal, row) for row, name in enumerate(stack.neurons)} for goal in SCORES}
+
+
+def _drawing(stack: Stack) -> tuple[SceneReader, SceneRenderer]:
+    reader, generator = stack.lab.reader, stack.lab.generator
+    assert isinstance(reader, SceneReader)
+    assert isinstance(generator, SceneRenderer)
+    return reader, generator
 
 
 def _measure(generator: SceneRenderer, reader: SceneReader, phrases: Sequence[str], seeds: IntArray) -> FloatArray:

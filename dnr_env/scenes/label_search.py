@@ -6,6 +6,7 @@ What drawings say of every noun phrase is given. What real images say of a label
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
@@ -15,14 +16,16 @@ from dnr_env.evidence.highest import highest
 from dnr_env.evidence.probe import Probe, standardised
 from dnr_env.evidence.texts import Texts, without
 from dnr_env.interfaces import Embedder, Language
+from dnr_env.scores import WORD_PRICE
 from dnr_env.shapes.weighing import weighed
 from dnr_env.structure import MOST_PHRASES, Phrase, Structure, parts_of
 from dnr_env.types import FloatArray
 
 _BASES = 50
 """The best noun phrases, to each of which every other one is joined."""
-_EXCEPTED = 10
-"""The best phrases with an exception, to which every noun phrase is joined too."""
+_EXCEPTED = 0.2
+"""To this share of the bases, which are the best with an exception, every noun phrase is joined too."""
+_KEPT = 256  # arrays (v,) of simulations
 _BLOCK = 512  # labels whose similarities are compared together, so that these stay in the processor's cache
 
 
@@ -34,28 +37,36 @@ class LabelSearch:
         embedder: embeds them.
         language: says the labels.
         probe: the real images.
+        bases: how many of the best noun phrases every other one is joined to.
     """
 
-    def __init__(self, nouns: Sequence[str], embedder: Embedder, language: Language, probe: Probe) -> None:
-        self._nouns, self._language, self._probe = nouns, language, probe
+    def __init__(
+        self, nouns: Sequence[str], embedder: Embedder, language: Language, probe: Probe, bases: int = _BASES
+    ) -> None:
+        self._nouns, self._language, self._probe, self._bases = nouns, language, probe, bases
         self._texts = texts = Texts(embedder, language.parts)
         self._lengths = self._lengths_of(nouns)
         self._place = {noun: place for place, noun in enumerate(nouns)}
         texts.embedder.embed_texts(nouns)  # all together, which it remembers, as one by one takes far longer
         self._similarities = np.stack([texts.similarity(probe, noun).astype(np.float32) for noun in nouns])
         self._covered = texts.covered(probe, nouns).astype(np.float32)
+        # A search at another price asks for most of these again.
+        self._joined = lru_cache(_KEPT)(self._join)
+        self._exceptions = lru_cache(_KEPT)(self._except)
 
-    def values(self, goal: str, labels: Sequence[str], neuron: int, drawn: FloatArray) -> FloatArray:
+    def values(
+        self, goal: str, labels: Sequence[str], neuron: int, drawn: FloatArray, word_price: float = WORD_PRICE
+    ) -> FloatArray:
         """(b,) the values of labels for a neuron under a score, from what drawings say of each noun phrase (v,)."""
         parts = parts_of(labels, self._texts.parts)
         of_parts = drawn[[self._place[text] for text in parts.texts]]
         simulation = self._texts.simulation(self._probe, labels, np.full(len(labels), neuron))
-        return weighed(goal, parts.mean(of_parts), simulation, self._lengths_of(labels))
+        return weighed(goal, parts.mean(of_parts), simulation, self._lengths_of(labels), word_price)
 
     def _lengths_of(self, labels: Sequence[str]) -> FloatArray:
         return np.array([self._language.length(label) for label in labels])
 
-    def best(self, neuron: int, drawn: FloatArray, count: int) -> list[str]:
+    def best(self, neuron: int, drawn: FloatArray, count: int, word_price: float = WORD_PRICE) -> list[str]:
         """The `count` best labels of a neuron, of which no two draw the same, best first.
 
         Every noun phrase is joined to each of the best ones, which may have the exception that suits them best. The
@@ -65,34 +76,38 @@ class LabelSearch:
             neuron: its index.
             drawn: (v,) what drawings say of each noun phrase.
             count: the number of labels.
+            word_price: what a word of a label costs.
         """
-        real = standardised(self._probe.real(np.array([neuron]))[0]).astype(np.float32)
-        alone = weighed("grounded_k", drawn, _correlations(self._similarities, real), self._lengths)
-        plain = [Structure((Phrase(self._nouns[place]),)) for place in highest(alone, _BASES)]
-        with_exception = self._leading([self._excepted(label, real) for label in plain], neuron, drawn, _BASES)
-        bases = list(dict.fromkeys([*plain, *with_exception[:_EXCEPTED]]))
-        unions = _distinct([union for base in bases for union in self._unions(base, drawn, real, count)])
-        unions = [self._excepted(union, real) for union in unions[: 2 * count]]
-        return [text_of(label) for label in self._leading([*with_exception, *unions], neuron, drawn, count)]
+        simulation = _correlations(self._similarities, self._real(neuron))
+        alone = weighed("grounded_k", drawn, simulation, self._lengths, word_price)
+        plain = [Structure((Phrase(self._nouns[place]),)) for place in highest(alone, self._bases)]
+        excepted = [self._excepted(label, neuron, word_price) for label in plain]
+        with_exception = self._leading(excepted, neuron, drawn, self._bases, word_price)
+        bases = list(dict.fromkeys([*plain, *with_exception[: round(_EXCEPTED * self._bases)]]))
+        unions = _distinct([union for base in bases for union in self._unions(base, neuron, drawn, count, word_price)])
+        unions = [self._excepted(union, neuron, word_price) for union in unions[: 2 * count]]
+        return [text_of(label) for label in self._leading([*with_exception, *unions], neuron, drawn, count, word_price)]
 
-    def _leading(self, labels: Sequence[Structure], neuron: int, drawn: FloatArray, count: int) -> list[Structure]:
+    def _real(self, neuron: int) -> FloatArray:
+        """(images,) float32 standardised activations."""
+        return standardised(self._probe.real(np.array([neuron]))[0]).astype(np.float32)
+
+    def _leading(
+        self, labels: Sequence[Structure], neuron: int, drawn: FloatArray, count: int, word_price: float
+    ) -> list[Structure]:
         """The best labels, of which no two draw the same."""
-        values = self.values("grounded_k", [text_of(label) for label in labels], neuron, drawn)
+        values = self.values("grounded_k", [text_of(label) for label in labels], neuron, drawn, word_price)
         return _distinct(list(zip(values.tolist(), labels, strict=True)))[:count]
 
     def _unions(
-        self, base: Structure, drawn: FloatArray, real: FloatArray, count: int
+        self, base: Structure, neuron: int, drawn: FloatArray, count: int, word_price: float
     ) -> list[tuple[float, Structure]]:
         """The best unions of one phrase with a noun phrase, and their values."""
         (phrase,) = base.phrases
-        own = self._similarity(base.phrases)
-        blocks = range(0, len(self._nouns), _BLOCK)
-        simulation = np.concatenate(
-            [_correlations(np.maximum(own, self._similarities[start : start + _BLOCK]), real) for start in blocks]
-        )
         place = self._place[phrase.drawn]
         lengths = (self._language.length(text_of(base)) + self._lengths) / MOST_PHRASES
-        values = weighed("grounded_k", (drawn[place] + drawn) / MOST_PHRASES, simulation, lengths)
+        together = (drawn[place] + drawn) / MOST_PHRASES
+        values = weighed("grounded_k", together, self._joined(base, neuron), lengths, word_price)
         best = (other for other in highest(values, len(values)) if self._apart(phrase.drawn, self._nouns[other]))
         return [
             (float(values[other]), Structure((phrase, Phrase(self._nouns[other])))) for other in islice(best, count)
@@ -102,13 +117,23 @@ class LabelSearch:
         """Whether neither noun phrase is true of all that the other draws."""
         return not (self._language.implied(one, other) or self._language.implied(other, one))
 
-    def _excepted(self, label: Structure, real: FloatArray) -> Structure:
+    def _join(self, base: Structure, neuron: int) -> FloatArray:
+        """(v,) the simulation if each noun phrase is joined to one phrase."""
+        own, real = self._similarity(base.phrases), self._real(neuron)
+        blocks = range(0, len(self._nouns), _BLOCK)
+        return np.concatenate(
+            [_correlations(np.maximum(own, self._similarities[start : start + _BLOCK]), real) for start in blocks]
+        )
+
+    def _excepted(self, label: Structure, neuron: int, word_price: float) -> Structure:
         """Give a label the exceptions that raise its value, one for each phrase at most, the best one first."""
-        best = float(self._worth(_correlations(self._similarity(label.phrases)[None], real))[0])
+        own = self._similarity(label.phrases)[None]
+        best = float(_worth(_correlations(own, self._real(neuron)), np.zeros(1), word_price)[0])
         better: Structure | None = None
         for number, phrase in enumerate(label.phrases):
             if phrase.excluded is None:
-                worth = self._worth(self._exceptions(label, number, real), self._lengths / len(label.phrases))
+                longer = self._lengths / len(label.phrases)
+                worth = _worth(self._exceptions(label, number, neuron), longer, word_price)
                 for place in highest(worth, len(worth)):
                     if worth[place] <= best:
                         break
@@ -118,12 +143,12 @@ class LabelSearch:
                         phrases[number] = Phrase(phrase.drawn, self._nouns[place])
                         better = Structure(tuple(phrases))
                         break
-        return label if better is None else self._excepted(better, real)
+        return label if better is None else self._excepted(better, neuron, word_price)
 
-    def _exceptions(self, label: Structure, number: int, real: FloatArray) -> FloatArray:
+    def _except(self, label: Structure, number: int, neuron: int) -> FloatArray:
         """(v,) the simulation if each noun phrase is the exception to one phrase; -inf where that changes nothing."""
         phrase, others = label.phrases[number], label.phrases[:number] + label.phrases[number + 1 :]
-        own = self._similarity([phrase])
+        own, real = self._similarity([phrase]), self._real(neuron)
         with_it, without_it = own, without(own, np.ones(len(own), bool))
         if others:
             with_it, without_it = (np.maximum(self._similarity(others), each) for each in (with_it, without_it))
@@ -136,13 +161,14 @@ class LabelSearch:
         simulation[changes[:, 1] == 0] = -np.inf
         return simulation
 
-    def _worth(self, simulation: FloatArray, longer: FloatArray | float = 0.0) -> FloatArray:
-        """What simulation adds to a value, less the price of words by which a label is longer."""
-        return weighed("grounded_k", np.zeros(1), simulation, np.asarray(longer))
-
     def _similarity(self, phrases: Sequence[Phrase]) -> FloatArray:
         """(images,) float32 similarity of a label."""
         return self._texts.similarity(self._probe, text_of(Structure(tuple(phrases)))).astype(np.float32)
+
+
+def _worth(simulation: FloatArray, longer: FloatArray, word_price: float) -> FloatArray:
+    """What simulation adds to a value, less the price of the words by which a label is longer."""
+    return weighed("grounded_k", np.zeros(1), simulation, longer, word_price)
 
 
 def _correlations(similarities: FloatArray, real: FloatArray) -> FloatArray:

@@ -24,7 +24,7 @@ from dnr_env.shapes.render import Renderer
 from dnr_env.shapes.stack import shapes_stack
 from dnr_env.shapes.weighing import log_k, weighed
 from dnr_env.stack import Stack
-from dnr_env.types import BoolArray, IntArray
+from dnr_env.types import BoolArray, FloatArray, IntArray
 
 _POOL = 48_000
 _MATCHES = 60  # images of the pool that represent one concept
@@ -39,11 +39,11 @@ def _shown(codes: IntArray) -> BoolArray:
     return shown
 
 
-def search(stack: Stack) -> dict[str, dict[str, str]]:
-    """Find the best concept of every neuron, for each of `SCORES`.
+def pooled(stack: Stack) -> tuple[FloatArray, FloatArray]:
+    """(concepts, neurons) what drawings say of every concept, and the simulations on the held-out half.
 
     One pool of pictures with random attributes serves every concept: the pictures that match a concept are what a
-    faithful generator would have drawn. New images are then drawn of the finalists, and the best of them wins.
+    faithful generator would have drawn.
     """
     lab = Lab(stack.lab.generator, stack.lab.reader)
     seeds = Purpose.ORACLE.seeds(0, _POOL)
@@ -58,16 +58,24 @@ def search(stack: Stack) -> dict[str, dict[str, str]]:
         values[row] = log_k(stack.probe, pool[matches])
     texts, neurons = stack.embedder.embed_texts(vocabulary), np.arange(pool.shape[1])
     real = stack.probes.held_out
-    simulation = texts @ real.towards(neurons).T / real.spread(texts)[:, None]  # (concepts, neurons)
+    return values, texts @ real.towards(neurons).T / real.spread(texts)[:, None]
 
-    lengths = stack.vocabulary.lengths
+
+def search(stack: Stack) -> dict[str, dict[str, str]]:
+    """Find the best concept of every neuron, for each of `SCORES`.
+
+    A pool finds the finalists. New images are then drawn of these, and the best of them wins.
+    """
+    lab = Lab(stack.lab.generator, stack.lab.reader)
+    values, simulation = pooled(stack)
+    vocabulary, lengths = stack.vocabulary.concepts, stack.vocabulary.lengths
 
     def best_first(goal: str) -> IntArray:
         return np.argsort(-weighed(goal, values, simulation, lengths[:, None]), axis=0, kind="stable")
 
     finalists = np.stack([best_first(goal)[:_FINALISTS] for goal in SCORES])
     again = {c: n for n, c in enumerate(np.unique(finalists).tolist())}
-    redrawn = np.empty((len(again), pool.shape[1]), np.float32)
+    redrawn = np.empty((len(again), len(stack.neurons)), np.float32)
     final_seeds = Purpose.ORACLE.seeds(_POOL, _FINAL_IMAGES)
     for concept, row in tqdm(again.items(), unit="concept", desc="finalists"):
         seen = lab.measure(concepts=[vocabulary[concept]], seeds=final_seeds[None])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dnr_env.evidence.probe import Probe
-from dnr_env.scores import drawn_share, price_of_words, score
+from dnr_env.scores import WORD_PRICE, drawn_share, price_of_words, score
 from dnr_env.types import FloatArray
 
 PER_MEASURE = 5
@@ -18,6 +18,9 @@ def log_k(probe: Probe, activations: FloatArray) -> FloatArray:
     return score("log_k", activations=scaled, counts=np.full(len(scaled), scaled.shape[1]), m=PER_MEASURE)[0]
 
 
-def weighed(goal: str, drawn: FloatArray, simulation: FloatArray, lengths: FloatArray) -> FloatArray:
+def weighed(
+    goal: str, drawn: FloatArray, simulation: FloatArray, lengths: FloatArray, word_price: float = WORD_PRICE
+) -> FloatArray:
     """Values under one of `optimum.SCORES`, from its drawn part, the simulation on real images, and the words."""
-    return drawn_share(goal) * drawn + (1 - drawn_share(goal)) * simulation - price_of_words(goal, lengths)
+    share = drawn_share(goal)
+    return share * drawn + (1 - share) * simulation - price_of_words(goal, lengths, word_price)

@@ -12,7 +12,7 @@ from dnr_env.evidence.lab import Lab
 from dnr_env.scenes.config import ScenesConfig
 from dnr_env.scenes.label_search import LabelSearch
 from dnr_env.scenes.stack import scenes_stack
-from dnr_env.scores import GROUNDED_ALPHA
+from dnr_env.scores import GROUNDED_ALPHA, WORD_PRICE
 from dnr_env.seeds import Purpose
 from dnr_env.shapes.weighing import log_k
 from dnr_env.stack import Stack
@@ -58,11 +58,13 @@ def everything() -> list[str]:
 
 
 def brute_force(scenes: Stack, labels: list[str], neuron: int, drawn: FloatArray) -> FloatArray:
-    """(labels,) values by the definition: parts are drawn separately and count alike, real images decide the rest."""
+    """(labels,) values by the definition: parts are drawn separately and count alike, real images and words decide the
+    rest."""
     of = {noun: drawn[row, neuron] for row, noun in enumerate(SAID)}
     means = [np.mean([of[noun] for noun in scenes.language.parts(label).drawn]) for label in labels]
     simulation = scenes.texts.simulation(scenes.probes.held_out, labels, np.full(len(labels), neuron))
-    return GROUNDED_ALPHA * np.array(means) + (1 - GROUNDED_ALPHA) * simulation
+    words = np.array([scenes.language.length(label) for label in labels])
+    return GROUNDED_ALPHA * np.array(means) + (1 - GROUNDED_ALPHA) * simulation - WORD_PRICE * words
 
 
 @pytest.mark.parametrize("name", ["layer1:3", "layer4:7", "planted:22", "planted:38"])
