@@ -39,10 +39,10 @@ class Options:
     neurons: str = "train"
     """The neurons."""
     rules: tuple[str, ...] = (
-        "improve:4", "improve:8", "gradient:8", "gradient:16", "turns:9", "cover", "kinds", "shortlist:3",
+        "turns:9", "kinds:12:4", "improve:6", "gradient:8:4:1:8", "cover:8:0.2:0.5:4", "shortlist:5:2",
     )  # fmt: skip
     """The agents that draw."""
-    free: tuple[str, ...] = ("linear-joined", "clip-dissect")
+    free: tuple[str, ...] = ("list:12", "linear-joined", "clip-dissect:50:1:0.5")
     """Further agents that draw nothing."""
     seeds: tuple[int, ...] = (1, 2, 3, 4)
     """Seeds of the episodes, each with a block of drawings. There must be two or more, as hindsight is cross-fitted."""
