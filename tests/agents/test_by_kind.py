@@ -91,3 +91,15 @@ def test_kinds_come_in_turn_where_they_are_allowed() -> None:
             (action,), state = agent.predict(observation(), state, action_masks=masks)  # type: ignore[assignment]
             chosen.append(int(action[2]))
         assert chosen == kinds
+
+
+def test_a_list_is_the_listing_of_turns_and_stops_with_the_best() -> None:
+    for neuron in NEURONS[:2]:
+        drawn, turns = played(make_agent("turns:4"), (neuron, 1))
+        episode, actions = played(make_agent("list:4"), (neuron, 1))
+        assert actions[:4] == turns[:4]
+        assert [action for action, *_ in actions[4:]] == [Action.STOP]
+        assert episode.images == 0
+        means = {text: mean for text, mean, _ in episode.concepts}
+        assert means[episode.label] == max(means.values())
+        assert means.keys() == {text for text, *_ in drawn.concepts}
