@@ -100,6 +100,6 @@ def test_a_list_is_the_listing_of_turns_and_stops_with_the_best() -> None:
         assert actions[:4] == turns[:4]
         assert [action for action, *_ in actions[4:]] == [Action.STOP]
         assert episode.images == 0
-        means = {text: mean for text, mean, _ in episode.concepts}
+        means = {text: mean or 0.0 for text, mean, _ in episode.concepts}
         assert means[episode.label] == max(means.values())
         assert means.keys() == {text for text, *_ in drawn.concepts}
