@@ -100,7 +100,7 @@ def _play(
         actions, state = teacher.predict(observation, state, start, True, allowed)
         seen.append(envs.see(observation))
         masks.append(move_masks(allowed, envs.moves))
-        moves.append(_places(actions, envs.moves))
+        moves.append(places_of(actions, envs.moves))
         observation, reward, start, _, infos = group.step(actions)
         rewards.append(SCALE * reward)
         ends.append(start)
@@ -110,8 +110,8 @@ def _play(
     return Lessons(np.stack(seen)[known], mask[known], place[known], returns[known].astype(np.float32))
 
 
-def _places(actions: IntArray, moves: IntArray) -> IntArray:
-    """Convert actions of the environment to indices of moves (n,), or -1 if there is no such move."""
+def places_of(actions: IntArray, moves: IntArray) -> IntArray:
+    """Convert actions (n, parts) of the environment to indices of moves (n,), or -1 if there is no such move."""
     said = actions.reshape(len(actions), -1).copy()
     said[said[:, 0] != Action.MUTATE, 2:] = 0  # of no kind
     said[(said[:, 0] == Action.ADD) | (said[:, 2:] == Kind.MODEL).any(axis=1), 1:2] = 0  # for no slot

@@ -98,13 +98,13 @@ def test_lessons_hold_what_a_teacher_did(taught: str) -> None:
 def test_the_move_of_an_action_is_found(form: ActionForm) -> None:
     moves = MOVE_SETS[form]
     actions = moves if form != "incumbent" else moves[:, 0]
-    assert (cloning._places(actions, moves) == np.arange(len(moves))).all()
+    assert (cloning.places_of(actions, moves) == np.arange(len(moves))).all()
 
 
 def test_what_an_action_ignores_does_not_matter_and_what_counts_does() -> None:
     moves = MOVE_SETS["edits"]
     actions = [(2, 5, 3), (3, 0, 2), (0, 4, 1), (1, 7, 3), (0, 7, 0), (1, 4, 0), (3, 6, 0)]
-    places = cloning._places(np.array(actions), moves).tolist()
+    places = cloning.places_of(np.array(actions), moves).tolist()
     assert [tuple(moves[place].tolist()) for place in places[:4]] == [(2, 0, 0), (3, 0, 0), (0, 4, 0), (1, 0, 3)]
     assert places[4:] == [-1, -1, -1]  # beyond the slots that a policy sees or changes
 
