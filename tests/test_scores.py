@@ -22,6 +22,7 @@ from dnr_env.scores import (
     drawn_part,
     drawn_share,
     middle,
+    price_of_words,
     score,
     subset_weights,
     top_k,
@@ -45,6 +46,7 @@ def score_all(name: str, activations: FloatArray, similarities: FloatArray) -> t
         similarities=similarities,
         controls=control,
         simulations=np.full(rows, 0.4),
+        lengths=np.full(rows, 2.0),
     )
 
 
@@ -81,7 +83,13 @@ def test_weights_of_a_mean_sum_to_one_and_none_is_negative(n: int, data: st.Data
 
 
 def plain(
-    name: str, activations: list[float], similarities: list[float], control: list[float], simulation: float, m: int
+    name: str,
+    activations: list[float],
+    similarities: list[float],
+    control: list[float],
+    simulation: float,
+    length: float,
+    m: int,
 ) -> float:
     """The score of exactly m images, by its formula."""
     best = sorted(activations, reverse=True)[: max(1, m // 2)]
@@ -94,7 +102,7 @@ def plain(
     if name == "log_k":
         return sum(log1p(max(a, 0)) for a in best) / len(best)
     if name == "grounded_k":
-        return 0.6 * sum(log1p(max(a, 0)) for a in best) / len(best) + 0.4 * simulation
+        return 0.6 * sum(log1p(max(a, 0)) for a in best) / len(best) + 0.4 * simulation - 0.04 * length
     if name == "semantic_k":
         return SEMANTIC_ALPHA * sum(best) / len(best) + (1 - SEMANTIC_ALPHA) * (sum(similarities) / m) ** 2
     if name == "auc":
@@ -115,7 +123,7 @@ def test_score_of_m_images_is_its_formula(name: str, m: int) -> None:
     activations = np.round(rng.normal(0.5, 1, (20, m)), 1)
     similarities = rng.uniform(-1, 1, (20, m))
     control = np.sort(np.round(rng.normal(size=(20, 30)), 1), axis=1)
-    simulation = rng.uniform(-1, 1, 20)
+    simulation, length = rng.uniform(-1, 1, 20), rng.integers(1, 9, 20) / 2
     found, _ = score(
         name,
         activations=activations,
@@ -124,20 +132,47 @@ def test_score_of_m_images_is_its_formula(name: str, m: int) -> None:
         similarities=similarities,
         controls=control,
         simulations=simulation,
+        lengths=length,
     )
     for row, value in enumerate(found):
-        arguments = activations[row].tolist(), similarities[row].tolist(), control[row].tolist(), simulation[row], m
-        assert value == pytest.approx(plain(name, *arguments))
+        images = activations[row].tolist(), similarities[row].tolist(), control[row].tolist()
+        assert value == pytest.approx(plain(name, *images, simulation[row], length[row], m))
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_a_value_is_its_drawn_part_and_simulation(name: str) -> None:
-    """As the environment takes it apart: drawings decide one part, real images the rest."""
+@given(lengths=hnp.arrays(np.float64, (2, 6), elements=st.floats(0, 20, width=16)))
+@FEW
+def test_a_word_costs_under_grounded_k_alone(name: str, lengths: FloatArray) -> None:
+    """Each word takes 0.04 off and leaves the error; the other scores ignore lengths."""
+    activations, similarities = samples(6, 8, seed=12)
+    (one, error), (other, other_error) = (
+        score(
+            name,
+            activations=activations,
+            counts=np.full(6, 8),
+            m=M,
+            similarities=similarities,
+            controls=np.broadcast_to(CONTROL, (6, len(CONTROL))),
+            simulations=np.full(6, 0.4),
+            lengths=length,
+        )
+        for length in lengths
+    )
+    price = 0.04 if name == "grounded_k" else 0.0
+    np.testing.assert_allclose(one - other, price * (lengths[1] - lengths[0]), atol=1e-12)
+    np.testing.assert_allclose(price_of_words(name, lengths), price * lengths, atol=1e-12)
+    np.testing.assert_array_equal(error, other_error)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_a_value_is_its_drawn_part_and_simulation_less_its_words(name: str) -> None:
+    """As the environment takes it apart: drawings decide one part, real images and the text the rest."""
     activations, similarities = samples(50, 9, seed=8)
     parts, errors = score_all(drawn_part(name), activations, similarities)
     whole, whole_errors = score_all(name, activations, similarities)
     share = drawn_share(name)
-    np.testing.assert_allclose(whole, share * parts + (1 - share) * 0.4)  # the simulation of `score_all`
+    words = price_of_words(name, np.full(50, 2.0))
+    np.testing.assert_allclose(whole, share * parts + (1 - share) * 0.4 - words)  # the numbers of `score_all`
     np.testing.assert_allclose(whole_errors, share * errors)
     assert drawn_share(drawn_part(name)) == 1
 
@@ -189,7 +224,7 @@ def test_unfilled_places_do_not_matter(name: str) -> None:
     counts = np.arange(40) % 13
     control = np.broadcast_to(CONTROL, (40, len(CONTROL)))
     garbage = np.random.default_rng(0).choice([np.nan, np.inf, -np.inf, 1e30, 0.0], (2, *activations.shape))
-    filled, half = np.arange(12) < counts[:, None], np.full(40, 0.4)
+    filled, half, words = np.arange(12) < counts[:, None], np.full(40, 0.4), np.full(40, 2.0)
     clean = score(
         name,
         activations=np.where(filled, activations, 0),
@@ -198,10 +233,18 @@ def test_unfilled_places_do_not_matter(name: str) -> None:
         similarities=np.where(filled, similarities, 0),
         controls=control,
         simulations=half,
+        lengths=words,
     )
     unclean = np.where(filled, activations, garbage[0]), np.where(filled, similarities, garbage[1])
     dirty = score(
-        name, activations=unclean[0], counts=counts, m=M, similarities=unclean[1], controls=control, simulations=half
+        name,
+        activations=unclean[0],
+        counts=counts,
+        m=M,
+        similarities=unclean[1],
+        controls=control,
+        simulations=half,
+        lengths=words,
     )
     np.testing.assert_array_equal(clean, dirty)
     for row in (1, 7, 12, 38):
@@ -221,6 +264,7 @@ def test_no_image_scores_zero_and_one_image_is_unsure(name: str) -> None:
         similarities=similarities,
         controls=control,
         simulations=np.full(2, 0.4),
+        lengths=np.full(2, 2.0),
     )
     assert (values[0], errors[0]) == (0, 0)
     assert errors[1] >= 0.5
@@ -233,7 +277,7 @@ def test_a_row_does_not_depend_on_the_others(name: str, layout: Any) -> None:
     activations, similarities = samples(33, 25, seed=5)
     counts = rng.integers(0, 26, 33)
     control = np.sort(rng.normal(size=(33, 100)), axis=1)
-    simulation = rng.uniform(-1, 1, 33)
+    simulation, length = rng.uniform(-1, 1, 33), rng.uniform(0, 4, 33)
     together = score(
         name,
         activations=layout(activations),
@@ -242,6 +286,7 @@ def test_a_row_does_not_depend_on_the_others(name: str, layout: Any) -> None:
         similarities=layout(similarities),
         controls=layout(control),
         simulations=simulation,
+        lengths=length,
     )
     for row in range(33):
         one = slice(row, row + 1)
@@ -253,6 +298,7 @@ def test_a_row_does_not_depend_on_the_others(name: str, layout: Any) -> None:
             similarities=similarities[one],
             controls=control[one],
             simulations=simulation[one],
+            lengths=length[one],
         )
         assert (together[0][row], together[1][row]) == (alone[0][0], alone[1][0])
 

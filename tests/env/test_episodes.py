@@ -256,7 +256,8 @@ def value(stack: Stack, neuron: str, label: str, block: int) -> float:
     excited = np.mean([np.sort(top[list(subset)])[-2:].mean() for subset in itertools.combinations(range(20), 5)])
     similarity = held_out.embeddings.astype(float) @ stack.embedder.embed_texts([label])[0].astype(float)
     simulation = np.corrcoef(similarity, held_out.all_raw(np.array([index]))[:, 0].astype(float))[0, 1]
-    return float(0.6 * excited + 0.4 * simulation)
+    words = len([word for word in label.split() if word not in ("thing", "on")])
+    return float(0.6 * excited + 0.4 * simulation - 0.04 * words)
 
 
 @pytest.mark.parametrize("mode", ["held_out", "observed", "none"])

@@ -18,14 +18,16 @@ from dnr_env.types import FloatArray
 DIM, CONTROLS = 3, 20
 
 
-def undrawn(stack: Stack, rules: Rules, excited: FloatArray, real: FloatArray) -> tuple[State, FloatArray, FloatArray]:
+def undrawn(
+    stack: Stack, rules: Rules, excited: FloatArray, real: FloatArray, length: float = 0.0
+) -> tuple[State, FloatArray, FloatArray]:
     """The state of b episodes with one concept each, and (b,) prior means and deviations of what drawings decide.
 
-    Real images promise the excitements and simulations given.
+    Real images promise the excitements and simulations given. The concepts have a length in words.
     """
     n = len(excited)
     state = State.empty(n, rules, stack.calibration, DIM, CONTROLS)
-    state.join(np.arange(n), np.zeros((n, DIM), np.float32), real, excited, np.zeros(n), np.zeros((n, 4)))
+    state.join(np.arange(n), np.zeros((n, DIM), np.float32), real, excited, np.full(n, length), np.zeros((n, 4)))
     prior, _ = stack.calibration.prior(rules.score, excited, real)
     return state, prior.mean, prior.deviation
 
@@ -66,6 +68,25 @@ def test_the_first_drawings_are_read_with_their_prior(stack: Stack) -> None:
         fractions.append((state.means[0, 0] - state.promises[0, 0]) / (1.0 - means[0]))
     assert 0 < fractions[0] < fractions[1] < fractions[2] < 1
     assert state.means[1, 0] == state.promises[1, 0]  # the other episode has seen nothing
+
+
+@pytest.mark.parametrize(("score", "price"), [("grounded_k", 0.04), ("log_k", 0.0), ("mean", 0.0)])
+@pytest.mark.parametrize("length", [1.0, 2.5])
+def test_words_lower_means_and_promises_by_their_price(stack: Stack, score: str, price: float, length: float) -> None:
+    """Before drawings and after them, and they change nothing else."""
+    rng, rules = np.random.default_rng(1), Rules(score=score)
+    excited, real = rng.uniform(0, 1.1, 8), rng.uniform(-0.2, 0.9, 8)
+    short, long = (undrawn(stack, rules, excited, real, words)[0] for words in (0.0, length))
+    rows, places = np.arange(8), np.zeros(8, np.intp)
+    drawn = rng.gamma(2, 0.4, (8, 5)).astype(np.float32)
+    for _ in range(2):
+        for name in ("means", "promises"):
+            lower = getattr(short, name)[:, 0] - getattr(long, name)[:, 0]
+            np.testing.assert_allclose(lower, price * length, atol=1e-12)
+        for name in ("deviations", "unsettled", "reaches", "scores", "errors", "simulations"):
+            np.testing.assert_array_equal(getattr(short, name)[:, 0], getattr(long, name)[:, 0])
+        for state in (short, long):
+            state.record(rows, places, drawn, np.zeros((8, 5, DIM), np.float32), np.zeros((8, 5), np.float32))
 
 
 @given(hnp.arrays(np.float64, (2, 6), elements=st.integers(0, 3)), st.integers(1, 6))

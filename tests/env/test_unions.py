@@ -87,6 +87,8 @@ LABELS: dict[str, list[tuple[str, str | None]]] = {
     BOTH: [("red thing", "striped thing"), ("star", "ring")],
     "wavy thing": [("wavy thing", None)],
 }
+PRICES = {UNION: 0.04, EXCEPTION: 0.08, BOTH: 0.08}
+"""What their words cost under `grounded_k`: of a union, as much as of its phrases on average."""
 
 
 def by_hand(stack: Stack, embeddings: FloatArray, label: str) -> tuple[FloatArray, BoolArray]:
@@ -151,8 +153,12 @@ def test_embedding_and_promise_of_a_union_are_the_means_of_its_parts(saying: Sta
 # --- estimates, by conditioning a joint normal distribution ----------------------------------------------------------
 
 
-def conditioned(stack: Stack, rules: Rules, state: Any, place: int, ahead: int = 0) -> tuple[float, float]:
-    """Mean and deviation of a label's value given the drawings of its parts, and `ahead` more of the next to be drawn.
+def conditioned(
+    stack: Stack, rules: Rules, state: Any, place: int, price: float, ahead: int = 0
+) -> tuple[float, float]:
+    """Mean and deviation of a label's value, less the price of its words, given the drawings of its parts.
+
+    With `ahead`, so many more of the next to be drawn are given.
 
     The vector (D of each part, S, measurement of each part) is normal; conditioning is plain linear algebra.
     """
@@ -177,7 +183,7 @@ def conditioned(stack: Stack, rules: Rules, state: Any, place: int, ahead: int =
     after = mean + gain @ (state.scores[0, parts] - prior.mean)[known]
     spread = covariance - gain @ covariance[known]
     weights = np.array([share / m] * m + [1 - share])
-    return float(weights @ after), float(np.sqrt(weights @ spread @ weights))
+    return float(weights @ after) - price, float(np.sqrt(weights @ spread @ weights))
 
 
 @pytest.mark.parametrize("score", ["grounded_k", "log_k", "mean"])
@@ -186,18 +192,51 @@ def test_the_estimate_of_a_label_is_the_conditional_distribution(saying: Stack, 
     env = make(EDITS, stack=saying, score=score, reward="none")
     rules, state = env.unwrapped.episodes.rules, env.unwrapped.episodes.state
     _, info = env.reset(seed=0, options={"neuron": "planted:51", "concepts": [label]})
+    price = PRICES[label] if score == "grounded_k" else 0.0
     for _ in range(4):
         place = place_of(info, label)
-        mean, deviation = conditioned(saying, rules, state, place)
+        mean, deviation = conditioned(saying, rules, state, place, price)
         assert state.means[0, place] == pytest.approx(mean, abs=1e-9)
         assert state.deviations[0, place] == pytest.approx(deviation, abs=1e-9)
-        settled, sure = (conditioned(saying, rules, state, place, ahead=n)[1] for n in (5, 10**12))
+        settled, sure = (conditioned(saying, rules, state, place, price, n)[1] for n in (5, 10**12))
         assert state.reaches[0, place] == pytest.approx(np.sqrt(deviation**2 - settled**2), abs=1e-9)
         if len(LABELS[label]) == 1:
             assert state.unsettled[0, place] == pytest.approx(np.sqrt(deviation**2 - sure**2), abs=1e-6)
         *_, info = env.step((KEEP, slot_of(info, label), 0))
         assert state.deviations[0, place] < deviation
     assert state.promises[0, place] != state.means[0, place]
+
+
+NOUNS = st.sampled_from(["red thing", "star", "small striped thing", "blue star", "warm round thing on grass", "ring"])
+PHRASES = NOUNS | st.builds("{} but not {}".format, NOUNS, NOUNS)
+
+
+@pytest.mark.parametrize("score", ["grounded_k", "log_k", "mean"])
+@given(
+    texts=st.lists(PHRASES | st.builds("{} or {}".format, PHRASES, PHRASES), min_size=1, max_size=3),
+    neuron=st.sampled_from(["planted:51", "planted:63", "layer4:5"]),
+)
+@settings(deadline=None, max_examples=25)
+def test_the_prior_of_a_label_is_what_the_environment_lists_as_its_promise(
+    saying: Stack, score: str, texts: list[str], neuron: str
+) -> None:
+    """For noun phrases, unions and exceptions, and also after drawings."""
+    env = make(EDITS, stack=saying, score=score, reward="none")
+    observation, info = env.reset(seed=0, options={"neuron": neuron, "concepts": texts})
+    state, labels = env.unwrapped.episodes.state, listed(info)
+    assert {saying.language.normalise(text) for text in texts} <= set(labels)
+    which = np.full(len(labels), saying.neurons.index(neuron))
+    simulations = saying.texts.simulation(saying.probe, labels, which)
+    told = saying.prior.of_labels(labels, int(which[0]), score, simulations)
+    np.testing.assert_allclose(told, state.means[0, : len(labels)], atol=1e-9)
+    for slot, label in enumerate(filter(None, info["concepts"])):
+        row = dict(zip(SCORE_COLUMNS, observation["scores"][slot], strict=True))
+        assert row["promise"] == row["mean"] == pytest.approx(told[labels.index(label)], abs=1e-6)
+    env.step((KEEP, 0, 0))
+    np.testing.assert_allclose(told, state.promises[0, : len(labels)], atol=1e-9)
+    plain = [i for i, label in enumerate(labels) if saying.language.parts(label).plain]
+    alone = saying.prior.values([labels[i] for i in plain], which[plain], score).mean
+    np.testing.assert_allclose(told[plain], alone, atol=1e-9)
 
 
 def test_a_label_shows_what_its_parts_show(saying: Stack) -> None:
@@ -270,8 +309,9 @@ def test_the_held_out_value_of_a_label_follows_from_its_parts(saying: Stack, lab
 
     parts = [value(noun) for noun, _ in LABELS[label]]
     found, real = value(label)
-    of_drawings = np.mean([one - (1 - share) * simulation for one, simulation in parts])
-    assert found == pytest.approx(of_drawings + (1 - share) * real, abs=1e-9)
+    one_word, price = (0.04, PRICES[label]) if score == "grounded_k" else (0.0, 0.0)
+    of_drawings = np.mean([one + one_word - (1 - share) * simulation for one, simulation in parts])
+    assert found == pytest.approx(of_drawings + (1 - share) * real - price, abs=1e-9)
 
 
 @settings(deadline=None, max_examples=10)

@@ -77,7 +77,7 @@ def test_the_judge_by_hand(stack: Stack) -> None:
 
 
 def test_each_embedder_has_a_value_of_its_own(stack: Stack) -> None:
-    """Under `grounded_k`, half of a value is `log_k` and half is the embedder's simulation, by hand for both."""
+    """Under `grounded_k`, a value is `log_k` and the embedder's simulation, less its words; by hand for both."""
     neurons, labels = zip(*PAIRS, strict=True)
     asked: dict[str, Any] = {"neurons": neurons, "labels": labels, "images": 12}
     for name in ("grounded_k", "log_k"):
@@ -85,7 +85,8 @@ def test_each_embedder_has_a_value_of_its_own(stack: Stack) -> None:
         for (neuron, label), verdict in zip(PAIRS, verdicts, strict=True):
             plain = by_hand(stack, neuron, label, 12)
             for field, simulation in (("value", "simulation"), ("judge_value", "judge_simulation")):
-                mixed = GROUNDED_ALPHA * plain["value"] + (1 - GROUNDED_ALPHA) * plain[simulation]
+                words = len(set(label.split()) - {"thing", "on"})
+                mixed = GROUNDED_ALPHA * plain["value"] + (1 - GROUNDED_ALPHA) * plain[simulation] - 0.04 * words
                 expected = mixed if name == "grounded_k" else plain["value"]
                 assert getattr(verdict, field) == pytest.approx(expected, rel=1e-4, abs=1e-5)
     alone = dataclasses.replace(stack, judge_embedder=None)
@@ -241,10 +242,13 @@ def test_episodes_of_sick_neurons_are_finite(sick: Stack, number: int, mode: str
     assert np.isfinite(info["master_means"]).all()
 
 
-def test_a_dead_neuron_costs_its_bill_and_gains_nothing(sick: Stack) -> None:
+def test_a_dead_neuron_costs_its_bill_and_the_words_of_its_label(sick: Stack) -> None:
     env = gym.make("dnr_env:DnR/Refine-v0", stack=sick)
-    env.reset(seed=0, options={"neuron": "layer4:0"})
-    assert [env.step(action)[1] for action in (1, 0, 0)] == [0, -0.00025, -0.00025]
+    _, info = env.reset(seed=0, options={"neuron": "layer4:0"})
+    for action, bill in ((1, 0.0), (0, 0.00025), (0, 0.00025)):
+        before = sick.language.length(info["label"])
+        _, reward, _, _, info = env.step(action)
+        assert reward == pytest.approx(-0.04 * (sick.language.length(info["label"]) - before) - bill)
     assert sick.probe.alive[sick.lab.reader.neurons.index("layer4:0")] == np.False_
     (verdict,) = judge(
         sick, neurons=["layer4:0"], labels=["red thing"], rules=Rules(score="log_k", images_per_measure=5)

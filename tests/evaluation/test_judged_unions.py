@@ -29,15 +29,16 @@ def test_a_verdict_follows_from_those_of_the_parts(saying: Stack, neuron: str, s
         rules=Rules(score=score),
         images=20,
     )
-    share = GROUNDED_ALPHA if score == "grounded_k" else 1.0
-    for label, verdict, parts in ((UNION, union, [one, other]), (EXCEPTION, exception, [other])):
+    share, price = (GROUNDED_ALPHA, 0.04) if score == "grounded_k" else (1.0, 0.0)
+    for label, verdict, parts, words in ((UNION, union, [one, other], 1), (EXCEPTION, exception, [other], 2)):
         for name in ("auc", "mad", "activation_rate"):
             assert getattr(verdict, name) == pytest.approx(np.mean([getattr(part, name) for part in parts]))
             errors = [getattr(part, f"{name}_error") for part in parts]
             assert getattr(verdict, f"{name}_error") == pytest.approx(np.sqrt(np.sum(np.square(errors))) / len(parts))
         for name, real in (("value", "simulation"), ("judge_value", "judge_simulation")):
-            of_drawings = [getattr(part, name) - (1 - share) * getattr(part, real) for part in parts]
-            assert getattr(verdict, name) == pytest.approx(np.mean(of_drawings) + (1 - share) * getattr(verdict, real))
+            of_drawings = [getattr(part, name) + price - (1 - share) * getattr(part, real) for part in parts]
+            expected = np.mean(of_drawings) + (1 - share) * getattr(verdict, real) - price * words
+            assert getattr(verdict, name) == pytest.approx(expected)
         which = saying.neurons.indices([neuron])
         assert verdict.simulation == saying.texts.simulation(saying.probes.held_out, [label], which)[0]
         assert verdict.simulation_error == saying.texts.simulation_error(saying.probes.held_out, [label], which)[0]
