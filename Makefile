@@ -47,6 +47,7 @@ worlds: .venv/ready  ## Train the networks of the world scenes anew, into $(RESU
 	$(PY) -m dnr_env.scenes.target_train --architecture plain --seed 0 --out $(RESULTS)/worlds/target-plain.safetensors
 	$(PY) -m dnr_env.scenes.target_train --architecture residual --seed 1 --out $(RESULTS)/worlds/target-residual.safetensors
 	$(PY) -m dnr_env.scenes.target_train --architecture depthwise --seed 2 --out $(RESULTS)/worlds/target-depthwise.safetensors
+	$(PY) -m dnr_env.scenes.sae_train --out $(RESULTS)/worlds/sae.safetensors
 	$(PY) -m dnr_env.scenes.clip_train --seed 0 --out $(RESULTS)/worlds/clip.safetensors
 
 study: .venv/ready  ## Repeat the study of docs/explanation/results.md: tune, train, compare, transfer, ablate (about 70 minutes on two cores)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import numpy as np
 from world_measures import probe_scenes
@@ -16,14 +15,19 @@ from dnr_env.scenes.render import Scenes
 from dnr_env.scenes.stack import scenes_stack
 from dnr_env.seeds import Purpose
 
+_PRESETS = ("scenes", "scenes-plain", "scenes-residual", "scenes-faithful", "scenes-unfaithful", "scenes-few")
+_SETTINGS = ("target", "infidelity", "probe")
+"""What there was when the world was frozen. `scenes-sae` studies the same world by other neurons, and came later."""
+
 
 def frozen() -> dict[str, object]:
     """What the world depends on: weights, seeds and settings. Calibrations and policies come later."""
-    stacks = {name: scenes_stack(name, config) for name, config in PRESETS.items()}
+    presets = {name: PRESETS[name] for name in _PRESETS}
+    stacks = {name: scenes_stack(name, config) for name, config in presets.items()}
     return {
         "presets": {
             name: {
-                "settings": asdict(PRESETS[name]),
+                "settings": {key: getattr(presets[name], key) for key in _SETTINGS},
                 "generator": stack.lab.generator.fingerprint,
                 "reader": stack.lab.reader.fingerprint,
                 "captioner": stack.proposer.captioner.fingerprint,

@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dnr_env.scenes import clip
+from dnr_env.scenes import clip, sae
 from dnr_env.scenes.network import SceneNet
 from dnr_env.scenes.render import SceneRenderer
 from dnr_env.scenes.widths import WIDTHS
 from dnr_env.shapes.lexicon import ANYTHING
-from dnr_env.shapes.network import to_input
+from dnr_env.shapes.network import LAYERS, to_input
 
 _FRESH, _COUNT = 1 << 51, 48
 
 
 def write_weights(folder: Path) -> Path:
-    """Write the weights of the three targets and of the CLIP into a folder. Returns the folder."""
+    """Write the weights of the targets, of an autoencoder and of the CLIP into a folder. Returns the folder."""
     pictures = to_input(SceneRenderer().generate([ANYTHING] * _COUNT, range(_FRESH, _FRESH + _COUNT)))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
@@ -33,7 +33,22 @@ def write_weights(folder: Path) -> Path:
         save_file(
             {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "clip.safetensors"
         )
+        target = SceneNet(sae.TARGET)
+        target.load_state_dict(load_file(folder / f"target-{sae.TARGET}.safetensors"))
+        save_file(_autoencoder(target.eval()(pictures)[1][LAYERS.index(sae.LAYER)]), folder / sae.FILE)
     return folder
+
+
+def _autoencoder(channels: Tensor) -> dict[str, Tensor]:
+    """Random features of channels (n, width), every fifth of which is dead."""
+    deviation, mean = torch.std_mean(channels, dim=0)
+    directions = torch.randn(len(mean), sae.FEATURES)
+    return {
+        "W_enc": directions / deviation[:, None],
+        "b_enc": 0.1 * torch.randn(sae.FEATURES),
+        "b_dec": mean,
+        "rate": (torch.arange(sae.FEATURES) % 5 > 0) * 0.05,
+    }
 
 
 def _see(network: nn.Module, pictures: Tensor) -> None:

@@ -20,7 +20,8 @@ CALIBRATED = ("scenes", "scenes-plain", "scenes-residual", "scenes-unfaithful", 
 
 @cache
 def calibration_of(config: ScenesConfig) -> Calibration:
-    """Read the calibration of a variant. One that has none uses that of the same target or, of another, of `scenes`."""
-    usual = next((name for name in CALIBRATED if PRESETS[name].target == config.target), "scenes")
+    """Read the calibration of a variant. One that has none uses that of the same neurons or, of others, of `scenes`."""
+    neurons = (config.target, config.neurons)
+    usual = next((name for name in CALIBRATED if (PRESETS[name].target, PRESETS[name].neurons) == neurons), "scenes")
     name = next((name for name in CALIBRATED if PRESETS[name] == config), usual)
     return read_calibration(_DATA / f"calibration-{name}.json")

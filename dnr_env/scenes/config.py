@@ -17,6 +17,7 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "target": ("depthwise", "plain", "residual"),
     "infidelity": (1, 0, 2),
     "probe": (600, 200),
+    "neurons": ("channels", "sae"),
 }
 
 
@@ -31,12 +32,16 @@ class ScenesConfig:
     """The generator's errors, as a multiple of INFIDELITY: 1, 0 or 2."""
     probe: int = 600
     """The number of real images: 600 or 200."""
+    neurons: str = "channels"
+    """The neurons to study: "channels" (of the target, and the planted neurons), or "sae" (features of a sparse
+    autoencoder on one layer of "depthwise")."""
 
 
 PRESETS: Mapping[str, ScenesConfig] = {
     "scenes": ScenesConfig(),
     "scenes-plain": ScenesConfig(target="plain"),
     "scenes-residual": ScenesConfig(target="residual"),
+    "scenes-sae": ScenesConfig(neurons="sae"),
     "scenes-faithful": ScenesConfig(infidelity=0),
     "scenes-unfaithful": ScenesConfig(infidelity=2),
     "scenes-few": ScenesConfig(probe=200),
@@ -63,6 +68,8 @@ def read_settings(name: str, settings: Sequence[str]) -> ScenesConfig:
             file = " or a file that dnr_env.scenes.target_train has written" if key == "target" else ""
             raise DnRError(f"`{key}` must be one of {', '.join(named)}{file} (got {text!r})")
         config = replace(config, **{key: named[text]})
+    if config.neurons == "sae" and config.target != ScenesConfig.target:
+        raise DnRError(f"`target` must be {ScenesConfig.target} where `neurons` is sae (got {config.target!r})")
     return config
 
 

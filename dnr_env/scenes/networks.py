@@ -75,12 +75,16 @@ class Network:
             probabilities.append(logits.sigmoid().numpy()[: len(part)])
         return np.concatenate(channels), np.concatenate(probabilities)
 
-    def heat(self, images: Images, layer: str, channel: int) -> list[Heat]:
-        """The maps of a channel on n pictures of this world."""
+    def maps(self, images: Images, layer: str) -> FloatArray:
+        """The maps (n, channels, rows, columns) float32 of a layer on n pictures of this world."""
         import torch
 
         from dnr_env.shapes.network import to_input
 
         with torch.inference_mode(), one_thread():
-            maps = self._network.maps(to_input(np.array(images)), layer)[:, channel].numpy()
-        return [Heat(values, Box(0, 0, SIDE, SIDE)) for values in maps]
+            maps: FloatArray = self._network.maps(to_input(np.array(images)), layer).numpy()
+        return maps
+
+    def heat(self, images: Images, layer: str, channel: int) -> list[Heat]:
+        """The maps of a channel on n pictures of this world."""
+        return [Heat(values, Box(0, 0, SIDE, SIDE)) for values in self.maps(images, layer)[:, channel]]

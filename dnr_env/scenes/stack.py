@@ -29,6 +29,7 @@ from dnr_env.scenes.networks import Network
 from dnr_env.scenes.optimum import optimum
 from dnr_env.scenes.reader import SceneReader
 from dnr_env.scenes.render import SceneRenderer
+from dnr_env.scenes.sae import SaeReader
 from dnr_env.scenes.truth import TrueEmbedder, true_embeddings
 from dnr_env.seeds import Purpose
 from dnr_env.shapes import language, lexicon, parse
@@ -44,7 +45,8 @@ def scenes_stack(name: str, config: ScenesConfig) -> Stack:
         name: the stack's name in the registry.
         config: the settings.
     """
-    reader = SceneReader(Network(config.target), ClipImages())
+    channels = SceneReader(Network(config.target), ClipImages())
+    reader = SaeReader(channels) if config.neurons == "sae" else channels
     faithful = SceneRenderer()
     drawing = SceneRenderer([config.infidelity * probability for probability in INFIDELITY])
     store = Store(cache_dir() / "store.sqlite")

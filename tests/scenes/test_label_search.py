@@ -58,7 +58,12 @@ def everything() -> list[str]:
     phrases = [
         Phrase(one, other) for one in SAID for other in (None, *SAID) if other not in {one, *implied.get(one, set())}
     ]
-    pairs = [pair for pair in itertools.combinations(phrases, 2) if pair[0].drawn != pair[1].drawn]
+    pairs = [
+        (one, other)
+        for one, other in itertools.combinations(phrases, 2)
+        if one.drawn != other.drawn
+        and not any(a.drawn in implied.get(b.drawn, ()) for a, b in ((one, other), (other, one)))
+    ]
     return [text_of(Structure(some)) for some in [*((phrase,) for phrase in phrases), *pairs]]
 
 

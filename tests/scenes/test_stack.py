@@ -63,7 +63,7 @@ def test_settings_decide_the_parts(scene_weights: None) -> None:
         own = SceneRenderer([config.infidelity * probability for probability in INFIDELITY])
         assert generators[name] == own.fingerprint
         assert (generators[name] == generators["scenes"]) == (config.infidelity == 1)
-        assert (readers[name] == readers["scenes"]) == (config.target == "depthwise")
+        assert (readers[name] == readers["scenes"]) == (config.target == "depthwise" and config.neurons == "channels")
         assert stacks[name].proposer.captioner.fingerprint == usual.proposer.captioner.fingerprint
     probes = [stacks[name].probes for name in ("scenes", "scenes-few")]
     assert [len(each.clean.embeddings) + len(each.held_out.embeddings) for each in probes] == [600, 200]
