@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from words import highest, labels_of_scenes, labels_of_shapes, measure, table
+from words import labels_of_scenes, labels_of_shapes, measure, table
 
 from dnr_env.evidence.vocabulary import Vocabulary
 from dnr_env.scenes import find_optimum as in_scenes
@@ -87,9 +87,3 @@ def test_worlds_without_parts_name_none(stack: Stack) -> None:
     cells = [cell.strip() for cell in table({"shapes": {0.04: result}}).splitlines()[-1].split("|")]
     assert cells[1:3] == ["shapes", "0.04"]
     assert cells[4:8] == ["", "1.00", "0%", "0%"]
-
-
-def test_the_limit_is_the_highest_price_that_costs_little() -> None:
-    f1 = {0.0: 0.930, 0.02: 0.940, 0.04: 0.932, 0.06: 0.929, 0.08: 0.931}
-    assert highest(f1) == 0.08
-    assert highest({**f1, 0.08: 0.92}) == 0.04
