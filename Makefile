@@ -42,7 +42,7 @@ bench: .venv/ready  ## Speeds, as ratios within one run
 bench-gpu: .venv/ready  ## Speed of the diffusion generator beside a plain loop, on a GPU
 	PYTHONPATH=. $(PY) benchmarks/generate.py
 
-worlds: .venv/ready  ## Train the networks of the world scenes anew, into $(RESULTS)/worlds (about 35 minutes)
+worlds: .venv/ready  ## Train the networks of the world scenes anew, into $(RESULTS)/worlds (about 36 minutes)
 	mkdir -p $(RESULTS)/worlds
 	$(PY) -m dnr_env.scenes.target_train --architecture plain --seed 0 --out $(RESULTS)/worlds/target-plain.safetensors
 	$(PY) -m dnr_env.scenes.target_train --architecture residual --seed 1 --out $(RESULTS)/worlds/target-residual.safetensors
@@ -50,7 +50,7 @@ worlds: .venv/ready  ## Train the networks of the world scenes anew, into $(RESU
 	$(PY) -m dnr_env.scenes.sae_train --out $(RESULTS)/worlds/sae.safetensors
 	$(PY) -m dnr_env.scenes.clip_train --seed 0 --out $(RESULTS)/worlds/clip.safetensors
 
-study: .venv/ready  ## Repeat the study of docs/explanation/results.md: tune, train, compare, transfer, ablate (about 70 minutes on two cores)
+study: .venv/ready  ## Repeat the study of docs/explanation/results.md: tune, train, compare, transfer, ablate, in both worlds
 	PYTHONPATH=. $(PY) benchmarks/study.py --out $(RESULTS)/study
 
 publish:  ## Put the tables and plots of the study into the documentation, and its policy into the package

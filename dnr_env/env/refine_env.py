@@ -93,7 +93,8 @@ class RefineEnv(gym.Env[Observation, Any]):
     Only noun phrases are drawn. A label "A or B" is listed with A and B, if they are not listed already, and images
     belong to these: KEEP of the label draws the one with fewer images (of equals, the first), and what several labels
     share is billed once. The value of what drawings decide is the mean over A and B. "but not C" is decided on real
-    images alone: an image that C covers counts as average at most; a C that A implies is passed over. See "Labels of several phrases" in the formulas.
+    images alone: an image that C covers counts as average at most; a C that A implies is passed over. See
+    "Labels of several phrases" in the formulas.
 
     ## Observation Space
 
@@ -143,9 +144,9 @@ class RefineEnv(gym.Env[Observation, Any]):
     The reward is value(label now) − value(label before) − `image_cost` × images drawn − `dollar_cost` × US dollars paid
     for the mutation. The label is the incumbent, unless STOP chooses another slot. With `reward="held_out"` the value
     of a concept is its score on drawings that the agent never sees and on the held-out half of the real images; under
-    `grounded_k`, each word of the label costs 0.04 of it. With `reward="observed"` it is the posterior mean. With `reward="none"` there is no value, and nothing is drawn beyond
-    the agent's own images. The return of an episode is the value of the label minus the value of the first incumbent
-    minus the bill.
+    `grounded_k`, each word of the label costs 0.04 of it. With `reward="observed"` it is the posterior mean. With
+    `reward="none"` there is no value, and nothing is drawn beyond the agent's own images. The return of an episode is
+    the value of the label minus the value of the first incumbent minus the bill.
 
     ## Starting State
 

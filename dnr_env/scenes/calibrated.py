@@ -14,7 +14,7 @@ from dnr_env.evidence.calibration import Calibration, read_calibration
 from dnr_env.scenes.config import PRESETS, ScenesConfig
 
 _DATA = Path(__file__).parent / "data"
-CALIBRATED = ("scenes", "scenes-plain", "scenes-residual", "scenes-unfaithful", "scenes-few")
+CALIBRATED = ("scenes", "scenes-plain", "scenes-residual", "scenes-unfaithful", "scenes-few", "scenes-sae")
 """The presets that have a calibration of their own."""
 
 
