@@ -61,7 +61,12 @@ def test_a_canonical_text_is_read_as_itself_in_any_order(one: Phrase, other: Phr
     assert text == text_of(SAYS.parts(text))
     assert SAYS.passed_over(text) == ()
     structure = SAYS.parts(text)
-    assert set(structure.drawn) == {one.drawn, other.drawn}  # what is drawn is drawn once
+    both = (one, other)
+    whole = [p.drawn for p in both if p.excluded is None or implied(p.drawn, p.excluded)]  # with nothing left out
+    said_already = {
+        phrase.drawn for phrase in both if any(phrase.drawn != all_ and implied(phrase.drawn, all_) for all_ in whole)
+    }
+    assert set(structure.drawn) == {one.drawn, other.drawn} - said_already  # what is drawn is drawn once
     assert {phrase.excluded for phrase in structure.phrases} <= {one.excluded, other.excluded, None}
     assert not any(phrase.excluded and implied(phrase.drawn, phrase.excluded) for phrase in structure.phrases)
 

@@ -182,6 +182,7 @@ def test_loops_are_chosen_by_their_mean_net_value_in_both_worlds(tmp_path: Path)
                 net += {"improve:4": {"shapes": 1.6, "scenes": -2.0}}.get(agent, {}).get(world, 0.0)
                 records += [{**rest, "agent": agent, "net": net}] * (5 if world == "shapes" else 1)
         records.append({**rest, "agent": next(iter(families.values()))[0], "seed": 2, "net": 9.0})  # not asked for
+        (tmp_path / world).mkdir()
         append_lines(tmp_path / world / "results.jsonl", records)
         every = tuple(agent for agents in families.values() for agent in agents)
         worlds.append(study_comparisons.Comparison(tmp_path / world, every, (1,)))
@@ -270,7 +271,7 @@ def test_tables_say_what_the_records_say(outcome: Path, world: str) -> None:
         assert table[agent]["images drawn"] == f"{mean('images', agent):.1f}"
         bill = mean("value", agent) - 0.00005 * mean("images", agent)
         assert mean("net", agent) == pytest.approx(bill)
-        evaluation = mean("reward_images", agent) + 50
+        evaluation = mean("reward_images", agent) + mean("judge_images", agent)
         assert table[agent]["images of reward and judge"] == f"{evaluation:.0f}"
     assert table["promise"]["images drawn"] == "0.0"
     assert table["stop"]["images drawn"] == "0.0"

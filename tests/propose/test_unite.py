@@ -102,7 +102,7 @@ def possible(stack: Stack, concept: str, kind: Kind) -> set[str]:
             above = stack.texts.similarity(probe, concept) > 0
             if (stack.texts.covered(probe, [word])[0] & above).any() and not says.implied(concept, word):
                 labels.add(says.normalise(f"{concept} but not {word}"))
-        elif not says.implied(structure.drawn[0], word) and not says.implied(word, structure.drawn[0]):
+        elif len(says.parts(f"{concept} or {word}").phrases) == 2:
             labels.add(says.normalise(f"{concept} or {word}"))
     return labels
 
@@ -139,7 +139,7 @@ def test_the_order_is_not_that_of_simulation(saying: Stack, small: WithUnions) -
 
 @pytest.mark.parametrize("concept", ["red star", "star", "star but not warm thing"])
 def test_a_union_says_more_than_either_of_its_phrases(saying: Stack, small: WithUnions, concept: str) -> None:
-    """No word is united with one that implies it."""
+    """No word is united with one that implies it, unless that has an exception."""
     found: list[str] = []
     while concept not in found:
         (answer,) = small.mutate(request(saying, ["planted:53"], [concept], [Kind.UNITE], found))
@@ -147,7 +147,7 @@ def test_a_union_says_more_than_either_of_its_phrases(saying: Stack, small: With
     (noun,) = saying.language.parts(concept).drawn
     others = {word for label in found for word in saying.language.parts(label).drawn} - {noun}
     nested = {"red star": {"red thing", "star", "warm thing"}, "star": {"striped star", "red star"}}
-    assert others == {saying.language.normalise(word) for word in WORDS} - nested[noun] - {noun}
+    assert others == {saying.language.normalise(word) for word in WORDS} - nested.get(concept, set()) - {noun}
 
 
 def test_a_union_is_not_united_again(saying: Stack, small: WithUnions) -> None:
@@ -158,7 +158,7 @@ def test_a_union_is_not_united_again(saying: Stack, small: WithUnions) -> None:
 
 def test_the_other_kinds_are_of_the_first_noun_phrase(saying: Stack, small: WithUnions) -> None:
     kinds = [Kind.SWAP, Kind.UNITE, None, Kind.EXCEPT, Kind.MODEL]
-    concepts = ["ring or star", "red thing", "blue thing but not star", "star", "red thing but not star or warm thing"]
+    concepts = ["ring or star", "red thing", "blue thing but not star", "star", "red thing but not star or ring"]
     batch = request(saying, ["planted:51", "planted:53", "layer4:5", "planted:63", "planted:7"], concepts, kinds)
     answers = small.mutate(batch)
     assert isinstance(small.own, FirstWord)
