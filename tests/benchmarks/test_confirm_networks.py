@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -24,6 +27,22 @@ def test_the_preregistration_says_what_is_trained() -> None:
     assert table_of(NETWORKS) in page
     assert f"{NEURONS} of each network, {NEURONS * len(NETWORKS)} in all" in page
     assert NEURONS * len(NETWORKS) >= 300
+
+
+def test_the_preregistration_says_which_policy_plays() -> None:
+    page = (ROOT / "docs" / "study" / "preregistration.md").read_text(encoding="utf-8")
+    trainings = sorted((ROOT / "benchmarks" / "policy").iterdir())
+    assert [folder.name for folder in trainings] == ["seed-0", "seed-1", "seed-2"]
+    for folder in trainings:
+        digest = hashlib.sha256((folder / "policy.safetensors").read_bytes()).hexdigest()
+        card = json.loads((folder / "policy.json").read_bytes())
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| {folder.name} ")]
+        _, _, steps, said, _ = (cell.strip() for cell in row.split("|"))
+        assert said == digest
+        assert steps.split()[0] == str(card["trained_steps"])
+    (command,) = re.findall(r"--agents (.*?) benchmarks/policy", page.replace("\\\n", ""))
+    tuned = [agent for agent in command.split() if f"`{agent}`" in page]
+    assert tuned == command.split()
 
 
 def test_networks_differ_and_those_of_a_world_stand_together() -> None:
