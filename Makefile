@@ -12,7 +12,7 @@ help:  ## Show what there is
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --upgrade pip
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PY) -m pip install --quiet --resume-retries 50 --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: .venv/ready  ## Train a policy, compare it with loops and baselines on unseen neurons, end with a table and a report

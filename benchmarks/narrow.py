@@ -70,10 +70,9 @@ def shown_in_shapes(seeds: Sequence[int], phrase: str) -> BoolArray:
 SHOWN: dict[str, Callable[[Sequence[int], str], BoolArray]] = {"shapes": shown_in_shapes, "scenes": shown_in_scenes}
 
 
-def shows(stack: Stack, neuron: int, label: str) -> int:
-    """Count the exemplars of a neuron that show a label: one of its phrases, and not what that leaves out."""
-    sources = stack.probe.sources()
-    numbers = [int(sources[exemplar].removeprefix("#")) for exemplar in stack.probe.exemplars[neuron]]
+def shows(stack: Stack, label: str) -> BoolArray:
+    """(images,) whether the searched real images show a label: one of its phrases, and not what that leaves out."""
+    numbers = [int(source.removeprefix("#")) for source in stack.probe.sources()]
     seeds = Purpose.PROBE.seeds(0, max(numbers) + 1)[numbers].tolist()
     shown = SHOWN[stack.name]
 
@@ -81,7 +80,8 @@ def shows(stack: Stack, neuron: int, label: str) -> int:
         drawn = shown(seeds, phrase.drawn)
         return drawn if phrase.excluded is None else drawn & ~shown(seeds, phrase.excluded)
 
-    return int(np.any([holds(phrase) for phrase in stack.language.parts(label).phrases], axis=0).sum())
+    result: BoolArray = np.any([holds(phrase) for phrase in stack.language.parts(label).phrases], axis=0)
+    return result
 
 
 def main() -> None:
@@ -103,17 +103,18 @@ def main() -> None:
                 "best": best[WORD_PRICE],
                 "the policy's": [one.label for one in played],
             }
-            counts = {
-                name: np.array([shows(stack, neuron, label) for neuron, label in zip(chosen, found, strict=True)])
-                for name, found in labels.items()
-            }
-            means += [
-                [world, name, f"{one.mean():.1f}", f"{np.sum(2 * one < EXEMPLARS)} of {len(one)}"]
-                for name, one in counts.items()
-            ]
+            counts = {}
+            for name, found in labels.items():
+                shown = np.stack([shows(stack, label) for label in found])
+                counts[name] = one = np.take_along_axis(shown, stack.probe.exemplars[chosen], axis=1).sum(axis=1)
+                usual, few = EXEMPLARS * shown.mean(), np.sum(2 * one < EXEMPLARS)
+                means.append([world, name, f"{one.mean():.1f}", f"{usual:.2f}", f"{few} of {len(one)}"])
             rows = [[name, *(f"{labels[key][i]} ({counts[key][i]})" for key in labels)] for i, name in enumerate(names)]
             write_atomically(options.out / f"narrow-{world}.md", f"{markdown(('neuron', *labels), rows)}\n".encode())
-        columns = ("world", "label", f"exemplars of {EXEMPLARS} that show it", "shown by fewer than half")
+        columns = (
+            "world", "label", f"exemplars of {EXEMPLARS} that show it", f"of {EXEMPLARS} ordinary real images",
+            "shown by fewer than half of the exemplars",
+        )  # fmt: skip
         text = markdown(columns, means)
         write_atomically(options.out / "narrow.md", f"{text}\n".encode())
         print(text)

@@ -69,6 +69,8 @@ TRANSFER: dict[str, tuple[str, ...]] = {
     "scenes-budget-25": ("--stack", "scenes", "--budget", "25", "--neurons", "test"),
 }
 """Settings in which the policy is evaluated without further training."""
+NO_OPTIMUM = ("scenes-plain", "scenes-residual", "scenes-sae", "scenes-unfaithful", "scenes-few")
+"""Settings without `oracle`, as the best label of each neuron is not known."""
 ELSEWHERE = ("stop", "dnd", "promise", "linear-joined", "oracle")
 """Agents of these settings, beside the tuned rules and the policy."""
 RECIPE = ("--mutator", "informed", "--neurons", split("train"), "--validation", split("validation"))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study_comparisons import POLICY, PROMISE, Comparison
+from study_comparisons import ORACLE, POLICY, PROMISE, Comparison
 from study_settings import (
     AS_IT_IS,
     BOTH,
@@ -17,6 +17,7 @@ from study_settings import (
     EVERYWHERE,
     FIXED,
     IN_SHAPES,
+    NO_OPTIMUM,
     RECIPE,
     RULES,
     SCORES,
@@ -157,8 +158,9 @@ def evaluations(options: Options, chosen: Chosen) -> list[Step]:
             agents = ("stop", chosen.rule, alone, reference)
             steps.append(compare(out, f"user-{world}-{quality}", agents, few, *user, *on_test))
     steps.append(compare(out, "sceptic", (PROMISE, *chosen.sceptic, policy), few, "--neurons", "test"))
-    some = (*ELSEWHERE, *rules, policy)
-    steps += [compare(out, f"transfer-{name}", some, few, *arguments) for name, arguments in TRANSFER.items()]
+    for name, arguments in TRANSFER.items():
+        some = [agent for agent in ELSEWHERE if agent != ORACLE or name not in NO_OPTIMUM]
+        steps.append(compare(out, f"transfer-{name}", (*some, *rules, policy), few, *arguments))
     known = ("--neurons", "planted:train,planted:validation")
     steps += [compare(out, f"score-{score}", (PROMISE, chosen.rule), few, "--score", score, *known) for score in SCORES]
     return steps

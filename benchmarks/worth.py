@@ -4,8 +4,9 @@
 
 For each train neuron of each stack, the concepts that real images promise most are drawn. A plan draws n images of each
 of the j most promising concepts, and its label is that with the highest posterior mean. The table has the best
-plan at five prices, beside drawing nothing and beside hindsight, for weights of the drawings from 0 to 1. OUT/worth.md
-has the table and OUT/worth.png the figure of docs/explanation/rewards.md. It takes about five minutes on two cores.
+plan at five prices, beside drawing nothing and beside hindsight, for weights of the drawings from 0 to 1. A word costs
+what it costs under `grounded_k`, whatever the weight. OUT/worth.md has the table and OUT/worth.png the figure of
+docs/explanation/rewards.md. It takes about ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ import tyro
 from tqdm import tqdm
 
 from dnr_env import load_stack
-from dnr_env.evaluation.results import markdown
+from dnr_env.evaluation.results import f1_score, markdown
 from dnr_env.evidence.calibration import relative
 from dnr_env.evidence.lab import Lab
 from dnr_env.evidence.sight import see
 from dnr_env.files import make_folder, write_atomically
-from dnr_env.scores import score
+from dnr_env.scores import WORD_PRICE, score
 from dnr_env.seeds import Purpose
-from dnr_env.shapes.planted import precision_recall
 from dnr_env.stack import Stack
 from dnr_env.types import FloatArray, IntArray
 
@@ -47,7 +47,7 @@ class Options:
 
     out: Path
     """Folder of the table and of the figure."""
-    stacks: tuple[str, ...] = ("shapes", "shapes-transfer")
+    stacks: tuple[str, ...] = ("shapes", "shapes-transfer", "scenes")
     """The stacks, each with another target."""
     neurons: str = "train"
     """The neurons."""
@@ -64,6 +64,8 @@ class Neuron(NamedTuple):
     """(concepts,) simulations on the search half."""
     held_out: FloatArray
     """(concepts,) simulations on the held-out half."""
+    lengths: FloatArray
+    """(concepts,) in words."""
     activations: FloatArray
     """(concepts, images) normalised: drawings of the search, then of the judge."""
     f1: FloatArray | None
@@ -89,23 +91,23 @@ def measure(stack: Stack, neurons: Sequence[int]) -> list[Neuron]:
         expected = stack.promises.excited(words, which)
         excited, simulation = relative(expected, expected.max()), stack.vocabulary.simulations(neuron)
         drawn, real = stack.calibration.prior("log_k", excited, simulation)
-        best = [np.argsort(-_mixed(w, drawn.mean, real.mean), kind="stable")[:_LISTED] for w in WEIGHTS]
+        lengths = stack.vocabulary.lengths
+        best = [np.argsort(-_mixed(w, drawn.mean, real.mean, lengths), kind="stable")[:_LISTED] for w in WEIGHTS]
         some = np.unique(np.concatenate(best))
         texts, which = [words[i] for i in some], np.full(len(some), neuron)
         seen = see(lab, stack.probe, concepts=texts, neurons=which, seeds=np.tile(seeds, (len(some), 1)))
         held_out = stack.probes.held_out.simulation(stack.embedder.embed_texts(texts), which)
         formula = stack.known.truth(stack.neurons[neuron])
-        f1 = np.array([_f1(*precision_recall(formula, text)) for text in texts]) if formula else None
-        found.append(Neuron(excited[some], simulation[some], held_out, seen.activations, f1))
+        agreed = [stack.known.compare(formula, stack.language.parts(text)) for text in texts] if formula else None
+        f1 = np.array([f1_score(one._asdict()) for one in agreed]) if agreed else None
+        found.append(Neuron(excited[some], simulation[some], held_out, lengths[some], seen.activations, f1))
     return found
 
 
-def _f1(precision: float, recall: float) -> float:
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-
-def _mixed(weight: float, drawn: FloatArray, real: FloatArray) -> FloatArray:
-    return weight * drawn + (1 - weight) * real
+def _mixed(weight: float, drawn: FloatArray, real: FloatArray, lengths: FloatArray) -> FloatArray:
+    """Values, in which words have their price."""
+    values: FloatArray = weight * drawn + (1 - weight) * real - WORD_PRICE * lengths
+    return values
 
 
 def _drawn(activations: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -125,15 +127,17 @@ def outcomes(stack: Stack, neurons: Sequence[Neuron], weight: float) -> tuple[di
     halves = (slice(_SEARCH, _SEARCH + _JUDGED // 2), slice(_SEARCH + _JUDGED // 2, None))
     for one in neurons:
         drawn, real = stack.calibration.prior("log_k", one.excited, one.simulation)
-        promised = _mixed(weight, drawn.mean, real.mean)
+        promised = _mixed(weight, drawn.mean, real.mean, one.lengths)
         listed = np.argsort(-promised, kind="stable")[:_LISTED]
-        judged = _mixed(weight, _drawn(one.activations[:, _SEARCH:])[0], one.held_out)
+        judged = _mixed(weight, _drawn(one.activations[:, _SEARCH:])[0], one.held_out, one.lengths)
         for plan in values:
             label = _label(stack, one, weight, promised, listed, plan)
             values[plan].append(float(judged[label]))
             if one.f1 is not None:
                 names[plan].append(float(one.f1[label]))
-        first, second = (_mixed(weight, _drawn(one.activations[:, half])[0], one.held_out) for half in halves)
+        first, second = (
+            _mixed(weight, _drawn(one.activations[:, half])[0], one.held_out, one.lengths) for half in halves
+        )
         chosen = listed[first[listed].argmax()], listed[second[listed].argmax()]
         best.append((second[chosen[0]] + first[chosen[1]]) / 2)
         if one.f1 is not None:
@@ -153,7 +157,7 @@ def _label(stack: Stack, one: Neuron, weight: float, promised: FloatArray, liste
     counts = np.full(len(drawn), images)
     posterior = stack.calibration.drawings("log_k", excited, simulation, result, error, counts)
     real = stack.calibration.prior("log_k", excited, simulation)[1]
-    return int(drawn[_mixed(weight, posterior.mean, real.mean).argmax()])
+    return int(drawn[_mixed(weight, posterior.mean, real.mean, one.lengths[drawn]).argmax()])
 
 
 def table(found: Mapping[str, Mapping[float, tuple[dict[Plan, Result], Result]]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from narrow import shown_in_scenes, shown_in_shapes, shows
 
@@ -32,15 +31,14 @@ def test_pictures_of_scenes_show_a_phrase_if_one_object_has_all_of_it() -> None:
 
 
 @pytest.mark.parametrize("world", ["shapes", "scenes"])
-def test_more_exemplars_show_a_union_and_fewer_an_exception(world: str, stack: Stack, scene_weights: None) -> None:
+def test_more_pictures_show_a_union_and_fewer_an_exception(world: str, stack: Stack, scene_weights: None) -> None:
     chosen = stack if world == "shapes" else scenes_stack("scenes", ScenesConfig())
-    neurons = chosen.neurons.select("layer4:0-9")
-    one, whole = (np.array([shows(chosen, n, label) for n in neurons]) for label in ("red thing", ANYTHING))
-    assert (whole == 10).all()
-    assert 0 < one.sum() < 100
+    one = shows(chosen, "red thing")
+    assert len(one) == len(chosen.probe)
+    assert shows(chosen, ANYTHING).all()
+    assert 0 < one.mean() < 0.5
     if world == "scenes":
-        union = np.array([shows(chosen, n, "red thing or star") for n in neurons])
-        excepted = np.array([shows(chosen, n, "red thing but not star") for n in neurons])
-        assert (union >= one).all()
+        union, excepted = (shows(chosen, f"red thing {more}") for more in ("or star", "but not star"))
+        assert (one <= union).all()
         assert (excepted <= one).all()
         assert union.sum() > one.sum() > excepted.sum()

@@ -53,7 +53,9 @@ def test_every_comparison_is_one_that_evaluate_would_take() -> None:
         command, *arguments = step.arguments
         assert command == "compare"
         options = tyro.cli(Compare, args=arguments)
-        assert load_stack(options.stack).neurons.named(options.neurons)
+        stack = load_stack(options.stack)
+        assert stack.neurons.named(options.neurons)
+        assert "oracle" not in options.agents or stack.known.optimum(options.score)
         loops = [agent for agent in options.agents if "runs" not in agent]
         assert len(contestants(loops)) == len(loops) if loops else True
         assert options.rules.score == options.score
