@@ -11,6 +11,7 @@ from study_tables import (
     apart,
     attributes,
     bound,
+    by_kind,
     everybody,
     everywhere,
     ladder,
@@ -85,5 +86,8 @@ def write_report(found: Found, folder: Path, chosen: Chosen, shipped: str) -> No
         "everywhere": everywhere(found, elsewhere),
         "scores": scores(found),
     }
+    planted, _, stack = found["transfer-scenes-planted"]
+    truth = {neuron: formula for neuron in planted.neurons if (formula := stack.known.truth(neuron))}
+    tables["by-kind-scenes"] = by_kind(with_member(planted, POLICY, shipped, SHIPPED), truth)
     for name, text in tables.items():
         write_atomically(folder / f"{name}.md", (text + "\n").encode())

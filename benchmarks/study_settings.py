@@ -59,6 +59,7 @@ TRANSFER: dict[str, tuple[str, ...]] = {
     "cheap": ("--image-cost", "0.00001", "--neurons", "test"),
     "dear": ("--image-cost", "0.0002", "--neurons", "test"),
     "no-budget": ("--budget", "0", "--neurons", "test"),
+    "scenes-planted": ("--stack", "scenes", "--neurons", "planted"),
     "scenes-plain": ("--stack", "scenes-plain", "--neurons", "test"),
     "scenes-residual": ("--stack", "scenes-residual", "--neurons", "test"),
     "scenes-sae": ("--stack", "scenes-sae", "--neurons", "test"),

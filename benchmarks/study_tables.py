@@ -11,7 +11,7 @@ from study_settings import WORLDS
 
 from dnr_env import Rules
 from dnr_env.evaluation.judge import IMAGES, judge
-from dnr_env.evaluation.results import Results, correction, markdown, shown
+from dnr_env.evaluation.results import Results, correction, f1_score, markdown, shown
 from dnr_env.evaluation.statistics import difference_interval, mean_interval, probability_of_improvement
 from dnr_env.seeds import block_of
 from dnr_env.stack import Stack
@@ -199,6 +199,39 @@ def attributes(results: Results) -> str:
     ]
     less = (f"`{ours}` less it" for ours in (POLICY, SHIPPED))
     return markdown(("agent", "F1", "images drawn", "precision", "recall", "parts named", *less), rows)
+
+
+def by_kind(results: Results, truth: Mapping[str, str]) -> str:
+    """Tabulate the F1 and the share of the parts named by the kind of formula of planted neurons of `scenes`.
+
+    Args:
+        results: The comparison on planted neurons.
+        truth: The formula of each neuron.
+    """
+    kinds: dict[str, list[str]] = {}
+    for neuron in results.neurons:
+        kinds.setdefault(kind_of(truth[neuron]), []).append(neuron)
+    rows = []
+    for agent in sorted(results.agents, key=lambda agent: -results.f1(agent).estimate):  # type: ignore[union-attr]
+        row = [agent, f"{results.mean(agent, 'images'):.1f}", shown(results.f1(agent), 3)]
+        for kind, neurons in kinds.items():
+            row.append(f"{results.table(agent, f1_score, neurons).mean():.3f}")
+            if kind in SEVERAL:
+                row[-1] += f", {results.table(agent, 'parts', neurons).mean():.2f}"
+        several = [neuron for kind in SEVERAL for neuron in kinds.get(kind, [])]
+        rows.append([*row, shown(mean_interval(results.table(agent, "parts", several)), 2)])
+    headings = (f"{kind} ({len(neurons)})" for kind, neurons in kinds.items())
+    return markdown(("agent", "images drawn", "F1", *headings, "parts of unions and sums"), rows)
+
+
+SEVERAL = ("unions", "sums")
+"""The kinds of formulas that have several parts."""
+
+
+def kind_of(formula: str) -> str:
+    """The kind of a formula of `scenes`."""
+    marks = {" + ": "sums", " | ": "unions", "!": "exceptions"}
+    return next((kind for mark, kind in marks.items() if mark in formula), "noun phrases")
 
 
 def scores(found: Found) -> str:

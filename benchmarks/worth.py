@@ -201,7 +201,7 @@ def draw(found: Mapping[str, Mapping[float, tuple[dict[Plan, Result], Result]]],
         left.plot(sizes, best, marker=".", label=f"{price:g}")
     left.axhline(0, color="black", linewidth=0.6)
     left.set(
-        xlim=(0, 120), ylim=(-0.012, 0.006), xlabel="images drawn", ylabel="net gain over drawing nothing",
+        xlim=(0, 120), ylim=(-0.012, None), xlabel="images drawn", ylabel="net gain over drawing nothing",
         title=f"weight {weight:g}, by the price of an image",
     )  # fmt: skip
     left.legend(fontsize=8)
