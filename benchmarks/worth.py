@@ -204,7 +204,7 @@ def draw(found: Mapping[str, Mapping[float, tuple[dict[Plan, Result], Result]]],
         xlim=(0, 120), ylim=(-0.012, None), xlabel="images drawn", ylabel="net gain over drawing nothing",
         title=f"weight {weight:g}, by the price of an image",
     )  # fmt: skip
-    left.legend(fontsize=8)
+    left.legend(fontsize=8, loc="lower left")
     for name, pick in (
         ("F1, nothing drawn", lambda plans, _: plans[NOTHING].f1),
         ("F1, hindsight", lambda _, hindsight: hindsight.f1),

@@ -26,6 +26,7 @@ from dnr_env.agents.training.set_policy import acting_network
 from dnr_env.cli import commands
 from dnr_env.cli.options import Compare
 from dnr_env.evaluation.compare import contestants
+from dnr_env.evaluation.results import f1_score
 from dnr_env.files import append_lines
 
 ROOT = Path(__file__).parents[2]
@@ -243,6 +244,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Path:
         compare(f"user-{world}-1", ("stop", policy), stack=world, user_concepts="simulated:1")
     compare("sceptic", ("promise", *RULES, policy))
     compare("transfer-planted", agents, neurons="planted:3,planted:7")
+    compare("transfer-scenes-planted", agents, stack="scenes", neurons="planted:3,planted:26,planted:55")
     compare("score-auc", ("rounds:1@informed",), score="auc")
     chosen = study_steps.Chosen(dict.fromkeys(FAMILIES, "clip-dissect"), "rounds:1@informed", RULES)
     study_report.write_report(found, out / "report", chosen, "seed-1")
@@ -321,6 +323,25 @@ def test_transfer_names_the_best_other_in_hindsight(outcome: Path) -> None:
     for less, rival in (("`policy` less it", best), ("`policy` less `promise`", nets["promise"])):
         assert float(row[less].split()[0]) == pytest.approx(nets["policy"] - rival, abs=2e-4)
     assert rows(outcome / "report" / "transfer-shipped.md").keys() == {"planted"}
+
+
+def test_names_are_counted_by_the_kind_of_the_formula(outcome: Path) -> None:
+    path = outcome / "transfer-scenes-planted" / "results.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    table = rows(outcome / "report" / "by-kind-scenes.md")
+    assert table.keys() == {r["agent"] for r in records} | {"learned"}
+
+    def mean(values: list[float]) -> float:
+        return sum(values) / len(values)
+
+    for agent in ("promise", "policy"):
+        own = [r for r in records if r["agent"] == agent]
+        one, union = ([r for r in own if r["neuron"] == f"planted:{number}"] for number in (3, 26))
+        assert table[agent]["noun phrases (1)"] == f"{mean([f1_score(r) for r in one]):.3f}"
+        named = mean([r["parts"] for r in union])
+        assert table[agent]["unions (1)"] == f"{mean([f1_score(r) for r in union]):.3f}, {named:.2f}"
+        several = mean([r["parts"] for r in own if r["neuron"] != "planted:3"])
+        assert table[agent]["parts of unions and sums"].startswith(f"{several:.2f} [")
 
 
 @pytest.mark.parametrize("world", study_settings.WORLDS)
