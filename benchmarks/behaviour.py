@@ -4,7 +4,7 @@
 
 Plays a policy and a rule on the test neurons of both worlds at three prices, and writes Markdown tables:
 
-- moves.md: the share of each kind of move in all decisions, and how many an episode has, for the policy and the rule;
+- moves.md: how many moves of each kind an episode has, for the policy and the rule;
 - seen-WORLD.md: the policy's moves by what it sees: the step, the headroom, what the best drawing is worth, the cover
   of the incumbent, the price;
 - hidden.md: how many of its decisions change when a group of observations is hidden from it, and how often the rule

@@ -137,7 +137,7 @@ def draw(scenes: Sequence[Scene], playing: Episodes, said: str) -> Image.Image:
     pen = ImageDraw.Draw(canvas)
     pen.text((_GAP, _GAP), f"{models.name}, neuron {models.neurons[neuron]}", _INK, font=_font(16))
     pen.text((_GAP, _GAP + 24), "exemplars", _GREY, font=_font(12))
-    for i, image in enumerate(models.probe.images(models.probe.exemplars[neuron][:14])):
+    for i, image in enumerate(models.probe.images(models.probe.exemplars[neuron])):
         canvas.paste(ImageOps.fit(Image.fromarray(image), (_TILE, _TILE)), (80 + i * (_TILE + 3), _GAP + 24))
     pen.text((_RIGHT, head - _LINE - 2), "incumbent afterwards: mean ± deviation", _GREY, font=_font(12))
     y = head

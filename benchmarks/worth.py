@@ -185,7 +185,7 @@ def net(plans: Mapping[Plan, Result], plan: Plan, price: float) -> float:
 
 
 def draw(found: Mapping[str, Mapping[float, tuple[dict[Plan, Result], Result]]], weight: float, path: Path) -> None:
-    """Draw the figure: net gain by images for each price, and names and gain by weight."""
+    """Draw the figure: net gain by images for each price, and names by weight."""
     figure = matplotlib.figure.Figure((9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     sizes = sorted({n * j for n, j in (NOTHING, *_PLANS)})
@@ -205,12 +205,10 @@ def draw(found: Mapping[str, Mapping[float, tuple[dict[Plan, Result], Result]]],
         title=f"weight {weight:g}, by the price of an image",
     )  # fmt: skip
     left.legend(fontsize=8, loc="lower left")
-    for name, pick in (
-        ("F1, nothing drawn", lambda plans, _: plans[NOTHING].f1),
-        ("F1, hindsight", lambda _, hindsight: hindsight.f1),
-    ):
-        means = [np.mean([pick(*weights[w]) for weights in found.values()]) for w in WEIGHTS]
-        right.plot(WEIGHTS, means, marker=".", label=name)
+    names = np.array(
+        [[(plans[NOTHING].f1, hindsight.f1) for plans, hindsight in weights.values()] for weights in found.values()]
+    )
+    right.plot(WEIGHTS, names.mean(axis=0), marker=".", label=("F1, nothing drawn", "F1, hindsight"))
     right.axvline(weight, color="black", linewidth=0.6)
     right.set(xlabel="weight of the drawings", ylabel="F1 of the attributes", title="names of planted neurons")
     right.legend(fontsize=8)
