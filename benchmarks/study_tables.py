@@ -183,7 +183,10 @@ def everywhere(found: Found, names: Sequence[str]) -> str:
 
 
 def attributes(results: Results) -> str:
-    """Tabulate the F1 of the attributes of planted neurons, and the share of the parts named where they have parts."""
+    """Tabulate the F1 of the attributes of planted neurons, and the share of parts named.
+
+    Labels of `shapes` have no parts. A formula of one part counts, too.
+    """
     f1 = {agent: found for agent in results.agents if (found := results.f1(agent))}
     rows = [
         [
