@@ -32,7 +32,9 @@ class TurnsAgent(ImproveAgent):
 
 
 class ListAgent(TurnsAgent):
-    """Lists as `TurnsAgent` does, and draws nothing: the label is the concept of which real images promise most."""
+    """Lists as `TurnsAgent` does and draws nothing. The label is the listed concept with the highest promise."""
+
+    measurements = 0
 
     def __init__(self, mutations: int = 18) -> None:
         super().__init__(mutations)

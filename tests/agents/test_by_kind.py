@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playing import NEURONS, played
 
-from dnr_env import Action
+from dnr_env import Action, Rules
 from dnr_env.agents.registry import make_agent
 from dnr_env.env.observe import PROGRESS, SCORE_COLUMNS
 from dnr_env.interfaces import Kind
@@ -99,7 +99,7 @@ def test_a_list_is_the_listing_of_turns_and_stops_with_the_best() -> None:
         episode, actions = played(make_agent("list:4"), (neuron, 1))
         assert actions[:4] == turns[:4]
         assert [action for action, *_ in actions[4:]] == [Action.STOP]
-        assert episode.images == 0
+        assert episode.images == 0 == make_agent("list:4").most_measurements(Rules(), 8)
         means = {text: mean or 0.0 for text, mean, _ in episode.concepts}
         assert means[episode.label] == max(means.values())
         assert means.keys() == {text for text, *_ in drawn.concepts}
