@@ -25,7 +25,7 @@ from dnr_env.evaluation.labelling import Record
 from dnr_env.evaluation.layers import KINDS, LayerRow, layers_of, write_layers
 from dnr_env.evaluation.pictures import Album, Picture, strip
 from dnr_env.files import write_atomically
-from dnr_env.scores import GROUNDED_ALPHA
+from dnr_env.scores import GROUNDED_ALPHA, WORD_PRICE
 from dnr_env.seeds import Purpose
 from dnr_env.stack import Stack
 from dnr_env.types import ImageArray
@@ -77,6 +77,7 @@ def write_label_report(
         "stack": stack.name,
         "agent": agent,
         "score": score,
+        "word_price": WORD_PRICE,
         "origins": origins(records),
         "failed": len(failed),
         "reasons": reasons(failed),

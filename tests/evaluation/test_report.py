@@ -25,6 +25,7 @@ def page(stack: Stack, agent: Agent, folder: Path) -> tuple[list[Record], str]:
 
 def test_concepts_are_shown_with_their_estimates_and_drawings(stack: Stack, tmp_path: Path) -> None:
     records, shown = page(stack, Drawing(), tmp_path)
+    assert "with a simulation of 1 and before 0.04 is taken off for each word of the label." in shown
     assert shown.count("<polyline") == len(records)
     for record in records:
         assert f"its own estimate of the value is {record['mean']:.3f} ± {record['deviation']:.3f}" in shown
