@@ -33,11 +33,10 @@ def structured(language: Language) -> Language:
     """A language that can also say unions and exceptions of what a language of noun phrases says.
 
     The canonical text names the phrases in alphabetical order. Of two phrases that draw the same, the first counts,
-    and one without an exception comes before one with it. A phrase says nothing beside another, without an exception,
-    that is true of all that it draws. What cannot be read is passed over, as unknown words are: a
-    phrase that cannot be drawn beside one that can, an exception that cannot be drawn or that is true of all that is
-    drawn, a second exception, and a third phrase. The length of a label is the mean of its phrases' lengths, with their
-    exceptions.
+    and one without an exception comes before one with it. A phrase is dropped if it implies the other one and that has
+    no exception. What cannot be read is passed over, as unknown words are: a phrase that cannot be drawn beside one
+    that can, an exception that cannot be drawn or that its phrase implies, a second exception, and a third phrase. The
+    length of a label is the mean over its phrases of their lengths, each with its exception.
     """
     read = lru_cache(_KEPT)(partial(_read, language))
 

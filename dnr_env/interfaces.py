@@ -99,9 +99,10 @@ class Language:
     parts: Callable[[str], Structure] = one_phrase
     """Takes a text of `normalise` apart into what is drawn and what is left out."""
     length: Callable[[str], float] = words_in
-    """The length of a text of `normalise` in words. Words that say nothing may be left out."""
+    """The length of a text of `normalise`, in words. A language may leave out words that carry no meaning."""
     implied: Callable[[str, str], bool] = lambda phrase, other: phrase == other
-    """Whether another phrase is true of whatever a phrase is true of, as far as the language knows."""
+    """Whether the first phrase implies the second, which is then true of all that the first is true of. By default, a
+    phrase implies only itself."""
     structured: bool = False
     """Whether it can say unions and exceptions. See `dnr_env.algebra.structured`."""
 

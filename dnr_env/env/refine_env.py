@@ -109,7 +109,7 @@ class RefineEnv(gym.Env[Observation, Any]):
 
     | Column of `scores` | Content |
     |--------------------|---------|
-    | `mean`, `deviation` | the posterior of the concept's held-out value, which contains the price of its words |
+    | `mean`, `deviation` | the posterior of the concept's held-out value, from which the price of its words is taken off |
     | `promise` | its mean before anything was drawn |
     | `worth` | the expected rise of the best posterior mean by one KEEP of this concept (the knowledge gradient), without its price |
     | `unsettled` | the part of the deviation that drawings can settle; the rest stays |

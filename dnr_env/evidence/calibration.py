@@ -5,6 +5,8 @@ The value of a concept is share · D + (1 - share) · S. Drawings decide D: the 
 gives the prior of D, and drawings its likelihood. S follows from the simulation on the images that were searched, and
 from D: a concept that excites more than promised is simulated better too, so their errors correlate. How, is measured
 once (`dnr calibrate`) and then fixed: it never depends on what was drawn before.
+
+The price of a label's words (`scores.price_of_words`) is known and not part of this: callers take it off the means.
 """
 
 from __future__ import annotations
@@ -211,7 +213,7 @@ class Calibration:
         return Estimate(from_parts + rest * slope * simulation, np.sqrt(np.square(moves) + settled)), moves
 
     def order(self, score: str, excited: FloatArray, simulation: FloatArray) -> FloatArray:
-        """(..., concepts) numbers that order the concepts of a neuron by the prior mean of their value.
+        """(..., concepts) the prior means of the values of a neuron's concepts, but for a constant of the neuron.
 
         Args:
             score: one of SCORES.

@@ -19,7 +19,7 @@ from dnr_env.structure import MOST_PHRASES
 from dnr_env.types import FloatArray, IntArray
 
 SHORTLIST = 64
-"""The number of words, of all in the vocabulary, whose labels are compared by their simulation."""
+"""The number of words, of all in the vocabulary, whose labels are compared by what they promise."""
 
 
 class WithUnions:
@@ -32,7 +32,7 @@ class WithUnions:
     - EXCEPT, "A but not B": shortlisted are the words whose similarity goes least with e on the images that A covers.
       Of these, only words that cover some image that A is similar to can be chosen.
 
-    A word's share of the score's price for words is taken off in the shortlist. The answer is the untried label of the
+    Both shortlists also weigh what a word would add to the price of the label. The answer is the untried label of the
     shortlist that promises most. The other mutator sees the first noun phrase of a label in place of the label, and
     answers with noun phrases.
 
@@ -104,19 +104,19 @@ class WithUnions:
         yield from (labels[i] for i in np.argsort(-promised, kind="stable").tolist())
 
     def _shortlist(self, concept: str, weights: FloatArray, score: str, share: float) -> IntArray:
-        """Places of the words, not in a concept, whose similarities go most with weights (images,), less their price.
+        """(SHORTLIST or fewer,) places of the words whose similarities correlate most with weights, less their price.
 
         Args:
-            concept: the label so far.
-            weights: what a word should be similar to.
+            concept: the label so far, whose noun phrases are left out.
+            weights: (images,) high where a word should be similar to an image.
             score: the score, which values simulation and may price words.
-            share: the share of the price that a word adds to the label's.
+            share: how much of the price of a word is added to that of the label.
         """
         towards = standardised(weights) @ self.vocabulary.probe.embeddings / len(weights)
         said = self.language.parts(concept).drawn
         alike = self.vocabulary.embeddings @ towards / self.vocabulary.spread
         price = share * price_of_words(score, self.vocabulary.lengths)
-        rest = 1 - drawn_share(score) or 1.0  # what simulation counts for; no other score prices words
+        rest = 1 - drawn_share(score) or 1.0  # the weight of simulation; without one, words have no price either
         near = highest(alike - price / rest, SHORTLIST + len(said)).tolist()
         return np.array([place for place in near if self.vocabulary.concepts[place] not in said], np.intp)[:SHORTLIST]
 

@@ -125,7 +125,7 @@ def length(text: str) -> float:
 
 
 def implied(text: str, other: str) -> bool:
-    """Whether each value that the other concept names is true wherever this concept's value of the family is."""
+    """Whether a concept implies another: wherever the first is true, so is each value that the other names."""
     return all(
         theirs == OPEN or (ours != OPEN and COVERS[ours, theirs])
         for ours, theirs in zip(values_of(text), values_of(other), strict=True)

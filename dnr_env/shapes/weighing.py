@@ -21,6 +21,14 @@ def log_k(probe: Probe, activations: FloatArray) -> FloatArray:
 def weighed(
     goal: str, drawn: FloatArray, simulation: FloatArray, lengths: FloatArray, word_price: float = WORD_PRICE
 ) -> FloatArray:
-    """Values under one of `optimum.SCORES`, from its drawn part, the simulation on real images, and the words."""
+    """Values (...) under one of `optimum.SCORES`.
+
+    Args:
+        goal: the score.
+        drawn: (...) what drawings decide of it. See `dnr_env.scores.drawn_part`.
+        simulation: (...) simulation on real images.
+        lengths: (...) lengths of the labels, in words.
+        word_price: what a word costs, if the score prices words.
+    """
     share = drawn_share(goal)
     return share * drawn + (1 - share) * simulation - price_of_words(goal, lengths, word_price)
