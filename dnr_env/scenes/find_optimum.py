@@ -40,9 +40,9 @@ _REAL_IMAGES = 1200
 
 
 def pooled(stack: Stack) -> tuple[FloatArray, Probe]:
-    """(phrases, neurons) what drawings say of every noun phrase of the vocabulary, and real images of the search's own.
+    """(phrases, neurons) what drawings say of every noun phrase of the vocabulary, and real images for the search only.
 
-    One pool of faithful pictures stands for what the stack's generator draws of every noun phrase.
+    One pool of faithful pictures stands for what the stack's generator would draw of every noun phrase.
     """
     reader, generator = _drawing(stack)
     of_pool, of_real = Purpose.ORACLE.seeds(0, _POOL), Purpose.ORACLE.seeds(_POOL + _FINAL_IMAGES, _REAL_IMAGES)

@@ -6,7 +6,7 @@ What drawings say of every noun phrase is given. What real images say of a label
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 
 import numpy as np
@@ -24,7 +24,7 @@ from dnr_env.types import FloatArray
 _BASES = 50
 """The best noun phrases, to each of which every other one is joined."""
 _EXCEPTED = 0.2
-"""To this share of the bases, which are the best with an exception, every noun phrase is joined too."""
+"""The best phrases with an exception are bases too: this many, as a share of the number of bases."""
 _KEPT = 256  # arrays (v,) of simulations
 _BLOCK = 512  # labels whose similarities are compared together, so that these stay in the processor's cache
 
@@ -47,7 +47,7 @@ class LabelSearch:
         self._texts = texts = Texts(embedder, language.parts)
         self._lengths = self._lengths_of(nouns)
         self._place = {noun: place for place, noun in enumerate(nouns)}
-        texts.embedder.embed_texts(nouns)  # all together, which it remembers, as one by one takes far longer
+        embedder.embed_texts(nouns)  # all together, which it remembers, as one by one takes far longer
         self._similarities = np.stack([texts.similarity(probe, noun).astype(np.float32) for noun in nouns])
         self._covered = texts.covered(probe, nouns).astype(np.float32)
         # A search at another price asks for most of these again.
@@ -118,7 +118,7 @@ class LabelSearch:
         return not (self._language.implied(one, other) or self._language.implied(other, one))
 
     def _join(self, base: Structure, neuron: int) -> FloatArray:
-        """(v,) the simulation if each noun phrase is joined to one phrase."""
+        """(v,) the simulations of the unions of one phrase with each noun phrase."""
         own, real = self._similarity(base.phrases), self._real(neuron)
         blocks = range(0, len(self._nouns), _BLOCK)
         return np.concatenate(
@@ -134,19 +134,17 @@ class LabelSearch:
             if phrase.excluded is None:
                 longer = self._lengths / len(label.phrases)
                 worth = _worth(self._exceptions(label, number, neuron), longer, word_price)
-                for place in highest(worth, len(worth)):
-                    if worth[place] <= best:
-                        break
-                    if not self._language.implied(phrase.drawn, self._nouns[place]):
-                        best = float(worth[place])
-                        phrases = list(label.phrases)
-                        phrases[number] = Phrase(phrase.drawn, self._nouns[place])
-                        better = Structure(tuple(phrases))
-                        break
+                implied = partial(self._language.implied, phrase.drawn)
+                place = next((at for at in highest(worth, len(worth)) if not implied(self._nouns[at])), None)
+                if place is not None and worth[place] > best:
+                    best = float(worth[place])
+                    phrases = list(label.phrases)
+                    phrases[number] = Phrase(phrase.drawn, self._nouns[place])
+                    better = Structure(tuple(phrases))
         return label if better is None else self._excepted(better, neuron, word_price)
 
     def _except(self, label: Structure, number: int, neuron: int) -> FloatArray:
-        """(v,) the simulation if each noun phrase is the exception to one phrase; -inf where that changes nothing."""
+        """(v,) the simulations with each noun phrase as exception to one phrase; -inf where that changes nothing."""
         phrase, others = label.phrases[number], label.phrases[:number] + label.phrases[number + 1 :]
         own, real = self._similarity([phrase]), self._real(neuron)
         with_it, without_it = own, without(own, np.ones(len(own), bool))
