@@ -16,13 +16,13 @@ from dnr_env.shapes.paint import SIDE
 from dnr_env.types import FloatArray, Images
 
 TARGET, LAYER = "depthwise", "layer3"
-"""The layer with most polysemantic channels in the target of `scenes`."""
+"""The target of `scenes`, and its layer with the most polysemantic channels."""
 FEATURES = 160
 """The number of features: four for each channel."""
 K = 8
-"""How many features of a picture remain."""
+"""The number of features that a picture keeps: the largest ones."""
 RARE = 0.01
-"""A feature that fires on a smaller share of the pictures is dead, and no neuron."""
+"""A feature that fires on a smaller share of the pictures is dead, and is not among the neurons."""
 FILE = "sae.safetensors"
 
 
@@ -40,7 +40,7 @@ class Autoencoder:
         self.digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
     def encode(self, channels: FloatArray) -> FloatArray:
-        """Map channel means (n, channels) to features (n, features) float32. All but the K largest are 0."""
+        """Map channel means (n, channels) to float32 features (n, features): the K largest if positive, else 0."""
         before = np.tile(self.bias, (len(channels), 1))
         # The rounding of a matrix product would depend on the number of pictures.
         for of_channel, weight in zip((channels - self.centre).T, self.weight, strict=True):
@@ -51,14 +51,14 @@ class Autoencoder:
         return features
 
     def maps(self, channels: FloatArray, feature: int) -> FloatArray:
-        """A feature before TopK at each position (n, h, w) of maps (n, channels, h, w). Its mean is what is encoded."""
+        """One feature before TopK at each position (n, h, w) of maps (n, channels, h, w). `encode` ranks its mean."""
         centred = np.moveaxis(channels, 1, -1) - self.centre
         mapped: FloatArray = centred @ self.weight[:, feature] + self.bias[feature]
         return mapped
 
 
 class SaeReader:
-    """Reads the features of an autoencoder that are not dead. Their names have the index of all features.
+    """Reads the features of the autoencoder that are not dead. A name has the feature's index among all, dead ones too.
 
     Args:
         base: the target that provides the channels.

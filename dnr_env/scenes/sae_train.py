@@ -29,7 +29,7 @@ _FIRST_SEED = 1 << 42  # no other part of the world draws seeds from here to 2**
 _DRAWN = 500  # pictures drawn together
 _TEST = 2000  # pictures that training never sees
 _BATCH, _PEAK = 512, 0.002
-_DEAD_AFTER = 20_000  # pictures without a feature
+_DEAD_AFTER = 20_000  # pictures in which a feature never fires
 _REVIVED, _OF_DEAD = 20, 1 / 32  # dead features of a picture that learn from its error, and the weight of this loss
 
 
@@ -45,7 +45,7 @@ def layer_of(first: int, count: int) -> FloatArray:
 
 
 def train(channels: FloatArray, steps: int, seed: int) -> dict[str, Tensor]:
-    """Train a TopK autoencoder with an auxiliary loss of dead features (Gao et al. 2024, arXiv:2406.04093).
+    """Train a TopK autoencoder with an auxiliary loss for dead features (Gao et al. 2024, arXiv:2406.04093).
 
     Args:
         channels: (n, channels).
@@ -53,8 +53,8 @@ def train(channels: FloatArray, steps: int, seed: int) -> dict[str, Tensor]:
         seed: decides the initial weights and the rows.
 
     Returns:
-        W_enc (channels, features), b_enc (features,), W_dec (features, channels) and b_dec (channels,), float32. The
-        deviations of the channels are part of them: rows of W_dec have unit norm in units of these.
+        W_enc (channels, features), b_enc (features,), W_dec (features, channels) and b_dec (channels,), float32. They
+        apply to channels as they are. Each row of W_dec, divided by the channels' standard deviations, has unit norm.
     """
     rng = torch.Generator().manual_seed(seed)
     deviation, mean = torch.std_mean(torch.from_numpy(channels), dim=0)
