@@ -7,8 +7,8 @@ Plays a policy and a rule on the test neurons of both worlds at three prices, an
 - moves.md: how many moves of each kind an episode has, for the policy and the rule;
 - seen-WORLD.md: the policy's moves by what it sees: the step, the headroom, what the best drawing is worth, the cover
   of the incumbent, the price;
-- hidden.md: how many of its decisions change when a group of observations is hidden from it, and how often the rule
-  would have made the same move.
+- hidden.md: how many of the policy's decisions change when a group of observations is hidden from it, and how often the
+  rule would have made the same move.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import tyro
 from study_settings import WORLDS
 
 from dnr_env import DnRError, Rules, load_stack
-from dnr_env.agents.base import Agent, Observation, State, column, progress
+from dnr_env.agents.base import Agent, Observation, State, column, price_of_keep, progress
 from dnr_env.agents.gradient import ListingAgent
 from dnr_env.agents.learned.features import GROUPS, MOVE_SETS, features, move_masks
 from dnr_env.agents.learned.network import logits_of
@@ -47,7 +47,7 @@ BINS: dict[str, tuple[float, ...]] = {
     "precision of the incumbent": (0.3, 0.5, 0.7),
     "price of an image / 0.00005": (0.9, 1.1),
 }
-"""What a policy sees, and the bounds of its bins: the first bin is below the first bound."""
+"""What a policy sees, and the bounds between its bins. A bin includes its lower bound."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Watched(Agent):
 
     Args:
         agent: The agent, of `DnR/RefineEdits-v0`.
-        beside: The rule that is asked, too. Its memory holds how much the agent has listed.
+        beside: The rule that is asked for its move in the same place, as if it had listed what the agent has.
     """
 
     def __init__(self, agent: Agent, beside: ListingAgent) -> None:
@@ -87,11 +87,11 @@ class Watched(Agent):
         self.alike: list[bool] = []
         """Whether the rule would have made the same move."""
         self.changed: dict[str, list[bool]] = {group: [] for group in GROUPS}
-        """Whether the move is another one without a group of observations. Only policies have it."""
+        """Whether the policy would move otherwise if it did not see a group of observations. Empty for rules."""
         self.episodes = 0
 
     def start(self, seeds: Sequence[int]) -> State:
-        """Forget which episodes have ended."""
+        """Begin episodes, none of which has ended."""
         self.episodes += len(seeds)
         self._running = np.ones(len(seeds), bool)
         self._listed, self._step = np.zeros(len(seeds)), 0
@@ -130,7 +130,7 @@ def _blind(policy: LearnedAgent, observation: Observation, masks: BoolArray, gro
 def _seen(observation: Observation, step: int) -> FloatArray:
     """(n, bins) what is seen, in the order of `BINS`."""
     price = progress(observation, "image_cost") / 1000
-    worth = column(observation, "worth").max(axis=1) / (price * 100 * progress(observation, "images_per_measure"))
+    worth = column(observation, "worth").max(axis=1) / price_of_keep(observation)
     cover = [column(observation, name)[:, 0] for name in ("coverage", "precision")]
     return np.column_stack((np.full(len(price), step), progress(observation, "headroom"), worth, *cover, price / 5e-5))
 

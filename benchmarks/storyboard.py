@@ -1,4 +1,4 @@
-"""An episode told in one picture: what was listed, what was drawn and how it excited the neuron, and what was thought.
+"""One episode as a picture: what was listed, what was drawn and how it excited the neuron, and each incumbent.
 
 PYTHONPATH=. python benchmarks/storyboard.py --stack scenes --neuron layer3:5 --out results/episode.png
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from behaviour import MOVES, Options, Watched, hidden_table, moves_table, seen_table, watched
@@ -31,8 +33,8 @@ def test_a_watched_agent_plays_as_it_does_unwatched_and_agrees_with_itself() -> 
     assert float(cells[3 + MOVES.index("MODEL")]) == 3
 
 
-def test_shares_of_each_bin_sum_to_one_and_bins_hold_all_decisions(tmp_path: str) -> None:
-    options = Options(out=tmp_path, neurons="layer4:5,layer2:3", seeds=(9,), prices=(0.00002, 0.0005))  # type: ignore[arg-type]
+def test_shares_of_each_bin_sum_to_one_and_bins_hold_all_decisions(tmp_path: Path) -> None:
+    options = Options(out=tmp_path, neurons="layer4:5,layer2:3", seeds=(9,), prices=(0.00002, 0.0005))
     one = watched(make_agent("learned"), ImproveAgent(3), "shapes", options)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in seen_table(one).splitlines()[2:]]
     for name in dict.fromkeys(row[0] for row in rows):
