@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 from study_settings import LAYERS, WORLDS
-from words import labels_of_scenes, labels_of_shapes
+from words import SEARCHES
 from world_measures import anything
 from world_polysemantic import truth
 
@@ -35,8 +35,6 @@ from dnr_env.shapes.render import Renderer
 from dnr_env.stack import Stack
 from dnr_env.structure import Phrase
 from dnr_env.types import BoolArray
-
-LABELS = {"shapes": labels_of_shapes, "scenes": labels_of_scenes}
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def main() -> None:
             stack = load_stack(world)
             alive = [n for n in stack.neurons.select(",".join(LAYERS)) if stack.probe.alive[n]]
             chosen = np.sort(np.random.default_rng(options.seed).choice(alive, options.neurons, replace=False)).tolist()
-            best = LABELS[world](stack, chosen, (0.0, WORD_PRICE))
+            best = SEARCHES[world](stack, chosen, (0.0, WORD_PRICE))
             names = [stack.neurons[neuron] for neuron in chosen]
             jobs = [(name, options.seed) for name in names]
             played = rollout(make_agent(options.policy), jobs, stack=stack, mutator="informed")

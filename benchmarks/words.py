@@ -17,7 +17,7 @@ OUT/words.md has the table. ± is one standard error over neurons.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +97,13 @@ def labels_of_scenes(stack: Stack, neurons: Sequence[int], prices: Sequence[floa
     return dict(zip(prices, map(list, zip(*found, strict=True)), strict=True))
 
 
+SEARCHES: Mapping[str, Callable[[Stack, Sequence[int], Sequence[float]], Labels]] = {
+    "shapes": labels_of_shapes,
+    "scenes": labels_of_scenes,
+}
+"""How the best labels of each world are found."""
+
+
 def measure(stack: Stack, neurons: Sequence[int], labels: Sequence[str]) -> Result:
     """Measure labels of neurons by what they were not chosen by."""
     assert stack.judge_embedder is not None
@@ -150,7 +157,7 @@ def main() -> None:
     options = tyro.cli(Options)
     make_folder(options.out)
     found = {}
-    for name, best in (("shapes", labels_of_shapes), ("scenes", labels_of_scenes)):
+    for name, best in SEARCHES.items():
         stack = load_stack(name)
         neurons = [n for n in stack.neurons.select("train") if stack.probe.alive[n]]
         if name == "scenes":
