@@ -105,7 +105,7 @@ def measure(stack: Stack, neurons: Sequence[int]) -> list[Neuron]:
 
 
 def _mixed(weight: float, drawn: FloatArray, real: FloatArray, lengths: FloatArray) -> FloatArray:
-    """Values, in which words have their price."""
+    """Values at a weight of the drawings, less the price of the words."""
     values: FloatArray = weight * drawn + (1 - weight) * real - WORD_PRICE * lengths
     return values
 
