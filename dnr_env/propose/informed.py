@@ -94,12 +94,12 @@ class InformedMutator:
         words = self.vocabulary.concepts
         # One product for all requests, as reading the embeddings takes longer than multiplying them.
         excited = self._weights(batch) @ self._texts.T
-        answers = []
+        answers, prices = [], price_of_words(batch.score, self.vocabulary.lengths)
         for row, (concept, tried, kind) in enumerate(zip(batch.concepts, batch.tried, batch.kinds, strict=True)):
             neuron = int(batch.neurons[row])
             excited[row] += self._target(neuron)[2]
             promised = self.calibration.order(batch.score, excited[row], self._simulation(neuron))
-            promised -= price_of_words(batch.score, self.vocabulary.lengths)
+            promised -= prices
             if kind is None or kind == Kind.MODEL:
                 promised[[self._places[text] for text in {concept, *tried} if text in self._places]] = -np.inf
             else:

@@ -25,11 +25,12 @@ def sample_weights(
     Returns:
         (b, d) weights.
     """
-    mean = np.linalg.solve(precision, target[..., None])[..., 0]
+    # With the precision L Lᵀ, the covariance of L⁻ᵀ noise is its inverse; and L⁻ᵀ noise = (L Lᵀ)⁻¹ L noise, so that one
+    # factorisation solves for both.
+    noisy = np.linalg.cholesky(precision) @ noise[..., None]
+    mean, sample = np.moveaxis(np.linalg.solve(precision, np.concatenate([target[..., None], noisy], axis=2)), 2, 0)
     rest = squares - (target * mean).sum(axis=1)
     # If all answers are equal, the small constant lets chance decide.
     spread = np.sqrt(np.maximum(rest, 0) / count) + 1e-6
-    root = np.swapaxes(np.linalg.cholesky(precision), 1, 2)
-    sample = np.linalg.solve(root, noise[..., None])[..., 0]  # its covariance is the inverse of the precision
     weights: FloatArray = mean + spread[:, None] * sample
     return weights
