@@ -322,7 +322,7 @@ def test_transfer_names_the_best_other_in_hindsight(outcome: Path) -> None:
     assert others[row["best other in hindsight"].split()[0]] == best
     for less, rival in (("`policy` less it", best), ("`policy` less `promise`", nets["promise"])):
         assert float(row[less].split()[0]) == pytest.approx(nets["policy"] - rival, abs=2e-4)
-    assert rows(outcome / "report" / "transfer-shipped.md").keys() == {"planted"}
+    assert rows(outcome / "report" / "transfer-shipped.md").keys() == {"planted", "scenes-planted"}
 
 
 def test_names_are_counted_by_the_kind_of_the_formula(outcome: Path) -> None:

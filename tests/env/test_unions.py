@@ -407,7 +407,7 @@ def test_what_a_user_says_is_read_as_a_label(saying: Stack) -> None:
     ("agent", "unions"),
     [
         (make_agent("kinds:8"), True), (make_agent("cover:8"), True), (random_policy(4), True),
-        (make_agent("learned"), False), (make_agent("gradient:3"), False), (make_agent("dnd"), False),
+        (make_agent("learned"), True), (make_agent("gradient:3"), False), (make_agent("dnd"), False),
     ],
     ids=lambda value: value.name if isinstance(value, Agent) else "",
 )  # fmt: skip
