@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from dnr_env.errors import DnRError
 from dnr_env.interfaces import Kind
 
-EVENTS = ("keep", "mutate", "add", "stop", "undo")
+EVENTS = ("keep", "mutate", "add", "stop", "go", "reopen", "undo")
 CHOOSING = ("keep", "mutate", "stop")
 """Events that are for one of the candidates."""
 KINDS = tuple(kind.name.lower() for kind in Kind)
@@ -35,6 +35,8 @@ class Move(NamedTuple):
     """The number of the candidate, from 1, of an event in CHOOSING."""
     kind: str | None = None
     """The kind of a "mutate", one of KINDS; None lets the mutator choose."""
+    neuron: int | None = None
+    """The number of the neuron of the session, from 1, that a "go" goes to."""
 
 
 class Log:
@@ -118,19 +120,20 @@ class Log:
 
     def _move(self, line: bytes, step: int) -> Move:
         record = _parsed(line)
-        event, text, slot, kind = (record.get(name) for name in Move._fields)
+        event, text, slot, kind, neuron = (record.get(name) for name in Move._fields)
         sound = (
             record.get("step") == step
             and event in EVENTS
             and isinstance(text, str) == (event == "add")
             and (type(slot) is int) == (event in CHOOSING)
             and (kind is None or (event == "mutate" and kind in KINDS))
+            and (type(neuron) is int) == (event == "go")
         )
         if not sound:
             raise DnRError(
                 f"`path` must be an undamaged log (got {self.line(step)}, which is not an event of step {step})"
             )
-        return Move(str(event), text, slot, kind)
+        return Move(str(event), text, slot, kind, neuron)
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

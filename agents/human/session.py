@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from operator import index
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from gymnasium.utils import seeding
@@ -24,7 +24,7 @@ from dnr_env.evaluation.judge import Verdict, judge
 from dnr_env.interfaces import Kind
 from dnr_env.seeds import block_of
 
-FORMAT = 2
+FORMAT = 3
 """The version of the log format."""
 
 
@@ -45,12 +45,45 @@ class SessionLabel(TypedDict):
     """The number of images drawn for the neuron."""
 
 
+class Place(NamedTuple):
+    """Where the moves that stand have led."""
+
+    present: int
+    """The index of the neuron that the person is at."""
+    own: list[list[Move]]
+    """The moves for each neuron. One that has its label ends with a "stop"."""
+
+
+def place_of(moves: Sequence[Move], neurons: int) -> Place:
+    """Follow moves that stand, without the undone and the undos.
+
+    A "stop" leads to the next neuron without a label, the first ones after the last; if all have theirs, it stays.
+    """
+    present, own = 0, [list[Move]() for _ in range(neurons)]
+    for move in moves:
+        if move.neuron is not None:
+            present = move.neuron - 1
+        elif move.event == "reopen":
+            own[present].pop()
+        else:
+            own[present].append(move)
+            if move.event == "stop":
+                after = ((present + i) % neurons for i in range(1, neurons))
+                present = next((i for i in after if not _labelled(own[i])), present)
+    return Place(present, own)
+
+
+def _labelled(own: Sequence[Move]) -> bool:
+    return bool(own) and own[-1].event == "stop"
+
+
 class Session:
     """A state machine without a user interface, made by `open`. Its state is always the replay of its log.
 
     The person plays `DnR/RefineEdits-v0`, but may leave the kind of a mutation to the mutator. An episode that runs out
-    of steps waits for "stop" or "undo", so that the person sees how it ended and still chooses the label. `info` is the
-    info of the episode's last step. A session must not be shared by threads.
+    of steps waits for "stop" or "undo", so that the person sees how it ended and still chooses the label. Neurons may
+    be labelled in any order: "go" leaves one as it is, and "reopen" takes a label back. `info` is the info of the
+    episode's last step. A session must not be shared by threads.
     """
 
     def __init__(self, log: Log, episodes: Episodes, neurons: Sequence[str], seed: int) -> None:
@@ -59,7 +92,8 @@ class Session:
         self._episodes = episodes
         self._seed = seed
         self._moves: list[Move] = []  # without those that were undone
-        self._labels: list[SessionLabel] = []
+        self._place = place_of([], len(neurons))
+        self._found: dict[tuple[int, tuple[Move, ...]], SessionLabel] = {}  # by the neuron and its moves
         self._begin()
         for step, move in _standing(log):
             try:
@@ -119,12 +153,22 @@ class Session:
     @property
     def finished(self) -> bool:
         """Whether every neuron has its label."""
-        return len(self._labels) == len(self.neurons)
+        return all(map(_labelled, self._place.own))
 
     @property
     def neuron(self) -> str:
-        """The neuron to label, or the last one if the session is finished."""
-        return self.neurons[min(len(self._labels), len(self.neurons) - 1)]
+        """The neuron that the person is at."""
+        return self.neurons[self._place.present]
+
+    @property
+    def present(self) -> int:
+        """The number of this neuron, from 1."""
+        return self._place.present + 1
+
+    @property
+    def labelled(self) -> bool:
+        """Whether this neuron has its label."""
+        return _labelled(self._place.own[self._place.present])
 
     @property
     def view(self) -> viewer.View:
@@ -141,11 +185,17 @@ class Session:
     @property
     def masks(self) -> dict[str, bool]:
         """Which events are possible now, in the order of EVENTS."""
-        going = not self.finished
-        live = going and not self._episodes.ended[0]
-        keep = live and bool(self._episodes.masks("incumbent")[0, Action.KEEP])
-        # An "add" brings its own concept, so it is possible without a waiting one.
-        return {"keep": keep, "mutate": live, "add": live, "stop": going, "undo": bool(self._moves)}
+        open_ = not self.labelled
+        live = open_ and not self._episodes.ended[0]
+        return {
+            "keep": live and bool(self._episodes.masks("incumbent")[0, Action.KEEP]),
+            "mutate": live,
+            "add": live,  # it brings its own concept, so it needs no waiting one
+            "stop": open_,
+            "go": len(self.neurons) > 1,
+            "reopen": not open_,
+            "undo": bool(self._moves),
+        }
 
     @property
     def candidates(self) -> int:
@@ -159,8 +209,9 @@ class Session:
         return [kind for kind, can in zip(KINDS, allowed, strict=True) if can]
 
     def labels(self) -> list[SessionLabel]:
-        """The labels of the finished neurons, in order."""
-        return [label.copy() for label in self._labels]
+        """The labels of the neurons that have one, in the order of the neurons."""
+        made = ((number, tuple(own)) for number, own in enumerate(self._place.own) if _labelled(own))
+        return [self._found[key].copy() for key in made]
 
     def verdict(self, label: SessionLabel) -> Verdict:
         """Let the judge draw new images of a label and score them."""
@@ -181,6 +232,7 @@ class Session:
         *,
         slot: int = 1,
         kind: str | None = None,
+        neuron: int | None = None,
     ) -> None:
         """Take one event and log it. After any error the session and its log are as they were.
 
@@ -190,11 +242,12 @@ class Session:
             step: the `step` that the person saw; None is the present one.
             slot: the number of the candidate, from 1, for an event in CHOOSING. A "stop" takes it as the label.
             kind: one of KINDS, for "mutate"; None lets the mutator choose.
+            neuron: the number of the neuron to "go" to, from 1.
 
         Raises:
             StaleStepError: the step is over.
-            NotPossibleError: `masks` does not allow the event, there is no such candidate, or `kinds` does not allow
-                the kind for it.
+            NotPossibleError: `masks` does not allow the event, there is no such candidate or neuron, or `kinds` does
+                not allow the kind for it.
             ConceptError: the text cannot be drawn.
             DnRError: the event or the kind is unknown, or the log cannot be written.
         """
@@ -206,18 +259,23 @@ class Session:
             raise DnRError(f"`kind` must be None for a {event} (got {kind!r})")
         if kind is not None and kind not in KINDS:
             raise unknown("kind", kind, KINDS)
+        if (neuron is None) == (event == "go"):
+            raise DnRError(
+                f"`neuron` must be {'a number for' if event == 'go' else 'None for'} a {event} (got {neuron!r})"
+            )
         number = int(index(slot)) if event in CHOOSING else None
-        move = Move(event, (text or "") if event == "add" else None, number, kind)
+        to = None if neuron is None else int(index(neuron))
+        move = Move(event, (text or "") if event == "add" else None, number, kind, to)
         self._require(move)
-        moves, labels = self._moves, self._labels
+        moves = self._moves
         try:
             if event == "undo":
-                self._play(moves[:-1], labels)
+                self._play(moves[:-1])
             else:
                 self._take(move)
             self._log.append(move)
         except BaseException:
-            self._play(moves, labels)
+            self._play(moves)
             raise
 
     def _require(self, move: Move) -> None:
@@ -229,32 +287,43 @@ class Session:
             raise NotPossibleError(f"`slot` must be from 1 to {self.candidates} now (got {move.slot})")
         if move.kind is not None and move.kind not in (kinds := self.kinds(move.slot or 1)):
             raise NotPossibleError(f"`kind` must be one of {', '.join(kinds)} for this concept (got {move.kind!r})")
+        if move.neuron is not None and not 1 <= move.neuron <= len(self.neurons):
+            raise NotPossibleError(f"`neuron` must be from 1 to {len(self.neurons)} (got {move.neuron})")
 
     def _take(self, move: Move) -> None:
-        slot = (move.slot or 1) - 1
-        label = self._label(slot)
+        """Take a move that does not undo."""
+        before = self._place
+        if move.event in ("go", "reopen"):
+            self._play([*self._moves, move])
+            return
+        label = self._label((move.slot or 1) - 1)
+        self._act(move)
+        self._moves = [*self._moves, move]
+        self._place = place_of(self._moves, len(self.neurons))
+        if move.event == "stop":
+            self._found[before.present, tuple(self._place.own[before.present])] = label
+            self._replay()
+
+    def _act(self, move: Move) -> None:
+        """Take a move in the episode. One that has ended by itself stays as it is."""
         if move.text is not None:
             self._episodes.suggest(0, move.text)
         if not self._episodes.ended[0]:
             kind = None if move.kind is None else Kind[move.kind.upper()]
-            choices = Choices(np.array([Action[move.event.upper()]]), np.array([slot]), [kind])
+            choices = Choices(np.array([Action[move.event.upper()]]), np.array([(move.slot or 1) - 1]), [kind])
             self._episodes.act(choices, [self._rng])
             self._inform()
-        self._moves = [*self._moves, move]
-        if move.event == "stop":
-            self._labels = [*self._labels, label]
-            if not self.finished:
-                self._begin()
 
-    def _play(self, moves: list[Move], labels: list[SessionLabel]) -> None:
-        """Go to the state after the given moves. `labels` holds at least the labels of the neurons they finish."""
-        starts = [0, *(place for place, move in enumerate(moves, 1) if move.event == "stop")]
-        present = min(len(starts), len(self.neurons)) - 1  # a finished session stays at the last neuron
-        here = starts[present]
-        self._moves, self._labels = moves[:here], labels[:present]
+    def _play(self, moves: list[Move]) -> None:
+        """Go to the state after the given moves, whose labels are known."""
+        self._moves, self._place = moves, place_of(moves, len(self.neurons))
+        self._replay()
+
+    def _replay(self) -> None:
+        """Play the episode of the present neuron anew. What it has drawn is in the store."""
         self._begin()
-        for move in moves[here:]:
-            self._take(move)
+        for move in self._place.own[self._place.present]:
+            self._act(move)
 
     def _begin(self) -> None:
         self._rng = seeding.np_random(self._seed)[0]

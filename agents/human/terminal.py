@@ -5,23 +5,25 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
 from dnr_env.agents.human.log import CHOOSING, KINDS
-from dnr_env.agents.human.session import Session
+from dnr_env.agents.human.session import Session, SessionLabel
 from dnr_env.env import viewer
 from dnr_env.errors import DnRError
 
-_EVENTS = {"k": "keep", "m": "mutate", "a": "add", "s": "stop", "u": "undo"}
+_EVENTS = {"k": "keep", "m": "mutate", "a": "add", "s": "stop", "g": "go", "r": "reopen", "u": "undo"}
 _ALWAYS = {"p": "picture", "?": "help", "q": "quit"}
 _KEYS = {word: key for key, word in {**_EVENTS, **_ALWAYS}.items()}
 _HELP = """\
   k  keep     draw images of a candidate, its first or more, and measure them
   m  mutate   make a new concept from a candidate, and list it; nothing is drawn
   a  add      list a concept that you type; nothing is drawn
-  s  stop     take a candidate as the label, and go to the next neuron
+  s  stop     take a candidate as the label, and go to the next neuron without one
+  g  go       go to another neuron, the next or that with a number: g 3
+  r  reopen   take the label of this neuron back, and go on with it
   u  undo     take back the last event, even a stop
   p  picture  write the images and estimates to a PNG file
   q  quit     pause; everything is saved
@@ -38,7 +40,8 @@ class _Typed(NamedTuple):
     """A line that a person typed."""
 
     key: str
-    slot: int = 1
+    slot: int | None = None
+    """The number behind the key: of a candidate or, after "g", of a neuron."""
     kind: str | None = None
     rest: str = ""
     """What cannot be read."""
@@ -94,8 +97,8 @@ def _read(line: str) -> _Typed:
     key = _KEYS.get(words[0], words[0]) if words else ""
     if key not in _KEYS.values():
         return _Typed(line.strip())
-    words, slot, kind = words[1:], 1, None
-    if _EVENTS.get(key) in CHOOSING and words and words[0].isdecimal() and len(words[0]) < 4:
+    words, slot, kind = words[1:], None, None
+    if _EVENTS.get(key) in (*CHOOSING, "go") and words and words[0].isdecimal() and len(words[0]) < 6:
         slot = int(words.pop(0))
     if key == "m" and words and _KINDS.get(words[0], words[0]) in KINDS:
         kind = _KINDS.get(words[0], words[0])
@@ -106,29 +109,35 @@ def _read(line: str) -> _Typed:
 def _obey(typed: _Typed, session: Session, read: Callable[[str], str], write: Callable[[str], None]) -> None:
     key = typed.key
     if typed.rest:
-        write(f"  ! after k, m or s must come a number or nothing, and after m a kind (got {key} {typed.rest[:20]!r})")
+        write(
+            f"  ! after k, m, s or g must come a number or nothing, and after m a kind (got {key} {typed.rest[:20]!r})"
+        )
     elif key == "?":
         write(_HELP)
     elif key == "p":
         write(_save_picture(session))
     elif key in _EVENTS:
         text = read("concept: ") if key == "a" and session.masks["add"] else None
-        labelled = len(session.labels())
+        before = session.neuron
+        chosen: dict[str, Any] = {"kind": typed.kind, **({} if typed.slot is None else {"slot": typed.slot})}
+        if key == "g":
+            following = session.present % len(session.neurons) + 1
+            chosen = {"neuron": following if typed.slot is None else typed.slot}
         try:
-            session.apply(_EVENTS[key], text, slot=typed.slot, kind=typed.kind)
+            session.apply(_EVENTS[key], text, **chosen)
         except DnRError as error:
             write(f"  ! {plain(str(error))}")
             return
-        if len(session.labels()) > labelled:
-            write(_judged(session))
-        _show(session, write, begins=len(session.labels()) != labelled)
+        if key == "s":
+            write(_judged(session, before))
+        _show(session, write, begins=session.neuron != before)
     else:
         write(f"  ! the key must be one of {', '.join([*_EVENTS, *_ALWAYS])} (got {key[:20]!r})")
 
 
-def _judged(session: Session) -> str:
-    """Describe the latest label with the judge's verdict."""
-    label = session.labels()[-1]
+def _judged(session: Session, neuron: str) -> str:
+    """Describe the label of a neuron with the judge's verdict."""
+    (label,) = (label for label in session.labels() if label["neuron"] == neuron)
     try:
         verdict = session.verdict(label)
     except DnRError as error:
@@ -145,11 +154,15 @@ def _prompt(session: Session) -> str:
 
 def _show(session: Session, write: Callable[[str], None], begins: bool) -> None:
     """Show the neuron to label, with the captions of its exemplars if it was not shown before."""
+    labels = session.labels()
     if session.finished:
-        for label in session.labels():
-            write(f"{plain(label['neuron'])}  {label['mean']:.3f} ± {label['deviation']:.3f}  {plain(label['label'])}")
+        for label in labels:
+            write(_line(label))
         return
-    write(f"\n{len(session.labels()) + 1} of {len(session.neurons)}: {viewer.text(_plain_view(session.view))}")
+    write(f"\n{session.present} of {len(session.neurons)}: {viewer.text(_plain_view(session.view))}")
+    for label in labels:
+        if label["neuron"] == session.neuron:
+            write(f"its label: {_line(label)}")
     if begins and (captions := session.captions):
         write("captions of its exemplars: " + plain("; ".join(captions)))
     master = [text for text in session.info["master"] if text]
@@ -157,6 +170,10 @@ def _show(session: Session, write: Callable[[str], None], begins: bool) -> None:
     if newest not in session.info["concepts"]:
         mean = session.info["master_means"][len(master) - 1]
         write(f"  {mean:6.3f}  the newest concept, {plain(newest)}, is not among the best")
+
+
+def _line(label: SessionLabel) -> str:
+    return f"{plain(label['neuron'])}  {label['mean']:.3f} ± {label['deviation']:.3f}  {plain(label['label'])}"
 
 
 def _plain_view(view: viewer.View) -> viewer.View:

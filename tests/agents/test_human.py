@@ -44,9 +44,11 @@ SCRIPT = [
     Move("mutate", slot=1), Move("stop", slot=3), Move("undo"), Move("undo"), Move("add", "red things"),
     Move("stop", slot=1), Move("mutate", slot=3, kind="model"), Move("undo"), Move("undo"), Move("stop", slot=2),
     Move("keep", slot=1), Move("mutate", slot=1), Move("add", "dotted"), Move("keep", slot=2), Move("keep", slot=2),
-    Move("stop", slot=1), Move("undo"), Move("undo"), Move("stop", slot=3),
+    Move("stop", slot=1), Move("undo"), Move("undo"), Move("go", neuron=1), Move("reopen"), Move("mutate", slot=2),
+    Move("go", neuron=2), Move("stop", slot=3), Move("undo"), Move("stop", slot=2), Move("stop", slot=1),
 ]  # fmt: skip
-"""Undoes drawings, mutations and both stops, once several in a row; uses up all steps; labels everything."""
+"""Undoes drawings, mutations and both stops, once several in a row; uses up all steps; reopens the first neuron while
+the second is being labelled; labels everything."""
 
 
 def begin(path: Path, neurons: list[str] = NEURONS, **changes: Any) -> Session:
@@ -55,7 +57,7 @@ def begin(path: Path, neurons: list[str] = NEURONS, **changes: Any) -> Session:
 
 def act(session: Session, move: Move) -> None:
     """Take a move, with what it leaves out left out."""
-    chosen = {"slot": move.slot, "kind": move.kind}
+    chosen = {"slot": move.slot, "kind": move.kind, "neuron": move.neuron}
     session.apply(move.event, move.text, **{name: value for name, value in chosen.items() if value is not None})  # type: ignore[arg-type]
 
 
@@ -107,10 +109,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[tuple[o
 
 def test_the_log_holds_a_header_and_every_event(whole: tuple[bytes, Any]) -> None:
     header, *lines = map(json.loads, whole[0].splitlines())
-    assert header == {"format": 2, "stack": "shapes", "neurons": NEURONS, "seed": 3, "options": RULES}
-    assert [(line["step"], *(line[name] for name in ("event", "text", "slot", "kind"))) for line in lines] == [
-        (step, *move) for step, move in enumerate(SCRIPT)
-    ]
+    assert header == {"format": 3, "stack": "shapes", "neurons": NEURONS, "seed": 3, "options": RULES}
+    assert [
+        (line["step"], *(line[name] for name in ("event", "text", "slot", "kind", "neuron"))) for line in lines
+    ] == [(step, *move) for step, move in enumerate(SCRIPT)]
     assert all(line["time"].endswith("+00:00") for line in lines)
 
 
@@ -209,7 +211,9 @@ def test_undo_goes_back_one_event_at_a_time_even_over_stops(session: Session) ->
         session.apply("undo")
         assert seen(session)[1:] == sight
     assert session.step == 10
-    with pytest.raises(NotPossibleError, match=r"`event` must be one of keep, mutate, add, stop now \(got 'undo'\)"):
+    with pytest.raises(
+        NotPossibleError, match=r"`event` must be one of keep, mutate, add, stop, go now \(got 'undo'\)"
+    ):
         session.apply("undo")
 
 
@@ -220,6 +224,59 @@ def test_undo_draws_no_new_image(session: Session, stack: Stack) -> None:
     for _ in range(3):
         session.apply("undo")
     assert stack.lab.counters.drawn == drawn
+
+
+# --- from neuron to neuron -------------------------------------------------------------------------------------------
+
+THREE = [*NEURONS, "layer2:9"]
+
+
+def test_a_stop_leads_to_the_next_neuron_without_a_label(path: Path) -> None:
+    session = begin(path, THREE)
+    assert (session.neuron, session.present) == (THREE[0], 1)
+    session.apply("go", neuron=2)
+    session.apply("stop")
+    assert session.neuron == THREE[2]
+    session.apply("stop")
+    assert session.neuron == THREE[0]
+    assert not session.finished
+    assert [label["neuron"] for label in session.labels()] == THREE[1:]
+    session.apply("stop")
+    assert session.finished
+    assert session.neuron == THREE[0]
+
+
+def test_a_neuron_is_found_as_it_was_left(session: Session) -> None:
+    session.apply("keep", slot=2)
+    session.apply("mutate", slot=3)
+    before = seen(session)[1:]
+    session.apply("go", neuron=2)
+    session.apply("keep")
+    session.apply("go", neuron=1)
+    assert seen(session)[1:] == before
+    session.apply("go", neuron=2)
+    assert session.info["images"] == 5
+
+
+def test_a_reopened_neuron_loses_its_label_and_nothing_else(session: Session) -> None:
+    session.apply("keep", slot=2)
+    before = viewer.text(session.view)
+    session.apply("stop")
+    session.apply("go", neuron=1)
+    assert session.labelled
+    assert [event for event in EVENTS if session.masks[event]] == ["go", "reopen", "undo"]
+    session.apply("reopen")
+    assert session.labels() == []
+    assert viewer.text(session.view) == before
+    session.apply("undo")
+    assert session.labelled
+    assert len(session.labels()) == 1
+
+
+def test_a_session_of_one_neuron_has_nowhere_to_go(path: Path) -> None:
+    session = begin(path, NEURONS[:1])
+    with pytest.raises(NotPossibleError, match=r"`event` must be one of keep, mutate, add, stop now \(got 'go'\)"):
+        session.apply("go", neuron=1)
 
 
 # --- events that are refused -----------------------------------------------------------------------------------------
@@ -258,6 +315,10 @@ def test_a_refused_event_changes_nothing(
         ("mutate", {"kind": "widen"}, r"`kind` must be one of narrow, .*, except \(got 'widen'\)"),
         ("mutate", {"kind": "unite"}, r"`kind` must be one of narrow, .*, model for this concept \(got 'unite'\)"),
         ("keep", {"kind": "narrow"}, r"`kind` must be None for a keep \(got 'narrow'\)"),
+        ("keep", {"neuron": 2}, r"`neuron` must be None for a keep \(got 2\)"),
+        ("go", {}, r"`neuron` must be a number for a go \(got None\)"),
+        ("go", {"neuron": 3}, r"`neuron` must be from 1 to 2 \(got 3\)"),
+        ("go", {"neuron": 0}, r"`neuron` must be from 1 to 2 \(got 0\)"),
     ],
 )
 def test_a_choice_that_does_not_exist_changes_nothing(
@@ -272,9 +333,11 @@ def test_a_choice_that_does_not_exist_changes_nothing(
 def test_out_of_images_everything_but_keep_is_possible(session: Session) -> None:
     for _ in range(4):
         session.apply("keep")
-    assert [event for event in EVENTS if session.masks[event]] == ["mutate", "add", "stop", "undo"]
+    assert [event for event in EVENTS if session.masks[event]] == ["mutate", "add", "stop", "go", "undo"]
     before, log = seen(session), session.path.read_bytes()
-    with pytest.raises(NotPossibleError, match=r"`event` must be one of mutate, add, stop, undo now \(got 'keep'\)"):
+    with pytest.raises(
+        NotPossibleError, match=r"`event` must be one of mutate, add, stop, go, undo now \(got 'keep'\)"
+    ):
         session.apply("keep")
     assert (seen(session), session.path.read_bytes()) == (before, log)
     session.apply("add", "red ring")
@@ -284,10 +347,10 @@ def test_out_of_images_everything_but_keep_is_possible(session: Session) -> None
 def test_out_of_steps_only_stop_and_undo_are_possible(session: Session) -> None:
     for _ in range(5):
         session.apply("mutate")
-    assert [event for event in EVENTS if session.masks[event]] == ["stop", "undo"]
+    assert [event for event in EVENTS if session.masks[event]] == ["stop", "go", "undo"]
     before, log = seen(session), session.path.read_bytes()
     for event in ("keep", "mutate", "add"):
-        with pytest.raises(NotPossibleError, match=rf"`event` must be one of stop, undo now \(got '{event}'\)"):
+        with pytest.raises(NotPossibleError, match=rf"`event` must be one of stop, go, undo now \(got '{event}'\)"):
             session.apply(event, "red")
     assert (seen(session), session.path.read_bytes()) == (before, log)
     best = session.view.candidates[0].text
@@ -298,16 +361,16 @@ def test_out_of_steps_only_stop_and_undo_are_possible(session: Session) -> None:
 
 def test_with_a_budget_of_nothing_real_images_decide(path: Path) -> None:
     session = begin(path, budget=0)
-    assert [event for event in EVENTS if session.masks[event]] == ["mutate", "add", "stop"]
+    assert [event for event in EVENTS if session.masks[event]] == ["mutate", "add", "stop", "go"]
     session.apply("mutate")
     session.apply("stop")
     assert session.neuron == NEURONS[1]
 
 
-def test_after_the_last_label_only_undo_is_possible(session: Session) -> None:
+def test_after_the_last_label_neurons_can_be_looked_at_and_reopened(session: Session) -> None:
     session.apply("stop")
     session.apply("stop")
-    assert [event for event in EVENTS if session.masks[event]] == ["undo"]
+    assert [event for event in EVENTS if session.masks[event]] == ["go", "reopen", "undo"]
     with pytest.raises(NotPossibleError):
         session.apply("stop")
     session.apply("undo")
@@ -327,7 +390,7 @@ def test_of_two_processes_on_one_log_the_second_is_refused(session: Session, pat
 # --- failures in the middle ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("event", ["keep", "mutate", "add", "stop", "undo"])
+@pytest.mark.parametrize("event", ["keep", "mutate", "add", "stop", "go", "reopen", "undo"])
 @pytest.mark.parametrize("finished", [False, True])
 def test_a_full_disk_loses_nothing(
     session: Session, monkeypatch: pytest.MonkeyPatch, event: str, finished: bool
@@ -350,9 +413,9 @@ def test_a_full_disk_loses_nothing(
             DnRError,
             match=r"`path` must be a file that can be written \(got .*session\.jsonl: No space left on device\)",
         ):
-            session.apply(event, "dotted")
+            session.apply(event, "dotted", neuron=1 if event == "go" else None)
     assert (seen(session), session.path.read_bytes()) == (before, log)
-    session.apply(event, "dotted")
+    session.apply(event, "dotted", neuron=1 if event == "go" else None)
     assert seen(begin(session.path)) == seen(session)
 
 
@@ -470,6 +533,11 @@ def test_a_log_begun_with_other_arguments_is_refused(
         '{"step": 1, "event": "keep", "text": null, "slot": 1, "kind": "narrow"}',
         '{"step": 1, "event": "mutate", "text": null, "slot": 1, "kind": "destroy"}',
         '{"step": 1, "event": "mutate", "text": null, "slot": 1, "kind": ["narrow"]}',
+        '{"step": 1, "event": "keep", "text": null, "slot": 1, "neuron": 2}',
+        '{"step": 1, "event": "go", "text": null}',
+        '{"step": 1, "event": "go", "text": null, "neuron": "2"}',
+        '{"step": 1, "event": "go", "text": null, "neuron": 3}',
+        '{"step": 1, "event": "reopen", "text": null}',
     ],
 )
 def test_a_damaged_line_is_named(path: Path, whole: tuple[bytes, Any], line: str) -> None:
@@ -485,9 +553,9 @@ def test_a_damaged_line_is_named(path: Path, whole: tuple[bytes, Any], line: str
     ("moves", "message"),
     [
         (["undo"], "line 2, which undoes nothing"),
-        (["keep"] * 5, r"line 6: `event` must be one of mutate, add, stop, undo now \(got 'keep'\)"),
-        (["mutate"] * 6, r"line 7: `event` must be one of stop, undo now \(got 'mutate'\)"),
-        (["stop", "stop", "keep"], r"line 4: `event` must be one of undo now \(got 'keep'\)"),
+        (["keep"] * 5, r"line 6: `event` must be one of mutate, add, stop, go, undo now \(got 'keep'\)"),
+        (["mutate"] * 6, r"line 7: `event` must be one of stop, go, undo now \(got 'mutate'\)"),
+        (["stop", "stop", "keep"], r"line 4: `event` must be one of go, reopen, undo now \(got 'keep'\)"),
     ],
 )
 def test_an_impossible_log_is_refused(path: Path, whole: tuple[bytes, Any], moves: list[str], message: str) -> None:
@@ -565,22 +633,24 @@ def test_any_sequence_of_events_is_the_moves_that_stand(folder: Path) -> None:
             text=st.sampled_from(["red", "dotted ring", "blorp"]),
             slot=st.integers(1, 4),
             kind=st.sampled_from([None, *KINDS]),
+            number=st.integers(1, 2),
         )
-        def act(self, event: str, text: str, slot: int, kind: str | None) -> None:
+        def act(self, event: str, text: str, slot: int, kind: str | None, number: int) -> None:
             kind = kind if event == "mutate" else None
+            neuron = number if event == "go" else None
             impossible = not self.session.masks[event] or (event, text) == ("add", "blorp")
             impossible |= kind is not None and kind not in self.session.kinds(1)  # every concept is a noun phrase
             if impossible or (event in CHOOSING and slot > self.session.candidates):
                 before = seen(self.session)
                 with pytest.raises((NotPossibleError, ConceptError)):
-                    self.session.apply(event, text, self.session.step, slot=slot, kind=kind)
+                    self.session.apply(event, text, self.session.step, slot=slot, kind=kind, neuron=neuron)
                 assert seen(self.session) == before
                 return
-            self.session.apply(event, text, self.session.step, slot=slot, kind=kind)
+            self.session.apply(event, text, self.session.step, slot=slot, kind=kind, neuron=neuron)
             if event == "undo":
                 self.moves.pop()
             else:
-                self.moves.append(Move(event, text if event == "add" else None, slot, kind))
+                self.moves.append(Move(event, text if event == "add" else None, slot, kind, neuron))
 
         @precondition(lambda self: self.session.step > 0)
         @rule()
@@ -638,7 +708,8 @@ class Person:
 def test_keys_are_events(session: Session, path: Path, whole: tuple[bytes, Any]) -> None:
     lines: list[str] = []
     for move in SCRIPT:
-        chosen = [move.event[0], *([str(move.slot)] if move.slot else []), *([move.kind[0]] if move.kind else [])]
+        number = move.slot or move.neuron
+        chosen = [move.event[0], *([str(number)] if number else []), *([move.kind[0]] if move.kind else [])]
         lines += [" ".join(chosen), *([move.text] if move.text else [])]
     person = Person(*lines, "q")
     assert person.play(session)
@@ -682,6 +753,8 @@ def test_words_are_keys(session: Session, said: tuple[str, str]) -> None:
         ("Mutate 3 Swap", Move("mutate", slot=3, kind="swap")),
         ("m 1 m", Move("mutate", slot=1, kind="model")),
         ("s 3", Move("stop", slot=3)),
+        ("g", Move("go", neuron=2)),
+        ("Go 2", Move("go", neuron=2)),
     ],
 )
 def test_a_key_may_name_a_candidate_and_a_kind(session: Session, line: str, move: Move) -> None:
@@ -692,7 +765,7 @@ def test_a_key_may_name_a_candidate_and_a_kind(session: Session, line: str, move
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("k two", "after k, m or s must come a number or nothing, and after m a kind (got k 'two')"),
+        ("k two", "after k, m, s or g must come a number or nothing, and after m a kind (got k 'two')"),
         ("k 2 b", "(got k 'b')"),
         ("m b 2", "(got m '2')"),
         ("m 2 x", "(got m 'x')"),
@@ -701,6 +774,8 @@ def test_a_key_may_name_a_candidate_and_a_kind(session: Session, line: str, move
         ("q now", "(got q 'now')"),
         ("k 0", "`slot` must be from 1 to 3 now (got 0)"),
         ("s 4", "`slot` must be from 1 to 3 now (got 4)"),
+        ("g 4", "`neuron` must be from 1 to 2 (got 4)"),
+        ("g 0", "`neuron` must be from 1 to 2 (got 0)"),
         ("k -1", "(got k '-1')"),
         ("k \x1b[2J", r"(got k '\x1b[2j')"),
     ],
@@ -794,17 +869,17 @@ def test_only_possible_keys_are_offered(session: Session) -> None:
     assert "[u]" not in prompts[0]
     assert "[u] undo" in prompts[1]
     out_of_steps = prompts[5]
-    assert "[s] stop  [u] undo" in out_of_steps
+    assert "[s] stop  [g] go  [u] undo" in out_of_steps
     assert "[k]" not in out_of_steps
     assert "concept: " not in person.shown  # ADD was not possible
     assert "[s]" not in prompts[-1]
-    assert "`event` must be one of undo now (got 'keep')" in person.screen
+    assert "`event` must be one of go, reopen, undo now (got 'keep')" in person.screen
 
 
 def test_wrong_keys_and_concepts_are_explained(session: Session) -> None:
     person = Person("x\x1b[2J", "", "?", "a", "\x1b[31mblorp\x07")
     person.play(session)
-    assert r"the key must be one of k, m, a, s, u, p, ?, q (got 'x\x1b[2J')" in person.screen
+    assert r"the key must be one of k, m, a, s, g, r, u, p, ?, q (got 'x\x1b[2J')" in person.screen
     assert "take back the last event" in person.screen
     assert "must contain at least one word that can be drawn" in person.screen
     assert session.step == 0
