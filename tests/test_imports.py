@@ -26,6 +26,7 @@ LAYERS = (
     ("agents.training", "agents.human", "assemble"),
     ("tables", "exemplar_table", "judged_table"),
     ("api",),
+    ("web",),
     ("cli",),
 )
 """Folders and modules of `dnr_env`, from the bottom to the top."""

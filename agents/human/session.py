@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import index
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any
 
 import numpy as np
 from gymnasium.utils import seeding
 
 from dnr_env.agents.human.log import CHOOSING, EVENTS, KINDS, Log, Move, StaleStepError
+from dnr_env.agents.human.opening import opened
+from dnr_env.agents.human.place import labelled, place_of, standing_moves
+from dnr_env.agents.human.said import SessionLabel, captions_of, label_of
 from dnr_env.env import viewer
 from dnr_env.env.episodes import Episodes
 from dnr_env.env.information import information
-from dnr_env.env.refine_env import make_episodes
 from dnr_env.env.rules import Action
 from dnr_env.env.spaces import Choices
 from dnr_env.errors import DnRError, unknown
@@ -24,57 +25,9 @@ from dnr_env.evaluation.judge import Verdict, judge
 from dnr_env.interfaces import Kind
 from dnr_env.seeds import block_of
 
-FORMAT = 3
-"""The version of the log format."""
-
 
 class NotPossibleError(DnRError):
     """An event that `Session.masks` does not allow."""
-
-
-class SessionLabel(TypedDict):
-    """The label of one neuron."""
-
-    neuron: str
-    label: str
-    mean: float
-    """The posterior mean of the label's value, from the evidence that the person saw."""
-    deviation: float
-    """The posterior deviation of the same."""
-    images: int
-    """The number of images drawn for the neuron."""
-
-
-class Place(NamedTuple):
-    """Where the moves that stand have led."""
-
-    present: int
-    """The index of the neuron that the person is at."""
-    own: list[list[Move]]
-    """The moves for each neuron. One that has its label ends with a "stop"."""
-
-
-def place_of(moves: Sequence[Move], neurons: int) -> Place:
-    """Follow moves that stand, without the undone and the undos.
-
-    A "stop" leads to the next neuron without a label, the first ones after the last; if all have theirs, it stays.
-    """
-    present, own = 0, [list[Move]() for _ in range(neurons)]
-    for move in moves:
-        if move.neuron is not None:
-            present = move.neuron - 1
-        elif move.event == "reopen":
-            own[present].pop()
-        else:
-            own[present].append(move)
-            if move.event == "stop":
-                after = ((present + i) % neurons for i in range(1, neurons))
-                present = next((i for i in after if not _labelled(own[i])), present)
-    return Place(present, own)
-
-
-def _labelled(own: Sequence[Move]) -> bool:
-    return bool(own) and own[-1].event == "stop"
 
 
 class Session:
@@ -94,8 +47,9 @@ class Session:
         self._moves: list[Move] = []  # without those that were undone
         self._place = place_of([], len(neurons))
         self._found: dict[tuple[int, tuple[Move, ...]], SessionLabel] = {}  # by the neuron and its moves
+        self._told: list[str] = []  # what each of the moves did
         self._begin()
-        for step, move in _standing(log):
+        for step, move in standing_moves(log):
             try:
                 self._require(move)
                 self._take(move)
@@ -118,27 +72,12 @@ class Session:
         Raises:
             DnRError: an argument cannot be used, the log is damaged, or it was begun with other arguments.
         """
-        options = {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
-        for name, value in options.items():
-            try:
-                json.dumps(value)
-            except TypeError:
-                raise DnRError(f"`{name}` must be a value that JSON can hold (got {value!r})") from None
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-            raise DnRError(f"`seed` must be a whole number of at least 0 (got {seed!r})")
-        if not neurons or isinstance(neurons, str):
-            raise DnRError(f"`neurons` must be a list of at least one name (got {neurons!r})")
+        return cls(*opened(path, neurons, stack, seed, options), neurons, int(seed))
 
-        rules = {"reward": "none", **options}
-        mutator, users = rules.pop("mutator", None), rules.pop("user_concepts", None)
-        episodes = make_episodes(1, stack, "all", mutator, users, rules.pop("rules", None), rules)
-        known = episodes.stack.neurons
-        for neuron in neurons:
-            if neuron not in known:
-                raise unknown("neurons", neuron, known)
-        named = {"stack": str(stack), "neurons": list(neurons), "seed": int(seed)}
-        header = {"format": FORMAT, **named, "options": options}
-        return cls(Log(Path(path).expanduser(), header), episodes, neurons, int(seed))
+    @property
+    def episodes(self) -> Episodes:
+        """The episode of the neuron, of which nothing may be changed."""
+        return self._episodes
 
     @property
     def path(self) -> Path:
@@ -153,7 +92,7 @@ class Session:
     @property
     def finished(self) -> bool:
         """Whether every neuron has its label."""
-        return all(map(_labelled, self._place.own))
+        return all(map(labelled, self._place.own))
 
     @property
     def neuron(self) -> str:
@@ -168,7 +107,7 @@ class Session:
     @property
     def labelled(self) -> bool:
         """Whether this neuron has its label."""
-        return _labelled(self._place.own[self._place.present])
+        return labelled(self._place.own[self._place.present])
 
     @property
     def view(self) -> viewer.View:
@@ -178,9 +117,7 @@ class Session:
     @property
     def captions(self) -> list[str]:
         """The distinct captions of the neuron's exemplars, strongest first."""
-        episodes = self._episodes
-        (proposal,) = episodes.stack.proposer.propose([int(episodes.neuron[0])], episodes.rules.n_slots)
-        return list(dict.fromkeys(excerpt.caption for excerpt in proposal.excerpts))
+        return captions_of(self._episodes)
 
     @property
     def masks(self) -> dict[str, bool]:
@@ -198,6 +135,20 @@ class Session:
         }
 
     @property
+    def answered(self) -> bool:
+        """Whether the person has given this neuron a concept of their own, or its label."""
+        return any(move.event in ("add", "stop") for move in self._place.own[self._place.present])
+
+    @property
+    def told(self) -> list[str]:
+        """What each event did that was not undone, in order: "layer4:3: mutate broaden red disc → red thing"."""
+        return self._told.copy()
+
+    def origin(self, text: str) -> tuple[str, str]:
+        """How a listed concept came to be: the event ("" of a first one), and the concept that it was made from."""
+        return self._parents.get(text, ("", ""))
+
+    @property
     def candidates(self) -> int:
         """The number of candidates to choose from."""
         return min(self._episodes.rules.n_slots, len(self._episodes.texts[0]))
@@ -210,7 +161,7 @@ class Session:
 
     def labels(self) -> list[SessionLabel]:
         """The labels of the neurons that have one, in the order of the neurons."""
-        made = ((number, tuple(own)) for number, own in enumerate(self._place.own) if _labelled(own))
+        made = ((number, tuple(own)) for number, own in enumerate(self._place.own) if labelled(own))
         return [self._found[key].copy() for key in made]
 
     def verdict(self, label: SessionLabel) -> Verdict:
@@ -267,15 +218,15 @@ class Session:
         to = None if neuron is None else int(index(neuron))
         move = Move(event, (text or "") if event == "add" else None, number, kind, to)
         self._require(move)
-        moves = self._moves
+        moves, told = self._moves, self._told
         try:
             if event == "undo":
-                self._play(moves[:-1])
+                self._play(moves[:-1], told[:-1])
             else:
                 self._take(move)
             self._log.append(move)
         except BaseException:
-            self._play(moves)
+            self._play(moves, told)
             raise
 
     def _require(self, move: Move) -> None:
@@ -292,20 +243,24 @@ class Session:
 
     def _take(self, move: Move) -> None:
         """Take a move that does not undo."""
-        before = self._place
+        before = self._place.present
         if move.event in ("go", "reopen"):
-            self._play([*self._moves, move])
+            self._play([*self._moves, move], [*self._told, ""])
+            self._told[-1] = f"{move.event} {self.neuron}"
             return
-        label = self._label((move.slot or 1) - 1)
-        self._act(move)
-        self._moves = [*self._moves, move]
+        label = label_of(self._episodes, move.slot or 1)
+        told = self._act(move)
+        self._moves, self._told = [*self._moves, move], [*self._told, f"{self.neurons[before]}: {told}"]
         self._place = place_of(self._moves, len(self.neurons))
         if move.event == "stop":
-            self._found[before.present, tuple(self._place.own[before.present])] = label
+            self._found[before, tuple(self._place.own[before])] = label
             self._replay()
 
-    def _act(self, move: Move) -> None:
-        """Take a move in the episode. One that has ended by itself stays as it is."""
+    def _act(self, move: Move) -> str:
+        """Take a move in the episode, and say what it did. An episode that has ended by itself stays as it is."""
+        texts = self._episodes.texts[0]
+        about = "" if move.slot is None else texts[int(self._episodes.state.order[0, move.slot - 1])]
+        listed = len(texts)
         if move.text is not None:
             self._episodes.suggest(0, move.text)
         if not self._episodes.ended[0]:
@@ -313,10 +268,15 @@ class Session:
             choices = Choices(np.array([Action[move.event.upper()]]), np.array([(move.slot or 1) - 1]), [kind])
             self._episodes.act(choices, [self._rng])
             self._inform()
+        new = ", ".join(texts[listed:])
+        how = f"{move.event} {move.kind}" if move.kind else move.event
+        self._parents.update(dict.fromkeys(texts[listed:], (how, about)))
+        said = f"{about} → {new}" if about and new else about or new
+        return f"{how} {said}".rstrip()
 
-    def _play(self, moves: list[Move]) -> None:
+    def _play(self, moves: list[Move], told: list[str]) -> None:
         """Go to the state after the given moves, whose labels are known."""
-        self._moves, self._place = moves, place_of(moves, len(self.neurons))
+        self._moves, self._told, self._place = moves, told, place_of(moves, len(self.neurons))
         self._replay()
 
     def _replay(self) -> None:
@@ -326,33 +286,11 @@ class Session:
             self._act(move)
 
     def _begin(self) -> None:
+        self._parents: dict[str, tuple[str, str]] = {}  # of what was listed: the event, and the concept it is made from
         self._rng = seeding.np_random(self._seed)[0]
         self._episodes.begin([0], [self._rng], [{"neuron": self.neuron, "block": block_of(self._seed)}])
+        self.first = float(self._episodes.state.means[0].max())  # the best estimate at the start
         self._inform()
 
     def _inform(self) -> None:
         self.info = {key: value[0] for key, value in information(self._episodes, np.zeros(1, int), "edits").items()}
-
-    def _label(self, slot: int) -> SessionLabel:
-        state, texts = self._episodes.state, self._episodes.texts[0]
-        place = int(state.order[0, slot])
-        return {
-            "neuron": self.neuron,
-            "label": texts[place],
-            "mean": float(state.means[0, place]),
-            "deviation": float(state.deviations[0, place]),
-            "images": int(state.image_count[0]),
-        }
-
-
-def _standing(log: Log) -> list[tuple[int, Move]]:
-    """Return the moves that were not undone, with their steps."""
-    standing: list[tuple[int, Move]] = []
-    for step, move in enumerate(log.moves):
-        if move.event != "undo":
-            standing.append((step, move))
-        elif standing:
-            standing.pop()
-        else:
-            raise DnRError(f"`path` must be an undamaged log (got {log.line(step)}, which undoes nothing)")
-    return standing

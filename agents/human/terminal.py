@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from dnr_env.agents.human.log import CHOOSING, KINDS
-from dnr_env.agents.human.session import Session, SessionLabel
+from dnr_env.agents.human.said import SessionLabel
+from dnr_env.agents.human.session import Session
 from dnr_env.env import viewer
 from dnr_env.errors import DnRError
 

@@ -126,6 +126,25 @@ def play(options: given.Play) -> None:
     play_in_terminal(Session.open(options.out, neurons=neurons, stack=options.stack, seed=options.seed, **rules))
 
 
+def serve(options: given.Serve) -> None:
+    """Serve the page of each annotator's session."""
+    from dnr_env.web.serve import serve as serve_pages
+
+    serve_pages(
+        options.out.expanduser(),
+        options.annotator,
+        load(options.stack).neurons.named(options.neurons),
+        stack=options.stack,
+        seed=options.seed,
+        blind=options.blind,
+        port=options.port,
+        browser=options.browser,
+        score=options.score,
+        budget=options.budget,
+        image_cost=options.image_cost,
+    )
+
+
 def calibrate(options: given.Calibrate) -> None:
     """Measure concepts, fit the calibration to them, and write it with its check."""
     stack = load(options.stack)

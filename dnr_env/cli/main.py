@@ -6,12 +6,13 @@
     dnr judge mine.csv theirs.csv --out results/mine
     dnr rank --layer layer4 --out results/rank
     dnr play --neurons layer4:7 --out results/me.jsonl
+    dnr serve --neurons layer4:0-9 --out results/people
     dnr plan --stack "turbo probe.images=photos" --neurons layer4:0-63
     dnr calibrate --stack "turbo probe.images=photos" --out turbo.json
     dnr doctor --stack "turbo probe.images=photos"
     dnr store
 
-`label`, `compare`, `rank`, `judge`, `play`, `calibrate` and `dnr-train` resume: run the same command again.
+`label`, `compare`, `rank`, `judge`, `play`, `serve`, `calibrate` and `dnr-train` resume: run the same command again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import tyro
 
 from dnr_env.cli import commands
 from dnr_env.cli.ends import ending
-from dnr_env.cli.options import Calibrate, Compare, Doctor, Exemplars, Judge, Label, Plan, Play, Rank, Store
+from dnr_env.cli.options import Calibrate, Compare, Doctor, Exemplars, Judge, Label, Plan, Play, Rank, Serve, Store
 
 COMMANDS: Mapping[str, tuple[type, Callable[[Any], None]]] = {
     "label": (Label, commands.label),
@@ -34,13 +35,14 @@ COMMANDS: Mapping[str, tuple[type, Callable[[Any], None]]] = {
     "exemplars": (Exemplars, commands.exemplars),
     "judge": (Judge, commands.judge),
     "play": (Play, commands.play),
+    "serve": (Serve, commands.serve),
     "plan": (Plan, commands.plan),
     "calibrate": (Calibrate, commands.calibrate),
     "doctor": (Doctor, commands.doctor),
     "store": (Store, commands.store),
 }
 
-RESUMING = (Label, Compare, Rank, Judge, Play)
+RESUMING = (Label, Compare, Rank, Judge, Play, Serve)
 """Options of the commands that go on from the file or folder `out`."""
 
 

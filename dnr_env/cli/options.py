@@ -171,6 +171,26 @@ class Play(Scored):
     """The seed of the episodes."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Serve(Scored):
+    """Label neurons yourself, on a page in your browser. Nothing but this machine can reach it."""
+
+    out: Path
+    """The folder of the sessions, one file for each annotator."""
+    neurons: str = "layer4:test"
+    """The neurons to label."""
+    annotator: tuple[str, ...] = ("me",)
+    """Who labels. Each has a link and a session of their own."""
+    blind: bool = False
+    """Hide what models say of a neuron until the person has added a concept of their own."""
+    seed: int = 0
+    """The seed of the episodes."""
+    port: int = 8765
+    """The port; 0 takes a free one."""
+    browser: bool = True
+    """Open the first annotator's page."""
+
+
 @dataclass(frozen=True)
 class Store:
     """Show what the store holds, or forget the answers of a model and keep the images."""

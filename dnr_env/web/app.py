@@ -1,0 +1,174 @@
+"""The requests of the page: what there is to see, and the events of the person who sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from dnr_env.agents.human.log import CHOOSING, StaleStepError
+from dnr_env.errors import DnRError
+from dnr_env.web.desk import BusyError, Desk
+from dnr_env.web.gallery import Gallery
+from dnr_env.web.guard import Guard
+from dnr_env.web.page import WIDTH
+
+MOST_BYTES = 16_384
+"""Of the body of a request."""
+_SUGGESTED = 12
+_PULSE = 0.1  # seconds between two looks at a measurement
+_TEMPLATES = Environment(
+    loader=PackageLoader("dnr_env.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def make_app(desks: Mapping[str, Desk], gallery: Gallery, port: int, tokens: Mapping[str, str]) -> Guard:
+    """The server's application.
+
+    Args:
+        desks: the desk of each annotator.
+        gallery: the pictures of all.
+        port: of the server.
+        tokens: the annotator of each token.
+    """
+
+    def desk_of(request: Request) -> Desk:
+        return desks[request.scope["annotator"]]
+
+    def seen(request: Request, message: str = "", status: int = 200) -> Response:
+        """The page, or the part of it that changes if the script asks."""
+        name = "main.html" if "x-part" in request.headers else "page.html"
+        desk = desk_of(request)
+        values = {"page": desk.page, "busy": desk.work.busy, "message": message, "width": WIDTH, "blind": desk.blind}
+        return HTMLResponse(
+            _TEMPLATES.get_template(name).render(annotator=request.scope["annotator"], **values), status
+        )
+
+    async def show(request: Request) -> Response:
+        return seen(request)
+
+    async def act(request: Request) -> Response:
+        try:
+            step, event, chosen = read_event(await body_of(request))
+            await run_in_threadpool(desk_of(request).apply, step, event, chosen)
+        except (StaleStepError, BusyError) as error:
+            stale = isinstance(error, StaleStepError)
+            return seen(request, "this page was out of date; here is the present one" if stale else str(error), 409)
+        except DnRError as error:
+            return seen(request, str(error), 400)
+        except Exception as error:  # a model of the stack has failed: the person can try again
+            return seen(
+                request, f"the measurement failed, and nothing was changed ({type(error).__name__}: {error})", 500
+            )
+        return seen(request) if "x-part" in request.headers else RedirectResponse("/", 303)
+
+    async def cancel(request: Request) -> Response:
+        desk_of(request).cancel()
+        return Response(status_code=204)
+
+    async def promise(request: Request) -> Response:
+        try:
+            found = await run_in_threadpool(desk_of(request).promise, request.query_params.get("text", ""))
+        except DnRError as error:
+            return JSONResponse({"error": str(error)})
+        return JSONResponse({"busy": True} if found is None else found._asdict())
+
+    async def words(request: Request) -> Response:
+        typed = request.query_params.get("text", "").strip().lower()
+        concepts = desk_of(request).session.episodes.stack.vocabulary.concepts if typed else []
+        first = [text for text in concepts if text.startswith(typed)]
+        found = first + [text for text in concepts if f" {typed}" in text and not text.startswith(typed)]
+        return JSONResponse(found[:_SUGGESTED])
+
+    async def progress(request: Request) -> Response:
+        return StreamingResponse(_pulses(request, desk_of(request)), media_type="text/event-stream")
+
+    async def picture(request: Request) -> Response:
+        found = gallery.find(request.path_params["name"])
+        if found is None:
+            return PlainTextResponse("This picture is not shown any more; reload the page.", 404)
+        return Response(
+            found, media_type="image/webp", headers={"Cache-Control": "private, max-age=31536000, immutable"}
+        )
+
+    routes = [
+        Route("/", show),
+        Route("/event", act, methods=["POST"]),
+        Route("/cancel", cancel, methods=["POST"]),
+        Route("/promise", promise),
+        Route("/words", words),
+        Route("/progress", progress),
+        Route("/picture/{name}", picture),
+        Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
+    ]
+    return Guard(Starlette(routes=routes), port, tokens)
+
+
+async def body_of(request: Request) -> bytes:
+    """The body of a request.
+
+    Raises:
+        DnRError: it is too long.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise DnRError(f"an event must have at most {MOST_BYTES:,} bytes")
+    return bytes(body)
+
+
+def read_event(body: bytes) -> tuple[int, str, dict[str, Any]]:
+    """Read a form: the step that the person saw, the event, and what it chooses.
+
+    `event` may say more: "mutate broaden" chooses the kind, and "go 3" the neuron.
+
+    Raises:
+        DnRError: the form lacks something.
+    """
+    try:
+        fields = {name: values[-1] for name, values in parse_qs(body.decode(), keep_blank_values=True).items()}
+        event, _, more = fields["event"].partition(" ")
+        step = int(fields["step"])
+        chosen: dict[str, Any] = {"slot": int(fields["slot"])} if event in CHOOSING else {}
+        if event == "go":
+            chosen["neuron"] = int(more)
+    except (ValueError, KeyError):
+        raise DnRError("an event must be a form with `event`, `step` and what the event chooses") from None
+    if event == "mutate" and more:
+        chosen["kind"] = more
+    if event == "add":
+        chosen["text"] = fields.get("text", "")
+    return step, event, chosen
+
+
+async def _pulses(request: Request, desk: Desk) -> AsyncIterator[str]:
+    """Server-sent events: how far the measurement is, whenever that changes."""
+    last = None
+    while not await request.is_disconnected():
+        if desk.work != last:
+            last = desk.work
+            yield f"data: {json.dumps(last._asdict())}\n\n"
+        await asyncio.sleep(_PULSE)

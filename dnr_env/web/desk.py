@@ -1,0 +1,86 @@
+"""One person's session, as the requests of a server share it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from dnr_env.agents.human.said import Promise, promise
+from dnr_env.agents.human.session import Session
+from dnr_env.errors import DnRError
+from dnr_env.progress import watched
+from dnr_env.web.gallery import Gallery
+from dnr_env.web.page import Page, page
+
+
+class BusyError(DnRError):
+    """An event while another one is being measured."""
+
+
+class CancelledError(DnRError):
+    """The person has cancelled a measurement. Nothing was logged; what was measured is in the store."""
+
+
+class Work(NamedTuple):
+    """How far a measurement is."""
+
+    busy: bool
+    done: int = 0
+    total: int = 0
+
+
+class Desk:
+    """One event at a time, while the page can still be read.
+
+    Args:
+        session: the session, which nothing else uses.
+        gallery: keeps the pictures of the page.
+        blind: hide what models say of a neuron until the person has added a concept of their own.
+    """
+
+    def __init__(self, session: Session, gallery: Gallery, blind: bool) -> None:
+        self.session, self.gallery, self.blind = session, gallery, blind
+        self.work = Work(busy=False)
+        self._acting, self._reading = threading.Lock(), threading.Lock()
+        self._cancelled = False
+        self.page: Page = page(session, gallery, blind)
+        """The page after the last event."""
+
+    def apply(self, step: int, event: str, chosen: Mapping[str, Any]) -> None:
+        """Take one event of the step that the person saw. After any error all is as it was.
+
+        Raises:
+            BusyError: another event is being measured.
+            CancelledError: `cancel` was called.
+            DnRError: see `Session.apply`.
+        """
+        if not self._acting.acquire(blocking=False):
+            raise BusyError("the last event is still being measured; wait for it or cancel it")
+        try:
+            self._cancelled = False
+            self.work = Work(busy=True)
+            with self._reading, watched(self._watch):
+                self.session.apply(event, step=step, **chosen)
+                self.page = page(self.session, self.gallery, self.blind)
+        finally:
+            self.work = Work(busy=False)
+            self._acting.release()
+
+    def cancel(self) -> None:
+        """End the measurement that is going on, as soon as its images in work are done."""
+        self._cancelled = True
+
+    def promise(self, text: str) -> Promise | None:
+        """See `said.promise`; None while a measurement has the session."""
+        if not self._reading.acquire(timeout=0.05):
+            return None
+        try:
+            return promise(self.session.episodes, text)
+        finally:
+            self._reading.release()
+
+    def _watch(self, done: int, total: int) -> None:
+        self.work = Work(busy=True, done=done, total=total)
+        if self._cancelled:
+            raise CancelledError("cancelled; nothing was changed")

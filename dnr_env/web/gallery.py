@@ -1,0 +1,61 @@
+"""The pictures of a page, under names that say what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections import OrderedDict
+from typing import NamedTuple
+
+from PIL import Image
+
+from dnr_env.types import ImageArray
+
+SMALL = 160
+"""Pixels of a small picture's longer side, at most."""
+_KEPT = 4000
+
+
+class Picture(NamedTuple):
+    """A picture as a page shows it."""
+
+    small: str
+    """The name of the picture with at most SMALL pixels."""
+    whole: str
+    """The name of the whole picture."""
+
+
+class Gallery:
+    """The last few thousand pictures that were shown. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def show(self, image: ImageArray) -> Picture:
+        """Keep a picture (height, width, 3), small and whole."""
+        name = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()[:24]
+        names = Picture(f"{name}-small.webp", f"{name}.webp")
+        with self._lock:
+            if names.small not in self._kept or names.whole not in self._kept:
+                self._kept[names.whole] = _encoded(image, None)
+                self._kept[names.small] = _encoded(image, SMALL)
+            for one in names:
+                self._kept.move_to_end(one)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return names
+
+    def find(self, name: str) -> bytes | None:
+        """The WebP file of a name; None of one that was not shown, or too long ago."""
+        with self._lock:
+            return self._kept.get(name)
+
+
+def _encoded(image: ImageArray, side: int | None) -> bytes:
+    picture, out = Image.fromarray(image), io.BytesIO()
+    if side:
+        picture.thumbnail((side, side))
+    picture.save(out, "WEBP", quality=85)
+    return out.getvalue()

@@ -1,0 +1,318 @@
+"""The requests of the page: who may ask, what is answered, and that nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from serving import NEURONS, Served, served
+
+from dnr_env import DnRError
+from dnr_env.evidence.lab import Lab
+from dnr_env.web.app import MOST_BYTES, read_event
+from dnr_env.web.serve import open_port, serve
+
+EVIL = "<script>alert(1)</script> red"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Served]:
+    with served(tmp_path, annotators=("ann", "bob"), budget=20, max_steps=6) as running:
+        yield running
+
+
+@pytest.fixture
+def person(server: Served) -> Iterator[httpx.Client]:
+    with client(server) as one:
+        yield one
+
+
+@contextmanager
+def client(server: Served, annotator: str = "ann") -> Iterator[httpx.Client]:
+    """A browser that has followed its link."""
+    with httpx.Client(base_url=server.address, headers={"Origin": server.address, "X-Part": "1"}, timeout=60) as one:
+        one.get("/", params={"token": server.tokens[annotator]})
+        yield one
+
+
+def step_of(answer: httpx.Response) -> int:
+    found = re.search(r'data-step="(\d+)"', answer.text)
+    assert found
+    return int(found.group(1))
+
+
+def send(one: httpx.Client, event: str, step: int, **fields: Any) -> httpx.Response:
+    return one.post("/event", data={"event": event, "step": step, **fields})
+
+
+def moves(server: Served, annotator: str = "ann") -> list[dict[str, Any]]:
+    lines = server.desks[annotator].session.path.read_text().splitlines()[1:]
+    return [json.loads(line) for line in lines]
+
+
+# --- who may ask -----------------------------------------------------------------------------------------------------
+
+
+def test_a_link_is_a_key_and_then_a_cookie_is(server: Served) -> None:
+    with httpx.Client(base_url=server.address) as one:
+        assert one.get("/").status_code == 403
+        there = one.get(f"/?token={server.tokens['ann']}")
+        assert (there.status_code, there.headers["location"]) == (303, "/")
+        cookie = there.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        page = one.get("/")
+        assert page.status_code == 200
+        assert server.tokens["ann"] not in page.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/promise?text=red", "/words?text=red", "/progress", "/picture/x.webp", "/static/page.js"]
+)
+def test_nothing_is_answered_without_a_token(server: Served, path: str) -> None:
+    for token in ("", "token-of-ann2", "token-of-"):
+        with httpx.Client(base_url=server.address, cookies={f"dnr-{httpx.URL(server.address).port}": token}) as one:
+            answer = one.get(path)
+            assert answer.status_code == 403
+            assert "Open the link" in answer.text
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "evil.example:80"])
+def test_another_name_of_this_machine_is_refused(person: httpx.Client, host: str) -> None:
+    assert person.get("/", headers={"Host": host}).status_code == 421
+
+
+@pytest.mark.parametrize("origin", [None, "null", "http://evil.example", "https://127.0.0.1"])
+def test_a_form_of_another_site_does_nothing(server: Served, person: httpx.Client, origin: str | None) -> None:
+    headers = {"Origin": origin} if origin else {}
+    request = person.build_request("POST", "/event", data={"event": "mutate", "step": 0, "slot": 1}, headers=headers)
+    if origin is None:
+        del request.headers["Origin"]
+    assert person.send(request).status_code == 403
+    assert moves(server) == []
+
+
+def test_a_page_may_load_nothing_from_elsewhere(person: httpx.Client) -> None:
+    answer = person.get("/", headers={})
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    whole = httpx.get(f"{person.base_url}/", cookies=person.cookies).text
+    assert not re.search(r"<(script|style)(?![^>]*(src|/static))[^>]*>[^<]", whole)
+    assert " style=" not in whole
+    assert not re.search(r"\son\w+=", whole)
+    urls = re.findall(r'(?:src|href|action)="([^"]+)', whole)
+    assert urls
+    assert all(url.startswith(("/", "#")) and not url.startswith("//") for url in urls)
+
+
+@pytest.mark.parametrize("name", ["../me.jsonl", "..%2fme.jsonl", "%2e%2e/%2e%2e/etc/passwd", "no.webp", ""])
+def test_only_pictures_that_were_shown_are_found(person: httpx.Client, name: str) -> None:
+    assert person.get(f"/picture/{name}").status_code == 404
+    assert person.get(f"/static/{name}").status_code == 404
+
+
+def test_the_server_listens_on_this_machine_alone() -> None:
+    with open_port(0) as listening:
+        assert listening.getsockname()[0] == "127.0.0.1"
+        taken = listening.getsockname()[1]
+        with pytest.raises(
+            DnRError, match=r"`port` must be a free port, or 0 for any \(got \d+: Address already in use"
+        ):
+            open_port(taken)
+
+
+def test_an_annotator_must_be_a_name(tmp_path: Path) -> None:
+    for name in ("../ann", "", "a b", "1"):
+        with pytest.raises(DnRError, match="`annotator` must be letters"):
+            serve(tmp_path, [name], NEURONS, stack="shapes")
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+def test_events_of_a_form_are_those_of_the_session(server: Served, person: httpx.Client) -> None:
+    step = step_of(person.get("/"))
+    for event, fields in (
+        ("mutate", {"slot": 2}), ("mutate broaden", {"slot": 1}), ("keep", {"slot": 3}), ("add", {"text": "red disc"}),
+        ("go 3", {}), ("go 1", {}), ("stop", {"slot": 2}), ("undo", {}),
+    ):  # fmt: skip
+        answer = send(person, event, step, **fields)
+        assert answer.status_code == 200, answer.text
+        assert step_of(answer) == step + 1
+        step += 1
+    assert [line["event"] for line in moves(server)] == ["mutate", "mutate", "keep", "add", "go", "go", "stop", "undo"]
+    assert moves(server)[1]["kind"] == "broaden"
+    assert (moves(server)[3]["text"], moves(server)[4]["neuron"]) == ("red disc", 3)
+    assert moves(server, "bob") == []
+
+
+def test_a_form_without_script_leads_back_to_the_page(server: Served) -> None:
+    with client(server) as one:
+        del one.headers["X-Part"]
+        answer = send(one, "mutate", 0, slot=1)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert "<!doctype html>" in one.get("/").text
+
+
+def test_a_second_click_or_tab_does_nothing_twice(server: Served, person: httpx.Client) -> None:
+    assert send(person, "mutate", 0, slot=1).status_code == 200
+    for _ in range(2):
+        answer = send(person, "mutate", 0, slot=1)
+        assert answer.status_code == 409
+        assert "this page was out of date" in answer.text
+        assert step_of(answer) == 1
+    assert len(moves(server)) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"event": "explode", "step": 0}, "`event` must be one of keep"),
+        ({"event": "keep", "step": "x", "slot": 1}, "an event must be a form"),
+        ({"event": "keep", "step": 0}, "an event must be a form"),
+        ({"event": "keep", "step": 0, "slot": "first"}, "an event must be a form"),
+        ({"event": "keep", "step": 0, "slot": 99}, "`slot` must be from 1 to "),
+        ({"event": "mutate grow", "step": 0, "slot": 1}, "`kind` must be one of"),
+        ({"event": "go 99", "step": 0}, "`neuron` must be from 1 to 5"),
+        ({"event": "go", "step": 0}, "an event must be a form"),
+        ({"event": "add", "step": 0, "text": ""}, "must contain at least one word"),
+        ({"event": "add", "step": 0, "text": "red " * 2500}, "at most 500 characters"),
+        ({"event": "add", "step": 0, "text": "x" * MOST_BYTES}, "at most 16,384 bytes"),
+        ({"step": 0}, "an event must be a form"),
+        ({}, "an event must be a form"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(
+    server: Served, person: httpx.Client, fields: dict[str, Any], says: str
+) -> None:
+    answer = person.post("/event", data=fields)
+    assert answer.status_code == 400
+    (message,) = re.findall(r'<p id="message" role="alert">(.*?)</p>', answer.text, re.S)
+    assert says in message
+    assert "\n" not in message
+    assert moves(server) == []
+    assert send(person, "mutate", 0, slot=1).status_code == 200
+
+
+def test_text_of_people_and_models_is_never_markup(
+    server: Served, person: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = send(person, "add", 0, text=EVIL)
+    assert answer.status_code == 200
+    assert "<script>" not in answer.text
+    assert "&lt;script" in answer.text  # in the message on ignored words
+    refused = send(person, "add", 1, text="<img src=x onerror=alert(1)>")
+    assert "<img src=x" not in refused.text
+
+
+def test_a_failing_model_loses_nothing(server: Served, person: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("CUDA <b>error</b>")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lab, "measure", fail)
+        answer = send(person, "keep", 0, slot=1)
+    assert answer.status_code == 500
+    assert "the measurement failed, and nothing was changed (RuntimeError: CUDA &lt;b&gt;error" in answer.text
+    assert moves(server) == []
+    assert send(person, "keep", 0, slot=1).status_code == 200
+
+
+def test_a_measurement_can_be_watched_and_cancelled_while_the_page_is_read(
+    server: Served, person: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawing, go_on = threading.Event(), threading.Event()
+    original = Lab._draw
+
+    def slow(lab: Lab, *arguments: Any) -> Any:
+        drawing.set()
+        assert go_on.wait(20)
+        return original(lab, *arguments)
+
+    monkeypatch.setattr(Lab, "_draw", slow)
+    answers: list[httpx.Response] = []
+    texts = {"event": "add", "step": 0, "text": "tiny cyan checkered cross on water"}  # no other test draws it
+    assert person.post("/event", data=texts).status_code == 200
+    page = person.get("/").text
+    (slot,) = re.findall(r'aria-label="Candidate (\d+): tiny cyan', page)
+    thread = threading.Thread(target=lambda: answers.append(send(person, "keep", 1, slot=slot)))
+    thread.start()
+    assert drawing.wait(20)
+    with client(server) as other:
+        assert step_of(other.get("/")) == 1
+        busy = send(other, "mutate", 1, slot=1)
+        assert busy.status_code == 409
+        assert "still being measured" in busy.text
+        assert other.get("/promise", params={"text": "red"}).json() == {"busy": True}
+        with other.stream("GET", "/progress") as stream:
+            line = next(line for line in stream.iter_lines() if line)
+            assert json.loads(line.removeprefix("data: ")) == {"busy": True, "done": 0, "total": 5}
+        assert other.post("/cancel").status_code == 204
+    go_on.set()
+    thread.join(20)
+    assert answers[0].status_code == 400
+    assert "cancelled; nothing was changed" in answers[0].text
+    assert len(moves(server)) == 1
+    assert send(person, "keep", 1, slot=slot).status_code == 200
+
+
+def test_a_promise_is_that_of_the_listed_concept(server: Served, person: httpx.Client) -> None:
+    found = person.get("/promise", params={"text": "warm striped blorp rings"}).json()
+    assert found["passed_over"] == ["blorp"]
+    send(person, "add", 0, text="warm striped blorp rings")
+    session = server.desks["ann"].session
+    place = session.info["master"].index(found["concept"])
+    assert found["mean"] == pytest.approx(session.info["master_means"][place])
+    assert "error" in person.get("/promise", params={"text": "blorp"}).json()
+
+
+def test_words_are_suggested_from_the_vocabulary(server: Served, person: httpx.Client) -> None:
+    known = set(server.desks["ann"].session.episodes.stack.vocabulary.concepts)
+    found = person.get("/words", params={"text": "Red"}).json()
+    assert 0 < len(found) <= 12
+    assert set(found) <= known
+    assert found[0].startswith("red")
+    assert person.get("/words", params={"text": ""}).json() == []
+
+
+def test_a_blind_page_shows_no_model_until_the_person_has_answered(tmp_path: Path) -> None:
+    with served(tmp_path, blind=True) as server, client(server) as one:
+        hidden = one.get("/").text
+        session = server.desks["ann"].session
+        assert not [text for text in session.info["concepts"] if text and f">{text}<" in hidden]
+        assert "hidden until you have added a concept" in hidden
+        assert "±" not in hidden
+        shown = send(one, "add", 0, text="red ring").text
+        assert all(f"<b>{text}</b>" in shown for text in session.info["concepts"] if text)
+        assert "hidden until" in send(one, "go 2", 1).text
+
+
+def test_a_log_begun_in_the_terminal_goes_on_on_the_page(tmp_path: Path) -> None:
+    from dnr_env.agents.human.session import Session
+    from dnr_env.agents.human.terminal import play
+
+    lines = iter(["m 2 b", "k 1", "q"])
+    play(Session.open(tmp_path / "ann.jsonl", NEURONS, seed=3), lambda prompt: next(lines), lambda text: None)
+    with served(tmp_path) as server, client(server) as one:
+        assert step_of(one.get("/")) == 2
+        send(one, "stop", 2, slot=1)
+    again = Session.open(tmp_path / "ann.jsonl", NEURONS, seed=3)
+    assert (again.step, len(again.labels())) == (3, 1)
+
+
+def test_a_form_is_read_or_refused() -> None:
+    assert read_event(b"event=mutate+narrow&step=3&slot=2") == (3, "mutate", {"slot": 2, "kind": "narrow"})
+    assert read_event(b"event=add&step=0&text=a%26b%3D%C3%A9") == (0, "add", {"text": "a&b=é"})
+    for body in (b"", b"\xff", b"event=keep", b"event=go+x&step=1", b"[]"):
+        with pytest.raises(DnRError, match="an event must be a form"):
+            read_event(body)
