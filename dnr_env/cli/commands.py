@@ -22,7 +22,7 @@ from dnr_env.evaluation.ranking import shown_ranking
 from dnr_env.evidence.calibration_check import table
 from dnr_env.evidence.inventory import forget, holdings, lines
 from dnr_env.evidence.store import Store, cache_dir
-from dnr_env.files import make_folder, write_atomically
+from dnr_env.files import make_folder, read_lines, read_settings, write_atomically
 from dnr_env.registry import load
 from dnr_env.tables import Labels
 
@@ -124,6 +124,20 @@ def play(options: given.Play) -> None:
     neurons = load(options.stack).neurons.named(options.neurons)
     rules = {"score": options.score, "budget": options.budget, "image_cost": options.image_cost}
     play_in_terminal(Session.open(options.out, neurons=neurons, stack=options.stack, seed=options.seed, **rules))
+
+
+def site(options: given.Site) -> None:
+    """Write the site of labels."""
+    from dnr_env.evaluation.site import write_site
+
+    folder = options.results.expanduser()
+    settings = read_settings(folder / "settings.json") if (folder / "settings.json").exists() else {}
+    records = read_lines(folder / "labels.jsonl", ("neuron", "label", "value", "concepts", "failure"))
+    if not settings or not records:
+        raise DnRError(f"`results` must be a folder that `dnr label` wrote (got {folder})")
+    stack = load(options.stack or settings["stack"])
+    records = sorted(records, key=lambda record: stack.neurons.index(record["neuron"]))
+    print(f"site: {write_site(stack, records, settings['score'], options.title, options.out.expanduser())}")
 
 
 def serve(options: given.Serve) -> None:

@@ -2,6 +2,7 @@
 
     dnr label --neurons layer4:0-31 --out results/layer4
     dnr compare --agents promise rounds:1@informed runs/ppo --neurons test --seeds 1 2 --out results/test
+    dnr site results/layer4 --out site
     dnr exemplars --stack "turbo probe.images=photos generator=null captioner=null embedder=null" --out results/look
     dnr judge mine.csv theirs.csv --out results/mine
     dnr rank --layer layer4 --out results/rank
@@ -26,7 +27,20 @@ import tyro
 
 from dnr_env.cli import commands
 from dnr_env.cli.ends import ending
-from dnr_env.cli.options import Calibrate, Compare, Doctor, Exemplars, Judge, Label, Plan, Play, Rank, Serve, Store
+from dnr_env.cli.options import (
+    Calibrate,
+    Compare,
+    Doctor,
+    Exemplars,
+    Judge,
+    Label,
+    Plan,
+    Play,
+    Rank,
+    Serve,
+    Site,
+    Store,
+)
 
 COMMANDS: Mapping[str, tuple[type, Callable[[Any], None]]] = {
     "label": (Label, commands.label),
@@ -36,6 +50,7 @@ COMMANDS: Mapping[str, tuple[type, Callable[[Any], None]]] = {
     "judge": (Judge, commands.judge),
     "play": (Play, commands.play),
     "serve": (Serve, commands.serve),
+    "site": (Site, commands.site),
     "plan": (Plan, commands.plan),
     "calibrate": (Calibrate, commands.calibrate),
     "doctor": (Doctor, commands.doctor),

@@ -191,6 +191,20 @@ class Serve(Scored):
     """Open the first annotator's page."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Make a static site of the labels of `dnr label`: an index to search, and a page for each neuron."""
+
+    results: Annotated[Path, tyro.conf.Positional]
+    """The folder that `dnr label` wrote."""
+    out: Path
+    """The folder of the site."""
+    stack: str | None = None
+    """The stack; by default the one that labelled."""
+    title: str = "Neuron labels"
+    """What the site is called."""
+
+
 @dataclass(frozen=True)
 class Store:
     """Show what the store holds, or forget the answers of a model and keep the images."""
