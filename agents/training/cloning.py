@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from dnr_env.agents.base import Agent, State
+from dnr_env.agents.human.recorded import logs_in, recorded
 from dnr_env.agents.learned.features import move_masks
 from dnr_env.agents.learned.policy import ENVIRONMENTS
 from dnr_env.agents.registry import make_agent
@@ -21,6 +23,7 @@ from dnr_env.types import BoolArray, FloatArray, IntArray
 
 _LESSONS = 20_000
 _EPOCHS = 10
+_UPDATES = 390  # the fewest, as many as ten epochs of that many lessons have
 _BATCH = 512
 _RATE = 1e-3
 
@@ -53,26 +56,54 @@ def teacher_of(spec: str, form: ActionForm) -> Agent:
 
 
 def clone(model: BaseAlgorithm, spec: str) -> None:
-    """Train a MaskablePPO model on the steps of an agent in the model's environments.
+    """Train a MaskablePPO model on the steps of an agent in the model's environments, or of people in their sessions.
 
     Raises:
-        DnRError: Less than half of the agent's steps are moves of the policy.
+        DnRError: Less than half of the agent's steps are moves of the policy, or the sessions have none.
     """
-    lessons = watch(spec, model.env, model.gamma, model.seed)
-    if 2 * len(lessons.moves) < _LESSONS:
-        share = len(lessons.moves) / _LESSONS
-        raise DnRError(
-            f"`clone` must be an agent most of whose steps are moves of the policy (got {spec!r}, with {share:.0%})"
-        )
+    if is_sessions(spec):
+        lessons = read(spec, model.env, model.gamma)
+    else:
+        lessons = watch(spec, model.env, model.gamma, model.seed)
+        if 2 * len(lessons.moves) < _LESSONS:
+            share = len(lessons.moves) / _LESSONS
+            raise DnRError(
+                f"`clone` must be an agent most of whose steps are moves of the policy (got {spec!r}, with {share:.0%})"
+            )
     seen, moves, returns = map(torch.as_tensor, (lessons.seen, lessons.moves, lessons.returns))
     optimizer = torch.optim.Adam(model.policy.parameters(), _RATE)  # PPO's own optimizer starts afterwards
-    for _ in range(_EPOCHS):
+    batches = -(-len(moves) // _BATCH)
+    for _ in range(max(_EPOCHS, _UPDATES // batches)):
         for rows in torch.split(torch.randperm(len(moves)), _BATCH):
             values, likelihood, _ = model.policy.evaluate_actions(seen[rows], moves[rows], lessons.masks[rows.numpy()])
             loss = torch.nn.functional.mse_loss(values[:, 0], returns[rows]) - likelihood.mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+
+
+def is_sessions(spec: str) -> bool:
+    """Whether a text names a log of a session, or a folder of them, and no agent."""
+    return Path(spec).expanduser().suffix == ".jsonl" or bool(list(Path(spec).expanduser().glob("*.jsonl")))
+
+
+def read(spec: str, envs: FeatureVecEnv, gamma: float) -> Lessons:
+    """The steps of people for neurons that they have labelled. What a policy cannot do, such as ADD, is left out.
+
+    Raises:
+        DnRError: There is none, or a log cannot be used.
+    """
+    episodes = [one for path in logs_in(spec) for one in recorded(path) if one.label and len(one.actions)]
+    parts = []
+    for one in episodes:
+        seen = envs.see({key: values[:-1] for key, values in one.observations.items()})
+        masks, places = move_masks(one.masks[:-1], envs.moves), places_of(one.actions, envs.moves)
+        returns = discounted(SCALE * one.rewards[:, None], np.arange(1, len(places) + 1)[:, None] == len(places), gamma)
+        known = (places >= 0) & masks[np.arange(len(places)), places]
+        parts.append(Lessons(seen[known], masks[known], places[known], returns[known, 0].astype(np.float32)))
+    if not sum(len(part.moves) for part in parts):
+        raise DnRError(f"`clone` must be sessions with a labelled neuron (got {spec!r})")
+    return Lessons(*(np.concatenate([getattr(part, name) for part in parts]) for name in Lessons.__annotations__))
 
 
 def watch(spec: str, envs: FeatureVecEnv, gamma: float, seed: int) -> Lessons:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from dnr_env.agents.training.cloning import teacher_of
+from dnr_env.agents.training.cloning import is_sessions, teacher_of
 from dnr_env.env.rules import ActionForm
 from dnr_env.errors import DnRError
 from dnr_env.files import file_digest
@@ -25,8 +25,8 @@ class Options:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Training seeds, one policy per seed."""
     clone: str | None = None
-    """An agent of the same environment, such as improve, whose moves the policy learns to imitate first (maskable-ppo
-    only)."""
+    """An agent of the same environment, such as improve, or a folder of people's sessions, whose moves the policy learns
+    to imitate first (maskable-ppo only)."""
     steps: int = 120_000
     """Environment steps per seed; 0 for cloning alone."""
     envs: int = 64
@@ -148,9 +148,13 @@ def check(options: Options) -> None:
         if not least <= getattr(options, name) <= most:
             raise DnRError(f"`{name}` must be from {least:g} to {most:g} (got {getattr(options, name)})")
     if options.clone:
-        asked = teacher_of(options.clone, options.moves).env_options.get("mutator", options.mutator)
-        if asked != options.mutator:
-            raise DnRError(f"`mutator` must be {asked} to clone {options.clone!r} (got {options.mutator!r})")
+        if is_sessions(options.clone):
+            if options.moves != "edits":
+                raise DnRError(f"`moves` must be edits to clone sessions (got {options.moves!r})")
+        else:
+            asked = teacher_of(options.clone, options.moves).env_options.get("mutator", options.mutator)
+            if asked != options.mutator:
+                raise DnRError(f"`mutator` must be {asked} to clone {options.clone!r} (got {options.mutator!r})")
         if options.algorithm != "maskable-ppo":
             raise DnRError(f"`algorithm` must be maskable-ppo with the option clone (got {options.algorithm!r})")
     validation_neurons(options)

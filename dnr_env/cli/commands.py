@@ -140,6 +140,21 @@ def site(options: given.Site) -> None:
     print(f"site: {write_site(stack, records, settings['score'], options.title, options.out.expanduser())}")
 
 
+def export_sessions(options: given.ExportSessions) -> None:
+    """Replay the sessions, and write their tables and data set."""
+    from dnr_env.agents.human.export import minari_dataset, tables
+    from dnr_env.agents.human.recorded import logs_in, recorded
+
+    episodes = [one for path in options.sessions for log in logs_in(path) for one in recorded(log)]
+    if not episodes:
+        raise DnRError("`sessions` must hold at least one event (got none)")
+    for path in tables(episodes, options.out.expanduser()):
+        print(path)
+    if options.minari:
+        data = minari_dataset([one for one in episodes if len(one.actions)], options.minari)
+        print(f"Minari data set {options.minari}: {data.total_episodes} episodes, {data.total_steps} steps")
+
+
 def serve(options: given.Serve) -> None:
     """Serve the page of each annotator's session."""
     from dnr_env.web.serve import serve as serve_pages

@@ -8,6 +8,7 @@
     dnr rank --layer layer4 --out results/rank
     dnr play --neurons layer4:7 --out results/me.jsonl
     dnr serve --neurons layer4:0-9 --out results/people
+    dnr export-sessions results/people --out results/people/tables
     dnr plan --stack "turbo probe.images=photos" --neurons layer4:0-63
     dnr calibrate --stack "turbo probe.images=photos" --out turbo.json
     dnr doctor --stack "turbo probe.images=photos"
@@ -32,6 +33,7 @@ from dnr_env.cli.options import (
     Compare,
     Doctor,
     Exemplars,
+    ExportSessions,
     Judge,
     Label,
     Plan,
@@ -50,6 +52,7 @@ COMMANDS: Mapping[str, tuple[type, Callable[[Any], None]]] = {
     "judge": (Judge, commands.judge),
     "play": (Play, commands.play),
     "serve": (Serve, commands.serve),
+    "export-sessions": (ExportSessions, commands.export_sessions),
     "site": (Site, commands.site),
     "plan": (Plan, commands.plan),
     "calibrate": (Calibrate, commands.calibrate),

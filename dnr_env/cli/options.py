@@ -205,6 +205,18 @@ class Site:
     """What the site is called."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExportSessions:
+    """Turn people's sessions into tables, with rewards on held-out images, and into a Minari data set."""
+
+    sessions: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Logs of `dnr play` or `dnr serve`, or folders of them."""
+    out: Path
+    """The folder of decisions.csv and labels.csv."""
+    minari: str | None = None
+    """The name of a Minari data set to make, such as dnr/people-v0."""
+
+
 @dataclass(frozen=True)
 class Store:
     """Show what the store holds, or forget the answers of a model and keep the images."""

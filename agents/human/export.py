@@ -1,0 +1,116 @@
+"""Sessions as tables, and as a Minari data set."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnr_env.agents.human.recorded import Recorded
+from dnr_env.env.rules import Action, Rules
+from dnr_env.env.spaces import action_space, observation_space
+from dnr_env.errors import DnRError
+from dnr_env.extras import needed
+from dnr_env.files import csv_table, make_folder, write_atomically
+from dnr_env.interfaces import Kind
+
+DECISIONS = ("annotator", "neuron", "seed", "step", "event", "kind", "slot", "concept", "incumbent", "reward", "images")
+LABELS = ("annotator", "neuron", "seed", "label", "images", "steps", "return", "seconds")
+
+
+def tables(episodes: Sequence[Recorded], folder: Path) -> tuple[Path, Path]:
+    """Write decisions.csv, a row for each step, and labels.csv, a row for each neuron with a label."""
+    make_folder(folder)
+    decisions = [
+        dict(
+            zip(
+                DECISIONS,
+                (one.annotator, one.neuron, one.seed, step, *_said(action), concept, incumbent, reward, int(images)),
+                strict=True,
+            )
+        )
+        for one in episodes
+        for step, (action, concept, incumbent, reward, images) in enumerate(
+            zip(one.actions.tolist(), one.concepts, one.incumbents[1:], one.rewards, one.images[1:], strict=True)
+        )
+    ]
+    labels = [
+        {
+            "annotator": one.annotator,
+            "neuron": one.neuron,
+            "seed": one.seed,
+            "label": one.label,
+            "images": int(one.images[-1]),
+            "steps": len(one.actions),
+            "return": float(one.rewards.sum()),
+            "seconds": round(one.seconds, 1),
+        }
+        for one in episodes
+        if one.label
+    ]
+    paths = folder / "decisions.csv", folder / "labels.csv"
+    for path, columns, rows in zip(paths, (DECISIONS, LABELS), (decisions, labels), strict=True):
+        write_atomically(path, csv_table(columns, rows))
+    return paths
+
+
+def _said(action: Sequence[int]) -> tuple[str, str, Any]:
+    """The event, the kind of a mutation, and the number of the candidate."""
+    event = Action(action[0])
+    kind = Kind(action[2]).name.lower() if event == Action.MUTATE else ""
+    return event.name.lower(), kind, "" if event == Action.ADD else action[1] + 1
+
+
+def minari_dataset(episodes: Sequence[Recorded], dataset_id: str) -> Any:
+    """Make a data set of the library Minari, in its folder. Infos hold the texts.
+
+    Args:
+        episodes: with steps, and all with observations of the same sizes.
+        dataset_id: its name, such as "dnr/people-v0".
+
+    Raises:
+        DnRError: there is such a data set, the name is no name of one, or Minari is not installed.
+    """
+    with needed("minari"):
+        import minari
+        from minari.data_collector import EpisodeBuffer
+    n_slots, dim = episodes[0].observations["concepts"].shape[1:]
+    rules = Rules(n_slots=n_slots)
+    buffers = [
+        EpisodeBuffer(
+            id=number,
+            seed=one.seed,
+            observations=one.observations,
+            actions=one.actions,
+            rewards=one.rewards.tolist(),
+            terminations=[step == len(one.rewards) - 1 for step in range(len(one.rewards))],
+            truncations=[False] * len(one.rewards),
+            infos={
+                "annotator": _texts([one.annotator] * len(one.incumbents)),
+                "neuron": _texts([one.neuron] * len(one.incumbents)),
+                "label": _texts(one.incumbents),
+                "concept": _texts(["", *one.concepts]),
+            },
+        )
+        for number, one in enumerate(episodes)
+    ]
+    try:
+        with warnings.catch_warnings():  # an author and a link to code are for who publishes the data set
+            warnings.simplefilter("ignore", UserWarning)
+            return minari.create_dataset_from_buffers(
+                dataset_id,
+                buffers,
+                observation_space=observation_space(rules, dim),
+                action_space=action_space(rules, "edits"),
+                data_format="hdf5",
+                description="Sessions of people in DnR/RefineEdits-v0, rewards on held-out images",
+            )
+    except ValueError as error:
+        raise DnRError(f"`minari` must be the name of a new data set, such as dnr/people-v0 ({error})") from None
+
+
+def _texts(texts: Sequence[str]) -> Any:
+    return np.array([text.encode() for text in texts])

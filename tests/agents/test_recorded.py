@@ -1,0 +1,189 @@
+"""What people did is data: replayed with held-out rewards, exported, and imitated."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from dnr_env import Action, DnRError
+from dnr_env.agents.base import column
+from dnr_env.agents.human.recorded import MOST_SECONDS, Recorded, logs_in, recorded
+from dnr_env.agents.human.session import Session
+from dnr_env.agents.learned.features import MOVE_SETS, move_masks
+from dnr_env.agents.learned.policy import LearnedAgent
+from dnr_env.agents.training.cloning import places_of
+from dnr_env.agents.training.options import Options, check
+from dnr_env.agents.training.train import train_seed
+from dnr_env.cli.main import main
+from dnr_env.env.observe import observe
+from dnr_env.interfaces import Kind
+from dnr_env.seeds import block_of
+
+NEURONS = [f"layer4:{i}" for i in range(10)]
+
+
+def label_all(path: Path, neurons: list[str], seed: int, cautious: bool) -> None:
+    """Label neurons as a person may: two proposals by the model, drawings of the best until they are enough, STOP."""
+    session = Session.open(path, neurons, seed=seed, mutator="informed")
+    enough = 3 if cautious else 2
+    while not session.finished:
+        drawn = column(observe(session.episodes.state), "images")[0, 0]
+        if session.episodes.state.steps[0] < 2:
+            session.apply("mutate", kind="model")
+        elif drawn < enough and session.info["images"] < 10 * enough:
+            session.apply("keep")
+        else:
+            session.apply("stop")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sessions of three annotators, of whom two draw much."""
+    folder = tmp_path_factory.mktemp("sessions")
+    for number, (name, cautious) in enumerate((("ann", True), ("bob", True), ("cyn", False))):
+        label_all(folder / f"{name}.jsonl", NEURONS[number:] + NEURONS[:number], number, cautious)
+    return folder
+
+
+def test_a_recording_is_the_environments_own_episode(tmp_path: Path) -> None:
+    session = Session.open(tmp_path / "ann.jsonl", ["layer4:3"], seed=3, mutator="informed", budget=20)
+    session.apply("keep", slot=2)
+    session.apply("mutate", kind="broaden")
+    session.apply("keep")
+    session.apply("undo")
+    session.apply("stop", slot=2)
+    (one,) = recorded(tmp_path / "ann.jsonl")
+    made: dict[str, Any] = {"neurons": "all", "mutator": "informed", "budget": 20, "reward": "held_out"}
+    env = gym.make("dnr_env:DnR/RefineEdits-v0", **made)
+    observation, info = env.reset(seed=3, options={"neuron": "layer4:3", "block": block_of(3)})
+    rewards: list[float] = []
+    states, labels, masks = [observation], [info["label"]], [info["action_mask"]]
+    for action in ((Action.KEEP, 1, 0), (Action.MUTATE, 0, Kind.BROADEN), (Action.STOP, 1, 0)):
+        observation, reward, *_, info = env.step(np.array(action))
+        rewards.append(float(reward))
+        states.append(observation)
+        labels.append(info["label"])
+        masks.append(info["action_mask"])
+    np.testing.assert_allclose(one.rewards, rewards)
+    assert one.incumbents == labels
+    np.testing.assert_array_equal(one.masks, np.array(masks, bool))
+    for key, values in one.observations.items():
+        np.testing.assert_array_equal(values, np.stack([state[key] for state in states]))
+    assert one.label == session.labels()[0]["label"] == labels[-1]
+    assert one.actions.tolist() == [[0, 1, 0], [1, 0, Kind.BROADEN], [3, 1, 0]]
+
+
+def test_added_concepts_and_neurons_without_a_label_are_recorded(tmp_path: Path) -> None:
+    session = Session.open(tmp_path / "ann.jsonl", ["layer4:3", "planted:5", "layer2:9"], seed=3)
+    session.apply("add", "Red rings")
+    session.apply("go", neuron=3)
+    session.apply("mutate")
+    first, third = recorded(tmp_path / "ann.jsonl")
+    assert (first.neuron, first.concepts, first.label) == ("layer4:3", ["Red rings"], "")
+    assert (third.neuron, third.actions.tolist(), third.label) == ("layer2:9", [[1, 0, Kind.MODEL]], "")
+    assert first.actions[0][0] == Action.ADD
+
+
+def test_time_is_that_between_events_at_a_neuron(tmp_path: Path) -> None:
+    path = tmp_path / "ann.jsonl"
+    session = Session.open(path, ["layer4:3", "planted:5"], seed=3)
+    for event in ("mutate", "mutate", "stop", "mutate", "undo", "stop"):
+        session.apply(event)
+    header, *lines = path.read_text().splitlines()
+    minutes = (0, 1, 3, 4, 30, 31)  # the pause of 26 minutes counts as five
+    timed = [
+        {**json.loads(line), "time": f"2026-01-01T10:{at:02}:00+00:00"} for line, at in zip(lines, minutes, strict=True)
+    ]
+    path.write_text("\n".join([header, *map(json.dumps, timed), ""]))
+    assert [one.seconds for one in recorded(path)] == [180, 60 + MOST_SECONDS + 60]
+
+
+@pytest.mark.parametrize("content", [b"", b"my thesis\n", b'{"format": 3}\n'])
+def test_what_is_no_session_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "notes.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DnRError, match=r"`sessions` must be logs of sessions \(got .*notes\.jsonl\)"):
+        list(recorded(path))
+    with pytest.raises(
+        DnRError, match=r"`sessions` must be the log of a session, or a folder of logs \(got '.*none'\)"
+    ):
+        logs_in(tmp_path / "none")
+
+
+def test_sessions_become_tables_and_a_data_set(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    minari = pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    command = ["export-sessions", str(folder), "--out", str(tmp_path), "--minari", "dnr/people-v0"]
+    main(command)
+    episodes = [one for path in logs_in(folder) for one in recorded(path)]
+    assert len(episodes) == 30
+    labels = list(csv.DictReader((tmp_path / "labels.csv").read_text(encoding="utf-8").splitlines()))
+    assert [(row["annotator"], row["neuron"], row["label"]) for row in labels] == [
+        (one.annotator, one.neuron, one.label) for one in episodes
+    ]
+    decisions = list(csv.DictReader((tmp_path / "decisions.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(decisions) == sum(len(one.actions) for one in episodes)
+    assert {row["event"] for row in decisions} == {"keep", "mutate", "stop"}
+    data = minari.load_dataset("dnr/people-v0")
+    assert f"30 episodes, {len(decisions)} steps" in capsys.readouterr().out
+    for one, episode in zip(episodes, data.iterate_episodes(), strict=True):
+        np.testing.assert_array_equal(episode.actions, one.actions)
+        np.testing.assert_allclose(episode.rewards, one.rewards)
+        np.testing.assert_array_equal(episode.observations["scores"], one.observations["scores"])
+        assert [text.decode() for text in episode.infos["label"]] == one.incumbents
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert "`minari` must be the name of a new data set" in str(ended.value)
+
+
+def agreement(policy: LearnedAgent, episodes: list[Recorded]) -> tuple[float, float]:
+    """The share of an annotator's moves that a policy would make, and that of the commonest move."""
+    moves, same, actions = MOVE_SETS["edits"], [], []
+    for one in episodes:
+        seen = {key: values[:-1] for key, values in one.observations.items()}
+        chosen = policy.act(seen, np.zeros((len(one.actions), 1)), one.masks[:-1], True)
+        allowed = move_masks(one.masks[:-1], moves)
+        places = places_of(one.actions, moves)
+        assert allowed[np.arange(len(places)), places].all()
+        same += (places_of(chosen, moves) == places).tolist()
+        actions += places.tolist()
+    return float(np.mean(same)), float(np.bincount(actions).max() / len(actions))
+
+
+@pytest.mark.slow
+def test_a_policy_imitates_an_annotator_whom_it_has_not_seen_on_these_neurons(folder: Path, tmp_path: Path) -> None:
+    taught = tmp_path / "taught"
+    for number in range(4):
+        names = [f"layer{layer}:{i}" for layer in (3, 4) for i in range(20 + 10 * number, 30 + 10 * number)]
+        label_all(taught / f"{number}.jsonl", names, number, cautious=False)
+    options = Options(
+        out=tmp_path / "run", clone=str(taught), steps=0, seeds=(0,), mutator="informed", stack=("shapes",),
+        user_concepts=("none",), envs=8, neurons="layer4:20-29", validation="layer4:0-3",
+    )  # fmt: skip
+    check(options)
+    train_seed(options, 0)
+    policy = LearnedAgent.load(tmp_path / "run" / "seed-0")
+    episodes = list(recorded(folder / "cyn.jsonl"))
+    found, commonest = agreement(policy, episodes)
+    assert commonest <= 0.6
+    assert found >= 0.9
+
+
+def test_sessions_without_a_label_teach_nothing(tmp_path: Path) -> None:
+    Session.open(tmp_path / "sessions" / "ann.jsonl", ["layer4:3"]).apply("mutate")
+    options = Options(
+        out=tmp_path / "run", clone=str(tmp_path / "sessions"), steps=0, seeds=(0,), mutator="informed", envs=8
+    )
+    with pytest.raises(DnRError, match="`clone` must be sessions with a labelled neuron"):
+        train_seed(options, 0)
+    with pytest.raises(DnRError, match=r"`moves` must be edits to clone sessions \(got 'slots'\)"):
+        check(replace(options, moves="slots"))
