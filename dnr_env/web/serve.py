@@ -18,8 +18,10 @@ def open_port(port: int) -> socket.socket:
     """Listen on a port of this machine, which nothing outside can reach; 0 takes a free one.
 
     Raises:
-        DnRError: another program has the port.
+        DnRError: there is no such port, or another program has it.
     """
+    if not 0 <= port < 65536:
+        raise DnRError(f"`port` must be from 0 to 65535 (got {port})")
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -66,6 +68,8 @@ def serve(
     from dnr_env.web.desk import Desk
     from dnr_env.web.gallery import Gallery
 
+    if not annotators:
+        raise DnRError("`annotator` must be at least one name (got none)")
     for name in annotators:
         if not name.isidentifier():
             raise DnRError(f"`annotator` must be letters, digits and underscores, no digit first (got {name!r})")

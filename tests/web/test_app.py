@@ -131,10 +131,18 @@ def test_the_server_listens_on_this_machine_alone() -> None:
             open_port(taken)
 
 
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_port_must_exist(port: int) -> None:
+    with pytest.raises(DnRError, match=rf"`port` must be from 0 to 65535 \(got {port}\)"):
+        open_port(port)
+
+
 def test_an_annotator_must_be_a_name(tmp_path: Path) -> None:
     for name in ("../ann", "", "a b", "1"):
         with pytest.raises(DnRError, match="`annotator` must be letters"):
             serve(tmp_path, [name], NEURONS, stack="shapes")
+    with pytest.raises(DnRError, match="`annotator` must be at least one name"):
+        serve(tmp_path, [], NEURONS, stack="shapes", port=0, browser=False)
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
