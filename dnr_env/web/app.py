@@ -44,6 +44,10 @@ _TEMPLATES = Environment(
 )
 
 
+class OthersPageError(DnRError):
+    """An event from the page of another annotator, whose link the same browser has opened before."""
+
+
 def make_app(desks: Mapping[str, Desk], gallery: Gallery, port: int, tokens: Mapping[str, str]) -> Guard:
     """The server's application.
 
@@ -71,9 +75,9 @@ def make_app(desks: Mapping[str, Desk], gallery: Gallery, port: int, tokens: Map
 
     async def act(request: Request) -> Response:
         try:
-            step, event, chosen = read_event(await body_of(request))
+            step, event, chosen = read_event(await body_of(request), request.scope["annotator"])
             await run_in_threadpool(desk_of(request).apply, step, event, chosen)
-        except (StaleStepError, BusyError) as error:
+        except (StaleStepError, BusyError, OthersPageError) as error:
             stale = isinstance(error, StaleStepError)
             return seen(request, "this page was out of date; here is the present one" if stale else str(error), 409)
         except DnRError as error:
@@ -140,12 +144,13 @@ async def body_of(request: Request) -> bytes:
     return bytes(body)
 
 
-def read_event(body: bytes) -> tuple[int, str, dict[str, Any]]:
+def read_event(body: bytes, annotator: str = "") -> tuple[int, str, dict[str, Any]]:
     """Read a form: the step that the person saw, the event, and what it chooses.
 
     `event` may say more: "mutate broaden" chooses the kind, and "go 3" the neuron.
 
     Raises:
+        OthersPageError: the form is of the page of another than the annotator.
         DnRError: the form lacks something.
     """
     try:
@@ -157,6 +162,8 @@ def read_event(body: bytes) -> tuple[int, str, dict[str, Any]]:
             chosen["neuron"] = int(more)
     except (ValueError, KeyError):
         raise DnRError("an event must be a form with `event`, `step` and what the event chooses") from None
+    if (whose := fields.get("annotator", annotator)) != annotator:
+        raise OthersPageError(f"that was the page of {whose}, so nothing was done: this browser is now {annotator}'s")
     if event == "mutate" and more:
         chosen["kind"] = more
     if event == "add":

@@ -182,6 +182,18 @@ def test_a_second_click_or_tab_does_nothing_twice(server: Served, person: httpx.
     assert len(moves(server)) == 1
 
 
+def test_the_page_of_one_does_nothing_in_the_name_of_another(server: Served, person: httpx.Client) -> None:
+    form = {"event": "mutate", "step": 0, "slot": 1, "annotator": "ann"}
+    assert person.get("/").text.count('name="annotator" value="ann"') == person.get("/").text.count('name="step"') > 0
+    person.get("/", params={"token": server.tokens["bob"]})  # in another tab of the same browser
+    refused = person.post("/event", data=form)
+    assert refused.status_code == 409
+    assert "that was the page of ann, so nothing was done" in refused.text
+    assert moves(server, "bob") == moves(server) == []
+    assert person.post("/event", data={**form, "annotator": "bob"}).status_code == 200
+    assert [len(moves(server, name)) for name in ("ann", "bob")] == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
