@@ -97,7 +97,10 @@ def make_app(desks: Mapping[str, Desk], gallery: Gallery, port: int, tokens: Map
             found = await run_in_threadpool(desk_of(request).promise, request.query_params.get("text", ""))
         except DnRError as error:
             return JSONResponse({"error": str(error)})
-        return JSONResponse({"busy": True} if found is None else found._asdict())
+        if found is None:
+            return JSONResponse({"busy": True})
+        known = ("concept", "passed_over") if desk_of(request).page.hidden else found._fields
+        return JSONResponse({name: getattr(found, name) for name in known})
 
     async def words(request: Request) -> Response:
         typed = request.query_params.get("text", "").strip().lower()

@@ -312,7 +312,10 @@ def test_a_blind_page_shows_no_model_until_the_person_has_answered(tmp_path: Pat
         assert not [text for text in session.info["concepts"] if text and f">{text}<" in hidden]
         assert "hidden until you have added a concept" in hidden
         assert "±" not in hidden
+        promised = {"concept": "red ring", "passed_over": ["blorp"]}
+        assert one.get("/promise", params={"text": "red blorp ring"}).json() == promised
         shown = send(one, "add", 0, text="red ring").text
+        assert "mean" in one.get("/promise", params={"text": "red ring"}).json()
         assert all(f"<b>{text}</b>" in shown for text in session.info["concepts"] if text)
         assert "hidden until" in send(one, "go 2", 1).text
 
