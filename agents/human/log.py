@@ -24,6 +24,10 @@ class StaleStepError(DnRError):
     """An event for an earlier step, as a double click, a second tab or another process on the log makes it."""
 
 
+class ChangedLogError(StaleStepError):
+    """Another process has written to the log, so that the session no longer is the replay of it."""
+
+
 class Move(NamedTuple):
     """One event of a person."""
 
@@ -80,13 +84,13 @@ class Log:
         """Append a move to the file.
 
         Raises:
-            StaleStepError: another process has written to the file.
+            ChangedLogError: another process has written to the file.
             DnRError: the file cannot be written. It stays as it was.
         """
         record = {"step": len(self.moves), **move._asdict(), "time": datetime.now(timezone.utc).isoformat()}
         try:
             if self.path.stat().st_size != self._size:
-                raise StaleStepError(f"{self.path} was changed by another process; open the session again")
+                raise ChangedLogError(f"{self.path} was changed by another process; open the session again")
             self._write(_line(record))
         except OSError as error:
             raise self._unusable(error) from None

@@ -24,7 +24,7 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from dnr_env.agents.human.log import CHOOSING, StaleStepError
+from dnr_env.agents.human.log import CHOOSING, ChangedLogError, StaleStepError
 from dnr_env.errors import DnRError
 from dnr_env.web.desk import BusyError, Desk
 from dnr_env.web.gallery import Gallery
@@ -78,7 +78,7 @@ def make_app(desks: Mapping[str, Desk], gallery: Gallery, port: int, tokens: Map
             step, event, chosen = read_event(await body_of(request), request.scope["annotator"])
             await run_in_threadpool(desk_of(request).apply, step, event, chosen)
         except (StaleStepError, BusyError, OthersPageError) as error:
-            stale = isinstance(error, StaleStepError)
+            stale = isinstance(error, StaleStepError) and not isinstance(error, ChangedLogError)
             return seen(request, "this page was out of date; here is the present one" if stale else str(error), 409)
         except DnRError as error:
             return seen(request, str(error), 400)

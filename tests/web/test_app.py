@@ -333,6 +333,19 @@ def test_a_log_begun_in_the_terminal_goes_on_on_the_page(tmp_path: Path) -> None
     assert (again.step, len(again.labels())) == (3, 1)
 
 
+def test_a_log_that_another_process_writes_to_is_said(server: Served, person: httpx.Client) -> None:
+    from dnr_env.agents.human.session import Session
+
+    log = server.desks["ann"].session.path
+    Session.open(log, NEURONS, seed=3, budget=20, max_steps=6).apply("mutate")
+    for _ in range(2):
+        answer = send(person, "mutate", 0, slot=1)
+        assert answer.status_code == 409
+        assert "ann.jsonl was changed by another process; open the session again" in answer.text
+        assert "out of date" not in answer.text
+    assert len(moves(server)) == 1
+
+
 def test_a_form_is_read_or_refused() -> None:
     assert read_event(b"event=mutate+narrow&step=3&slot=2") == (3, "mutate", {"slot": 2, "kind": "narrow"})
     assert read_event(b"event=add&step=0&text=a%26b%3D%C3%A9") == (0, "add", {"text": "a&b=é"})
