@@ -22,6 +22,10 @@ class CancelledError(DnRError):
     """The person has cancelled a measurement. Nothing was logged; what was measured is in the store."""
 
 
+class UnseenError(DnRError):
+    """An event that was taken, but whose page cannot be shown."""
+
+
 class Work(NamedTuple):
     """How far a measurement is."""
 
@@ -48,12 +52,13 @@ class Desk:
         """The page after the last event."""
 
     def apply(self, step: int, event: str, chosen: Mapping[str, Any]) -> None:
-        """Take one event of the step that the person saw. After any error all is as it was.
+        """Take one event of the step that the person saw. After any error but the last all is as it was.
 
         Raises:
             BusyError: another event is being measured.
             CancelledError: `cancel` was called.
             DnRError: see `Session.apply`.
+            UnseenError: the event was taken, but a picture or caption of the page failed. The next event tries again.
         """
         if not self._acting.acquire(blocking=False):
             raise BusyError("the last event is still being measured; wait for it or cancel it")
@@ -61,8 +66,10 @@ class Desk:
             self._cancelled = False
             self.work = Work(busy=True)
             with self._reading, watched(self._watch):
+                if self.page.step != self.session.step:
+                    self._look()
                 self.session.apply(event, step=step, **chosen)
-                self.page = page(self.session, self.gallery, self.blind)
+                self._look()
         finally:
             self.work = Work(busy=False)
             self._acting.release()
@@ -80,7 +87,15 @@ class Desk:
         finally:
             self._reading.release()
 
+    def _look(self) -> None:
+        try:
+            self.page = page(self.session, self.gallery, self.blind)
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            raise UnseenError(f"the event was taken, but its page cannot be shown ({why})") from error
+
     def _watch(self, done: int, total: int) -> None:
         self.work = Work(busy=True, done=done, total=total)
         if self._cancelled:
+            self._cancelled = False  # what takes the session back to where it was must not be cancelled, too
             raise CancelledError("cancelled; nothing was changed")

@@ -248,6 +248,49 @@ def test_a_failing_model_loses_nothing(server: Served, person: httpx.Client, mon
     assert send(person, "keep", 0, slot=1).status_code == 200
 
 
+def test_a_page_that_fails_is_made_by_the_next_event(
+    server: Served, person: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise DnRError("dog.png cannot be read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dnr_env.web.page.exemplar_images", fail)
+        answer = send(person, "go 2", 0)
+    assert "the event was taken, but its page cannot be shown (DnRError: dog.png cannot be read)" in answer.text
+    assert len(moves(server)) == 1
+    stale = send(person, "go 3", 0)
+    assert (stale.status_code, step_of(stale)) == (409, 1)
+    assert f"<h1>{NEURONS[1]}</h1>" in stale.text
+    assert send(person, "go 3", 1).status_code == 200
+
+
+def test_cancelling_ends_what_is_measured_but_not_the_way_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dnr_env.agents.human.session import Session
+    from dnr_env.web.desk import CancelledError, Desk
+    from dnr_env.web.gallery import Gallery
+
+    desk = Desk(Session.open(tmp_path / "ann.jsonl", NEURONS, seed=3), Gallery(), blind=False)
+    desk.apply(0, "keep", {"slot": 2})
+    original = Lab._draw
+
+    def cancelled(lab: Lab, *arguments: Any) -> Any:
+        lab._forget()  # as a lab whose memory is full does: the way back reads the store
+        desk.cancel()
+        return original(lab, *arguments)
+
+    text = "tiny cyan dotted cross on water"  # no other test draws it
+    desk.apply(1, "add", {"text": text})
+    slot = next(card.slot for card in desk.page.cards if card.text == text)
+    monkeypatch.setattr(Lab, "_draw", cancelled)
+    with pytest.raises(CancelledError):
+        desk.apply(2, "keep", {"slot": slot})
+    monkeypatch.undo()
+    assert desk.session.view.spent == desk.page.spent == 5
+    desk.apply(2, "keep", {"slot": slot})
+    assert desk.page.spent == 10
+
+
 def test_a_measurement_can_be_watched_and_cancelled_while_the_page_is_read(
     server: Served, person: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
