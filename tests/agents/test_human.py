@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -453,6 +454,40 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert done.returncode == -signal.SIGKILL
     session = begin(path)
     assert (session.step, session.neuron) == (2, NEURONS[1])
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_a_session_loses_at_most_the_event_on_its_way(path: Path) -> None:
+    """Twenty times, after a random time, while it takes events as fast as it can. It says which are done."""
+    code = f"""
+import sys
+from dnr_env.agents.human.session import Session
+session = Session.open({str(path)!r}, {NEURONS}, seed=3)
+print("open", flush=True)
+while True:
+    for event in ("mutate", "keep", "undo", "undo"):
+        session.apply(event)
+        print(session.step, flush=True)
+"""
+    rng, done = np.random.default_rng(0), 0
+    for _ in range(20):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        time.sleep(rng.uniform(0, 0.3))
+        process.kill()
+        said = process.stdout.read().splitlines(keepends=True)
+        process.wait()
+        process.stdout.close()
+        told = [int(line) for line in said if line.endswith("\n")]
+        done = max([done, *told])
+        kept = path.read_bytes().count(b"\n") - 1
+        assert done <= kept <= done + 1
+        done = kept
+    assert done > 100
+    assert Session.open(path, NEURONS, seed=3).step == done
 
 
 # --- damaged and foreign logs ----------------------------------------------------------------------------------------
