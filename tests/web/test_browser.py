@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 from serving import NEURONS, Served, served
+
+from dnr_env.evidence.lab import Lab
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -163,6 +166,35 @@ def test_reload_second_tab_and_back_find_the_present_state(browser: Any, server:
     assert events(server) == ["mutate", "keep"]
     other.context.close()
     assert all("409" in complaint for complaint in other.complaints)
+
+
+def test_many_tabs_of_one_browser_are_served(tab: Tab, server: Served) -> None:
+    for _ in range(8):
+        other = tab.context.new_page()
+        other.goto(server.address, timeout=20_000)
+        other.locator("form.card").first.wait_for()
+    tab.press("m")
+
+
+def test_a_page_that_is_reloaded_during_a_measurement_shows_its_end(tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, original = threading.Event(), Lab._draw
+
+    def slow(lab: Lab, *arguments: Any) -> Any:
+        assert go_on.wait(20)
+        return original(lab, *arguments)
+
+    monkeypatch.setattr(Lab, "_draw", slow)
+    tab.page.locator("#concept").fill("tiny cyan hatched cross on water")  # no other test draws it
+    tab.page.keyboard.press("Enter")
+    tab.waits(1)
+    tab.page.locator('form.card[aria-label*="tiny cyan"] >> text=Keep').click()
+    tab.page.locator("#said", has_text="0 of 5 images").wait_for()
+    tab.page.reload()
+    tab.page.locator("#said", has_text="0 of 5 images").wait_for()
+    assert tab.step == 1
+    go_on.set()
+    tab.waits(2)
+    tab.page.locator("#progress").wait_for(state="hidden")
 
 
 def test_a_double_click_is_one_event(tab: Tab, server: Served) -> None:

@@ -18,6 +18,7 @@ function choose(card) {
 async function send(form, button) {
   if (sending) return;
   sending = true;
+  setTimeout(follow, 200);
   const fields = new URLSearchParams(new FormData(form));
   if (button && button.name) fields.set(button.name, button.value);
   try {
@@ -29,6 +30,7 @@ async function send(form, button) {
     say("The server does not answer. What you did before is saved; start it again and reload.");
   } finally {
     sending = false;
+    follow();
   }
 }
 
@@ -116,9 +118,21 @@ document.addEventListener("input", async (event) => {
   }
 });
 
-const source = new EventSource("/progress");
-source.onmessage = (event) => {
-  const { busy, done, total } = JSON.parse(event.data);
+// A browser has six connections to a server for all its tabs, so that a tab asks how far a measurement is only meanwhile.
+let source = null;
+function follow() {
+  const busy = sending || document.querySelector("header").dataset.busy === "1";
+  if (busy && !source) {
+    source = new EventSource("/progress");
+    source.onmessage = (event) => tell(JSON.parse(event.data));
+  } else if (!busy && source) {
+    source.close();
+    source = null;
+    progress.hidden = true;
+  }
+}
+
+function tell({ busy, done, total }) {
   progress.hidden = !busy;
   const bar = document.getElementById("bar");
   if (total) {
@@ -126,4 +140,15 @@ source.onmessage = (event) => {
     bar.value = done;
   } else bar.removeAttribute("value");
   document.getElementById("said").textContent = busy ? (total ? `measuring, ${done} of ${total} images` : "working") : "";
-};
+  if (!busy && !sending) refresh(); // what another tab, or this one before it was reloaded, has begun is done
+}
+
+async function refresh() {
+  document.querySelector("header").dataset.busy = "0";
+  follow();
+  const answer = await fetch("/", { headers: { "X-Part": "1" } });
+  if (answer.ok && !sending) show(await answer.text());
+  follow();
+}
+
+follow();
