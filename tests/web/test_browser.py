@@ -160,7 +160,7 @@ def test_reload_second_tab_and_back_find_the_present_state(browser: Any, server:
     other.press("k")
     tab.page.reload()
     tab.waits(2)
-    tab.page.goto(f"{server.address}/static/page.css")
+    tab.page.goto("about:blank")
     tab.page.go_back()
     tab.waits(2)
     assert events(server) == ["mutate", "keep"]
