@@ -204,6 +204,43 @@ def test_a_double_click_is_one_event(tab: Tab, server: Served) -> None:
     assert events(server) == ["mutate"]
 
 
+def test_a_slow_double_click_is_one_event(tab: Tab, server: Served) -> None:
+    box = tab.page.locator('form.card[data-slot="1"] >> text=Mutate').first.bounding_box()
+    tab.page.mouse.move(box["x"] + 5, box["y"] + 5)
+    for click in (1, 2):
+        tab.page.mouse.down(click_count=click)
+        tab.page.mouse.up(click_count=click)
+        tab.waits(1)
+    tab.page.wait_for_timeout(300)
+    assert events(server) == ["mutate"]
+    tab.press("m")
+
+
+def test_a_refused_concept_can_be_mended(tab: Tab) -> None:
+    concept = tab.page.locator("#concept")
+    concept.fill("blorp")
+    tab.page.keyboard.press("Enter")
+    tab.page.locator("#message", has_text="at least one word that can be drawn").wait_for()
+    tab.page.keyboard.type(" red")
+    assert concept.input_value() == "blorp red"
+    assert [complaint for complaint in tab.complaints if "400" not in complaint] == []
+    tab.complaints.clear()
+    tab.page.keyboard.press("Enter")
+    tab.waits(1)
+    assert concept.input_value() == ""
+    tab.press("k")
+
+
+def test_the_focus_stays_where_it_was(tab: Tab) -> None:
+    focus = "document.activeElement.dataset.key || document.activeElement.className"
+    tab.page.locator("header [data-key=ArrowRight]").focus()
+    tab.press("Enter")
+    assert tab.page.evaluate(focus) == "ArrowRight"
+    tab.page.locator('form.card[data-slot="2"] [data-key=m]').focus()
+    tab.press("Enter")
+    assert tab.page.evaluate(focus) == "card chosen"
+
+
 def test_a_picture_grows_and_heat_maps_appear(tab: Tab) -> None:
     tab.page.locator("a.picture").first.focus()
     tab.page.keyboard.press("Enter")

@@ -24,7 +24,8 @@ async function send(form, button) {
   try {
     const answer = await fetch("/event", { method: "POST", body: fields, headers: { "X-Part": "1" } });
     const text = await answer.text();
-    if (answer.headers.get("content-type").startsWith("text/html")) show(text, fields.get("slot"));
+    const added = answer.ok && fields.get("event") === "add";
+    if (answer.headers.get("content-type").startsWith("text/html")) show(text, fields.get("slot"), added);
     else say(text);
   } catch {
     say("The server does not answer. What you did before is saved; start it again and reload.");
@@ -34,7 +35,18 @@ async function send(form, button) {
   }
 }
 
-function show(html, slot) {
+// Where the focus is to be when the page is new: where it was, but at the chosen candidate if it was at one.
+function place(element, added) {
+  if (!main.contains(element)) return null;
+  if (added || element.closest("form.card")) return "form.card.chosen";
+  if (element.id) return `#${element.id}`;
+  return element.dataset.key ? `[data-key="${element.dataset.key}"]:not(form.card *)` : null;
+}
+
+function show(html, slot, added = false) {
+  const title = document.querySelector("h1").textContent;
+  const typed = added ? "" : document.getElementById("concept").value;
+  const focused = place(document.activeElement, added);
   const maps = document.getElementById("maps");
   const kept = maps && maps.checked;
   main.innerHTML = html; // written by the server, which escapes every text
@@ -42,6 +54,9 @@ function show(html, slot) {
   if (again) again.checked = kept;
   const message = document.getElementById("message").textContent;
   if (message && slot) choose(document.querySelector(`form.card[data-slot="${slot}"]`));
+  if (title === document.querySelector("h1").textContent) document.getElementById("concept").value = typed;
+  const found = focused && document.querySelector(focused);
+  if (found) found.focus({ preventScroll: true });
   document.title = `${document.querySelector("h1").textContent} · DnR`;
 }
 
@@ -49,10 +64,15 @@ function say(text) {
   document.getElementById("message").textContent = text;
 }
 
+// The second click of a double click would be for the candidate that the first one has brought there.
+let second = false;
+document.addEventListener("click", (event) => (second = event.detail > 1 && Boolean(event.target.closest("form.card"))), true);
+
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.method === "dialog") return;
   event.preventDefault();
+  if (second) return;
   if (form.action.endsWith("/cancel")) fetch("/cancel", { method: "POST" });
   else send(form, event.submitter);
 });
