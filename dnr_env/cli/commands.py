@@ -128,14 +128,17 @@ def play(options: given.Play) -> None:
 
 def site(options: given.Site) -> None:
     """Write the site of labels."""
-    from dnr_env.evaluation.site import write_site
+    from dnr_env.evaluation.site import SHOWN, write_site
 
     folder = options.results.expanduser()
     settings = read_settings(folder / "settings.json") if (folder / "settings.json").exists() else {}
-    records = read_lines(folder / "labels.jsonl", ("neuron", "label", "value", "concepts", "failure"))
-    if not settings or not records:
+    records = read_lines(folder / "labels.jsonl", SHOWN)
+    if not {"stack", "score"} <= settings.keys() or not records:
         raise DnRError(f"`results` must be a folder that `dnr label` wrote (got {folder})")
     stack = load(options.stack or settings["stack"])
+    for part, found in stack.fingerprints().items():
+        if part in ("reader", "probe") and settings.get(part, found) != found:
+            raise DnRError(f"`stack` must be the one that labelled: its {part} was {settings[part]!r} (got {found!r})")
     records = sorted(records, key=lambda record: stack.neurons.index(record["neuron"]))
     print(f"site: {write_site(stack, records, settings['score'], options.title, options.out.expanduser())}")
 

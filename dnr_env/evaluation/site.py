@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import math
 import re
-import shutil
 from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -30,6 +29,11 @@ from dnr_env.types import ImageArray
 
 SIDE = 80
 """Pixels of a picture in a strip."""
+SHOWN = (
+    *("neuron", "label", "value", "error", "auc", "simulation", "activation_rate", "images", "alive", "block"),
+    *("origin", "concepts", "failure"),
+)
+"""What a site shows of a record."""
 _SHOWN = 8  # pictures of a strip
 _TEMPLATES = Environment(
     loader=PackageLoader("dnr_env.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -62,7 +66,7 @@ def write_site(stack: Stack, records: Sequence[Record], score: str, title: str, 
         make_folder(folder / name)
     with as_file(files("dnr_env.evaluation") / "static") as static:
         for file in static.iterdir():
-            shutil.copyfile(file, folder / file.name)
+            write_atomically(folder / file.name, file.read_bytes())
     about = {"title": title, "score": score}
     page = _TEMPLATES.get_template("site_neuron.html")
     for place, record in enumerate(bar(records, unit="page")):

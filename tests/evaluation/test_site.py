@@ -98,6 +98,35 @@ def test_the_command_reads_what_label_wrote(tmp_path: Path, capsys: pytest.Captu
     assert not (tmp_path / "other").exists()
 
 
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(["site", *arguments])
+    return f"{ended.value}{capsys.readouterr().err}"
+
+
+def test_results_of_another_stack_or_damaged_ones_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, out = tmp_path / "labels", str(tmp_path / "site")
+    main(["label", "--neurons", "layer2:9", "--agent", "promise", "--out", str(results)])
+    said = refused([str(results), "--out", out, "--stack", "scenes"], capsys)  # which has a neuron of this name, too
+    assert "`stack` must be the one that labelled: its reader was 'shapes-reader" in said
+    labels = results / "labels.jsonl"
+    whole = labels.read_text()
+    labels.write_text(whole.replace('"alive": true, ', ""))
+    assert "labels.jsonl" in refused([str(results), "--out", out], capsys)
+    labels.write_text(whole)
+    (results / "settings.json").write_text('{"score": "grounded_k"}')
+    assert "`results` must be a folder that `dnr label` wrote" in refused([str(results), "--out", out], capsys)
+    assert not (tmp_path / "site").exists()
+
+
+def test_a_style_sheet_that_cannot_be_written_is_said(stack: Stack, records: list[Record], tmp_path: Path) -> None:
+    (tmp_path / "site.css").mkdir()
+    with pytest.raises(DnRError, match=r"site\.css cannot be written"):
+        write_site(stack, records, "grounded_k", "x", tmp_path)
+
+
 def test_a_neuron_takes_little_space(site: Path) -> None:
     size = sum(path.stat().st_size for path in site.parent.rglob("*") if path.is_file())
     assert size / len(NEURONS) < 30_000 + 8_000  # the style sheet and the script are shared
@@ -119,6 +148,8 @@ def test_the_index_searches_sorts_and_links(site: Path, records: list[Record]) -
         assert page.url.endswith("#words=layer4")
         page.reload()
         page.locator("#count", has_text="2 shown").wait_for()
+        page.goto(f"{site.as_uri()}#words=planted")  # a link to another search, in the same tab
+        page.locator("#count", has_text="1 shown").wait_for()
         page.locator("#words").fill("")
         page.locator("text=value").last.click()
         page.locator("th button", has_text="value").click()

@@ -44,8 +44,13 @@ document.querySelectorAll("th button").forEach((button) => {
   });
 });
 
-const kept = new URLSearchParams(location.hash.slice(1));
-for (const one of [words, layer, least]) if (one && kept.has(one.id)) one.value = kept.get(one.id);
+function read() {
+  const kept = new URLSearchParams(location.hash.slice(1));
+  for (const one of [words, layer, least]) if (one) one.value = kept.get(one.id) ?? "";
+  filter();
+}
+
 document.getElementById("find").addEventListener("input", filter);
 document.getElementById("find").addEventListener("submit", (event) => event.preventDefault());
-filter();
+window.addEventListener("hashchange", read);
+read();
