@@ -6,8 +6,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from dnr_env.agents.human.log import CHOOSING
 from dnr_env.agents.human.said import Promise, promise
-from dnr_env.agents.human.session import Session
+from dnr_env.agents.human.session import NotPossibleError, Session
 from dnr_env.errors import DnRError
 from dnr_env.progress import watched
 from dnr_env.web.gallery import Gallery
@@ -68,6 +69,8 @@ class Desk:
             with self._reading, watched(self._watch):
                 if self.page.step != self.session.step:
                     self._look()
+                if self.page.hidden and event in CHOOSING:
+                    raise NotPossibleError("add a concept of your own first: the candidates are hidden until then")
                 self.session.apply(event, step=step, **chosen)
                 self._look()
         finally:

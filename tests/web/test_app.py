@@ -357,6 +357,10 @@ def test_a_blind_page_shows_no_model_until_the_person_has_answered(tmp_path: Pat
         assert "±" not in hidden
         promised = {"concept": "red ring", "passed_over": ["blorp"]}
         assert one.get("/promise", params={"text": "red blorp ring"}).json() == promised
+        for event in ("mutate", "keep", "stop"):
+            refused = send(one, event, 0, slot=1)
+            assert refused.status_code == 400
+            assert "add a concept of your own first" in refused.text
         shown = send(one, "add", 0, text="red ring").text
         assert "mean" in one.get("/promise", params={"text": "red ring"}).json()
         assert all(f"<b>{text}</b>" in shown for text in session.info["concepts"] if text)
