@@ -78,7 +78,7 @@ class Guard:
         scope["annotator"] = annotator
         if asked is None:
             return None
-        there = RedirectResponse(request.url.path, 303)
+        there = RedirectResponse("/", 303)  # not the path, which may begin with two slashes and so name another site
         there.set_cookie(self.cookie, asked, httponly=True, samesite="strict")
         return there
 

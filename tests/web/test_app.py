@@ -65,6 +65,8 @@ def test_a_link_is_a_key_and_then_a_cookie_is(server: Served) -> None:
         assert one.get("/").status_code == 403
         there = one.get(f"/?token={server.tokens['ann']}")
         assert (there.status_code, there.headers["location"]) == (303, "/")
+        elsewhere = one.get(f"{server.address}//evil.example/?token={server.tokens['ann']}")
+        assert elsewhere.headers["location"] == "/"
         cookie = there.headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=strict" in cookie
