@@ -39,16 +39,15 @@ def served(
     blind: bool = False,
     **rules: Any,
 ) -> Iterator[Served]:
-    gallery = Gallery()
     desks = {
-        name: Desk(Session.open(folder / f"{name}.jsonl", neurons, seed=3, **rules), gallery, blind)
+        name: Desk(Session.open(folder / f"{name}.jsonl", neurons, seed=3, **rules), Gallery(), blind)
         for name in annotators
     }
     listening = open_port(0)
     port = listening.getsockname()[1]
     tokens = {f"token-of-{name}": name for name in annotators}
     server = uvicorn.Server(
-        uvicorn.Config(make_app(desks, gallery, port, tokens), log_level="error", timeout_graceful_shutdown=1)
+        uvicorn.Config(make_app(desks, port, tokens), log_level="error", timeout_graceful_shutdown=1)
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

@@ -27,7 +27,6 @@ from starlette.staticfiles import StaticFiles
 from dnr_env.agents.human.log import CHOOSING, ChangedLogError, StaleStepError
 from dnr_env.errors import DnRError
 from dnr_env.web.desk import BusyError, Desk
-from dnr_env.web.gallery import Gallery
 from dnr_env.web.guard import Guard
 from dnr_env.web.page import WIDTH
 
@@ -48,12 +47,11 @@ class OthersPageError(DnRError):
     """An event from the page of another annotator, whose link the same browser has opened before."""
 
 
-def make_app(desks: Mapping[str, Desk], gallery: Gallery, port: int, tokens: Mapping[str, str]) -> Guard:
+def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) -> Guard:
     """The server's application.
 
     Args:
         desks: the desk of each annotator.
-        gallery: the pictures of all.
         port: of the server.
         tokens: the annotator of each token.
     """
@@ -113,7 +111,7 @@ def make_app(desks: Mapping[str, Desk], gallery: Gallery, port: int, tokens: Map
         return StreamingResponse(_pulses(request, desk_of(request)), media_type="text/event-stream")
 
     async def picture(request: Request) -> Response:
-        found = gallery.find(request.path_params["name"])
+        found = desk_of(request).gallery.find(request.path_params["name"])
         if found is None:
             return PlainTextResponse("This picture is not shown any more; reload the page.", 404)
         return Response(

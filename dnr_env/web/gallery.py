@@ -27,7 +27,7 @@ class Picture(NamedTuple):
 
 
 class Gallery:
-    """The last few thousand pictures that were shown. Threads may share it."""
+    """The last few thousand pictures that one annotator was shown. Threads may share it."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, bytes] = OrderedDict()

@@ -73,9 +73,8 @@ def serve(
     for name in annotators:
         if not name.isidentifier():
             raise DnRError(f"`annotator` must be letters, digits and underscores, no digit first (got {name!r})")
-    gallery = Gallery()
     desks = {
-        name: Desk(Session.open(out / f"{name}.jsonl", neurons, stack, seed, **rules), gallery, blind)
+        name: Desk(Session.open(out / f"{name}.jsonl", neurons, stack, seed, **rules), Gallery(), blind)
         for name in dict.fromkeys(annotators)
     }
     listening = open_port(port)
@@ -86,7 +85,7 @@ def serve(
     print("Each link is a key to the page: give it to that person only. Ctrl-C stops the server; nothing is lost.")
     if browser:
         webbrowser.open(f"{address}/?token={next(iter(tokens))}")
-    app = make_app(desks, gallery, listening.getsockname()[1], tokens)
+    app = make_app(desks, listening.getsockname()[1], tokens)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=1
     )

@@ -123,6 +123,17 @@ def test_only_pictures_that_were_shown_are_found(person: httpx.Client, name: str
     assert person.get(f"/static/{name}").status_code == 404
 
 
+def test_the_pictures_of_one_outlast_what_another_looks_at(
+    server: Served, person: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = set(re.findall(r"/picture/[^\"]+", person.get("/").text))
+    monkeypatch.setattr("dnr_env.web.gallery._KEPT", 2 * len(names))
+    with client(server, "bob") as bob:
+        for step, number in enumerate((2, 3, 4)):
+            send(bob, f"go {number}", step)
+    assert {person.get(name).status_code for name in names} == {200}
+
+
 def test_the_server_listens_on_this_machine_alone() -> None:
     with open_port(0) as listening:
         assert listening.getsockname()[0] == "127.0.0.1"
