@@ -24,9 +24,9 @@ with tempfile.TemporaryDirectory() as folder:
     session.apply("keep", slot=2)
     session.apply("add", "huge warm crescent")
     session.apply("keep")
-    gallery, listening = Gallery(), open_port(0)
+    listening = open_port(0)
     port = listening.getsockname()[1]
-    app = make_app({"ann": Desk(session, gallery, False)}, gallery, port, {"key": "ann"})
+    app = make_app({"ann": Desk(session, Gallery())}, port, {"key": "ann"})
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

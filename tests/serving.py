@@ -39,9 +39,10 @@ def served(
     blind: bool = False,
     **rules: Any,
 ) -> Iterator[Served]:
+    if blind:
+        rules["blind"] = True
     desks = {
-        name: Desk(Session.open(folder / f"{name}.jsonl", neurons, seed=3, **rules), Gallery(), blind)
-        for name in annotators
+        name: Desk(Session.open(folder / f"{name}.jsonl", neurons, seed=3, **rules), Gallery()) for name in annotators
     }
     listening = open_port(0)
     port = listening.getsockname()[1]

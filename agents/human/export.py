@@ -43,7 +43,7 @@ def tables(episodes: Sequence[Recorded], folder: Path) -> tuple[Path, Path]:
             "neuron": one.neuron,
             "seed": one.seed,
             "label": one.label,
-            "images": int(one.images[-1]),
+            "images": one.billed,
             "steps": len(one.actions),
             "return": float(one.rewards.sum()),
             "seconds": round(one.seconds, 1),

@@ -28,6 +28,10 @@ class ChangedLogError(StaleStepError):
     """Another process has written to the log, so that the session no longer is the replay of it."""
 
 
+class NotPossibleError(DnRError):
+    """An event that `Session.masks` does not allow."""
+
+
 class Move(NamedTuple):
     """One event of a person."""
 

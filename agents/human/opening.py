@@ -34,6 +34,8 @@ def opened(
         raise DnRError(f"`neurons` must be a list of at least one name (got {neurons!r})")
 
     rules = {"reward": "none", **options}
+    if rules.pop("blind", True) is not True:
+        raise DnRError(f"`blind` must be True or left out (got {options['blind']!r})")
     mutator, users = rules.pop("mutator", None), rules.pop("user_concepts", None)
     episodes = make_episodes(1, stack, "all", mutator, users, rules.pop("rules", None), rules)
     known = episodes.stack.neurons

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dnr_env.agents.human.log import Log, Move
-from dnr_env.errors import DnRError
+from dnr_env.agents.human.log import Move
 
 
 class Place(NamedTuple):
@@ -42,14 +41,9 @@ def labelled(own: Sequence[Move]) -> bool:
     return bool(own) and own[-1].event == "stop"
 
 
-def standing_moves(log: Log) -> list[tuple[int, Move]]:
-    """Return the moves that were not undone, with their steps."""
-    standing: list[tuple[int, Move]] = []
-    for step, move in enumerate(log.moves):
-        if move.event != "undo":
-            standing.append((step, move))
-        elif standing:
-            standing.pop()
-        else:
-            raise DnRError(f"`path` must be an undamaged log (got {log.line(step)}, which undoes nothing)")
+def standing_moves(moves: Sequence[Move]) -> list[Move]:
+    """The moves that were not undone, of all moves of a session."""
+    standing: list[Move] = []
+    for move in moves:
+        standing = standing[:-1] if move.event == "undo" else [*standing, move]
     return standing

@@ -13,6 +13,7 @@ from gymnasium.utils import seeding
 
 from dnr_env.agents.human.log import Log, Move
 from dnr_env.agents.human.place import labelled, place_of, standing_moves
+from dnr_env.agents.human.session import Session
 from dnr_env.env.episodes import Episodes
 from dnr_env.env.observe import observe
 from dnr_env.env.refine_env import make_episodes
@@ -49,6 +50,8 @@ class Recorded(NamedTuple):
     """(n) what was acted on or, of an ADD, what the person typed."""
     images: IntArray
     """(n + 1,) images drawn so far."""
+    billed: int
+    """The images that the person was shown, those of undone events too."""
     label: str
     """The label that the person chose; "" if the neuron has none yet."""
     seconds: float
@@ -92,14 +95,18 @@ def recorded(path: Path) -> Iterator[Recorded]:
     """
     header = header_of(path)
     log, names = Log(path, header), header["neurons"]
+    session = Session.open(path, names, header["stack"], header["seed"], **header["options"])
+    billed = {label["neuron"]: label["images"] for label in session.labels()}
     rules = {**header["options"], "reward": "held_out"}
+    rules.pop("blind", None)
     mutator, users = rules.pop("mutator", None), rules.pop("user_concepts", None)
     playing = make_episodes(1, header["stack"], "all", mutator, users, None, rules)
-    own = place_of([move for _, move in standing_moves(log)], len(names)).own
+    own = place_of(standing_moves(log.moves), len(names)).own
     seconds = _seconds(path, log, len(names))
     for name, moves, spent in zip(names, own, seconds, strict=True):
         if moves:
-            yield _played(path.stem, name, int(header["seed"]), moves, playing, spent)
+            one = _played(path.stem, name, int(header["seed"]), moves, playing, spent)
+            yield one._replace(billed=billed.get(name, one.billed))
 
 
 def _played(
@@ -138,6 +145,7 @@ def _played(
         incumbents=incumbents,
         concepts=concepts,
         images=np.array(images),
+        billed=images[-1],
         label=label if labelled(moves) else "",
         seconds=seconds,
     )

@@ -7,6 +7,8 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 
 from dnr_env.env.episodes import Episodes
+from dnr_env.evaluation.judge import Verdict, judge
+from dnr_env.seeds import block_of
 
 
 class SessionLabel(TypedDict):
@@ -19,7 +21,7 @@ class SessionLabel(TypedDict):
     deviation: float
     """The posterior deviation of the same."""
     images: int
-    """The number of images drawn for the neuron."""
+    """The number of images that were shown for the neuron, those of undone events too."""
 
 
 class Promise(NamedTuple):
@@ -72,15 +74,15 @@ def why(episodes: Episodes, slot: int) -> Why:
     return Why(float(state.simulations[at]), float(state.prices[at]), score, error)
 
 
-def label_of(episodes: Episodes, slot: int) -> SessionLabel:
-    """A candidate of the only episode, by its number from 1, as the label of its neuron."""
+def label_of(episodes: Episodes, slot: int, images: int) -> SessionLabel:
+    """A candidate of the only episode, by its number from 1, as the label of its neuron, for which images were shown."""
     state, place = episodes.state, int(episodes.state.order[0, slot - 1])
     return {
         "neuron": episodes.stack.neurons[int(episodes.neuron[0])],
         "label": episodes.texts[0][place],
         "mean": float(state.means[0, place]),
         "deviation": float(state.deviations[0, place]),
-        "images": int(state.image_count[0]),
+        "images": images,
     }
 
 
@@ -88,3 +90,15 @@ def captions_of(episodes: Episodes) -> list[str]:
     """The distinct captions of the exemplars of the only episode's neuron, strongest first."""
     (proposal,) = episodes.stack.proposer.propose([int(episodes.neuron[0])], episodes.rules.n_slots)
     return list(dict.fromkeys(excerpt.caption for excerpt in proposal.excerpts))
+
+
+def verdict_of(episodes: Episodes, label: SessionLabel, seed: int) -> Verdict:
+    """What the judge says of a label, on the drawings of a session's seed."""
+    (found,) = judge(
+        episodes.stack,
+        neurons=[label["neuron"]],
+        labels=[label["label"]],
+        rules=episodes.rules,
+        blocks=[block_of(seed)],
+    )
+    return found

@@ -11,23 +11,20 @@ from typing import Any
 import numpy as np
 from gymnasium.utils import seeding
 
-from dnr_env.agents.human.log import CHOOSING, EVENTS, KINDS, Log, Move, StaleStepError
+from dnr_env.agents.human.log import CHOOSING, EVENTS, KINDS, Log, Move, NotPossibleError, StaleStepError
 from dnr_env.agents.human.opening import opened
-from dnr_env.agents.human.place import labelled, place_of, standing_moves
-from dnr_env.agents.human.said import SessionLabel, captions_of, label_of
+from dnr_env.agents.human.place import labelled, place_of
+from dnr_env.agents.human.said import SessionLabel, captions_of, label_of, verdict_of
+from dnr_env.agents.human.shown import Shown
 from dnr_env.env import viewer
 from dnr_env.env.episodes import Episodes
 from dnr_env.env.information import information
 from dnr_env.env.rules import Action
 from dnr_env.env.spaces import Choices
 from dnr_env.errors import DnRError, unknown
-from dnr_env.evaluation.judge import Verdict, judge
+from dnr_env.evaluation.judge import Verdict
 from dnr_env.interfaces import Kind
 from dnr_env.seeds import block_of
-
-
-class NotPossibleError(DnRError):
-    """An event that `Session.masks` does not allow."""
 
 
 class Session:
@@ -39,8 +36,10 @@ class Session:
     episode's last step. A session must not be shared by threads.
     """
 
-    def __init__(self, log: Log, episodes: Episodes, neurons: Sequence[str], seed: int) -> None:
+    def __init__(self, log: Log, episodes: Episodes, neurons: Sequence[str], seed: int, blind: bool) -> None:
         self.neurons = list(neurons)
+        self.blind = blind
+        """Whether a page hides what models say of a neuron until it is `answered`."""
         self._log = log
         self._episodes = episodes
         self._seed = seed
@@ -48,11 +47,12 @@ class Session:
         self._place = place_of([], len(neurons))
         self._found: dict[tuple[int, tuple[Move, ...]], SessionLabel] = {}  # by the neuron and its moves
         self._told: list[str] = []  # what each of the moves did
+        self._shown = Shown()
         self._begin()
-        for step, move in standing_moves(log):
+        for step, move in enumerate(log.moves):  # the undone ones too, whose images stay on the bill
             try:
                 self._require(move)
-                self._take(move)
+                self._go(move)
             except DnRError as error:
                 raise DnRError(f"`path` must be a log that can be replayed (got {log.line(step)}: {error})") from None
 
@@ -67,12 +67,12 @@ class Session:
             neurons: the names of the neurons, in the order of labelling.
             stack: the stack, as `RefineEnv` takes it.
             seed: the seed of every episode. It selects the block of image seeds, as in a comparison of agents.
-            options: further arguments of `RefineEnv`, such as `budget`, with values that JSON can hold.
+            options: further arguments of `RefineEnv`, such as `budget`, with values that JSON can hold; and `blind`.
 
         Raises:
             DnRError: an argument cannot be used, the log is damaged, or it was begun with other arguments.
         """
-        return cls(*opened(path, neurons, stack, seed, options), neurons, int(seed))
+        return cls(*opened(path, neurons, stack, seed, options), neurons, int(seed), blind="blind" in options)
 
     @property
     def episodes(self) -> Episodes:
@@ -111,8 +111,9 @@ class Session:
 
     @property
     def view(self) -> viewer.View:
-        """The view of the episode of the neuron."""
-        return replace(viewer.view(self._episodes, 0), user_left=None)  # every "add" brings its own concept
+        """The view of the episode of the neuron, with all images that were shown for it, those of undone events too."""
+        spent = self._shown.images(self._place.present)
+        return replace(viewer.view(self._episodes, 0), user_left=None, spent=spent)  # an "add" brings its own concept
 
     @property
     def captions(self) -> list[str]:
@@ -125,7 +126,7 @@ class Session:
         open_ = not self.labelled
         live = open_ and not self._episodes.ended[0]
         return {
-            "keep": live and bool(self._episodes.masks("incumbent")[0, Action.KEEP]),
+            "keep": live and any(map(self._pays, range(1, self.candidates + 1))),
             "mutate": live,
             "add": live,  # it brings its own concept, so it needs no waiting one
             "stop": open_,
@@ -136,8 +137,8 @@ class Session:
 
     @property
     def answered(self) -> bool:
-        """Whether the person has given this neuron a concept of their own, or its label."""
-        return any(move.event in ("add", "stop") for move in self._place.own[self._place.present])
+        """Whether the person has given this neuron a concept of their own, or a label, even if they undid it."""
+        return self._place.present in self._shown.answered
 
     @property
     def told(self) -> list[str]:
@@ -166,14 +167,7 @@ class Session:
 
     def verdict(self, label: SessionLabel) -> Verdict:
         """Let the judge draw new images of a label and score them."""
-        episodes = self._episodes
-        return judge(
-            episodes.stack,
-            neurons=[label["neuron"]],
-            labels=[label["label"]],
-            rules=episodes.rules,
-            blocks=[block_of(self._seed)],
-        )[0]
+        return verdict_of(self._episodes, label, self._seed)
 
     def apply(
         self,
@@ -218,14 +212,12 @@ class Session:
         to = None if neuron is None else int(index(neuron))
         move = Move(event, (text or "") if event == "add" else None, number, kind, to)
         self._require(move)
-        moves, told = self._moves, self._told
+        moves, told, shown = self._moves, self._told, self._shown.copy()
         try:
-            if event == "undo":
-                self._play(moves[:-1], told[:-1])
-            else:
-                self._take(move)
+            self._go(move)
             self._log.append(move)
         except BaseException:
+            self._shown = shown
             self._play(moves, told)
             raise
 
@@ -236,22 +228,35 @@ class Session:
             raise NotPossibleError(f"`event` must be one of {possible} now (got {move.event!r})")
         if move.slot is not None and not 1 <= move.slot <= self.candidates:
             raise NotPossibleError(f"`slot` must be from 1 to {self.candidates} now (got {move.slot})")
+        if move.event == "keep" and not self._pays(move.slot or 1):
+            raise NotPossibleError(f"`slot` must be a candidate whose drawings are paid for (got {move.slot})")
         if move.kind is not None and move.kind not in (kinds := self.kinds(move.slot or 1)):
             raise NotPossibleError(f"`kind` must be one of {', '.join(kinds)} for this concept (got {move.kind!r})")
         if move.neuron is not None and not 1 <= move.neuron <= len(self.neurons):
             raise NotPossibleError(f"`neuron` must be from 1 to {len(self.neurons)} (got {move.neuron})")
 
+    def _pays(self, slot: int) -> bool:
+        return self._shown.pays(self._place.present, self._episodes, slot)
+
+    def _go(self, move: Move) -> None:
+        """Take a move, or the last one back."""
+        if move.event == "undo":
+            self._play(self._moves[:-1], self._told[:-1])
+        else:
+            self._take(move)
+
     def _take(self, move: Move) -> None:
-        """Take a move that does not undo."""
         before = self._place.present
         if move.event in ("go", "reopen"):
             self._play([*self._moves, move], [*self._told, ""])
             self._told[-1] = f"{move.event} {self.neuron}"
             return
-        label = label_of(self._episodes, move.slot or 1)
+        label = label_of(self._episodes, move.slot or 1, self._shown.images(before))
         told = self._act(move)
         self._moves, self._told = [*self._moves, move], [*self._told, f"{self.neurons[before]}: {told}"]
         self._place = place_of(self._moves, len(self.neurons))
+        if move.event in ("add", "stop"):
+            self._shown.answered.add(before)
         if move.event == "stop":
             self._found[before, tuple(self._place.own[before])] = label
             self._replay()
@@ -267,12 +272,11 @@ class Session:
             kind = None if move.kind is None else Kind[move.kind.upper()]
             choices = Choices(np.array([Action[move.event.upper()]]), np.array([(move.slot or 1) - 1]), [kind])
             self._episodes.act(choices, [self._rng])
+            self._shown.note(self._place.present, self._episodes)
             self._inform()
-        new = ", ".join(texts[listed:])
-        how = f"{move.event} {move.kind}" if move.kind else move.event
+        new, how = ", ".join(texts[listed:]), f"{move.event} {move.kind or ''}".rstrip()
         self._parents.update(dict.fromkeys(texts[listed:], (how, about)))
-        said = f"{about} → {new}" if about and new else about or new
-        return f"{how} {said}".rstrip()
+        return f"{how} {' → '.join(filter(None, (about, new)))}".rstrip()
 
     def _play(self, moves: list[Move], told: list[str]) -> None:
         """Go to the state after the given moves, whose labels are known."""

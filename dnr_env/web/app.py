@@ -63,7 +63,13 @@ def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) ->
         """The page, or the part of it that changes if the script asks."""
         name = "main.html" if "x-part" in request.headers else "page.html"
         desk = desk_of(request)
-        values = {"page": desk.page, "busy": desk.work.busy, "message": message, "width": WIDTH, "blind": desk.blind}
+        values = {
+            "page": desk.page,
+            "busy": desk.work.busy,
+            "message": message,
+            "width": WIDTH,
+            "blind": desk.session.blind,
+        }
         return HTMLResponse(
             _TEMPLATES.get_template(name).render(annotator=request.scope["annotator"], **values), status
         )

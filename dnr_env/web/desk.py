@@ -6,9 +6,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dnr_env.agents.human.log import CHOOSING
+from dnr_env.agents.human.log import CHOOSING, NotPossibleError
 from dnr_env.agents.human.said import Promise, promise
-from dnr_env.agents.human.session import NotPossibleError, Session
+from dnr_env.agents.human.session import Session
 from dnr_env.errors import DnRError
 from dnr_env.progress import watched
 from dnr_env.web.gallery import Gallery
@@ -41,15 +41,14 @@ class Desk:
     Args:
         session: the session, which nothing else uses.
         gallery: keeps the pictures of the page.
-        blind: hide what models say of a neuron until the person has added a concept of their own.
     """
 
-    def __init__(self, session: Session, gallery: Gallery, blind: bool) -> None:
-        self.session, self.gallery, self.blind = session, gallery, blind
+    def __init__(self, session: Session, gallery: Gallery) -> None:
+        self.session, self.gallery = session, gallery
         self.work = Work(busy=False)
         self._acting, self._reading = threading.Lock(), threading.Lock()
         self._cancelled = False
-        self.page: Page = page(session, gallery, blind)
+        self.page: Page = page(session, gallery)
         """The page after the last event."""
 
     def apply(self, step: int, event: str, chosen: Mapping[str, Any]) -> None:
@@ -92,7 +91,7 @@ class Desk:
 
     def _look(self) -> None:
         try:
-            self.page = page(self.session, self.gallery, self.blind)
+            self.page = page(self.session, self.gallery)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             raise UnseenError(f"the event was taken, but its page cannot be shown ({why})") from error

@@ -108,16 +108,15 @@ class Page:
     """The last events, latest first."""
 
 
-def page(session: Session, gallery: Gallery, blind: bool) -> Page:
+def page(session: Session, gallery: Gallery) -> Page:
     """Look at a session.
 
     Args:
         session: the session.
         gallery: keeps the pictures.
-        blind: hide what models say until the person has added a concept for this neuron.
     """
     view, stack, rules = session.view, session.episodes.stack, session.episodes.rules
-    hidden = blind and not session.answered
+    hidden = session.blind and not session.answered
     labels = session.labels()
     cards = [] if hidden else _cards(session, view, gallery)
     return Page(

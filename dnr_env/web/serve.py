@@ -73,8 +73,10 @@ def serve(
     for name in annotators:
         if not name.isidentifier():
             raise DnRError(f"`annotator` must be letters, digits and underscores, no digit first (got {name!r})")
+    if blind:
+        rules["blind"] = True
     desks = {
-        name: Desk(Session.open(out / f"{name}.jsonl", neurons, stack, seed, **rules), Gallery(), blind)
+        name: Desk(Session.open(out / f"{name}.jsonl", neurons, stack, seed, **rules), Gallery())
         for name in dict.fromkeys(annotators)
     }
     listening = open_port(port)

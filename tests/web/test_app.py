@@ -283,7 +283,7 @@ def test_cancelling_ends_what_is_measured_but_not_the_way_back(tmp_path: Path, m
     from dnr_env.web.desk import CancelledError, Desk
     from dnr_env.web.gallery import Gallery
 
-    desk = Desk(Session.open(tmp_path / "ann.jsonl", NEURONS, seed=3), Gallery(), blind=False)
+    desk = Desk(Session.open(tmp_path / "ann.jsonl", NEURONS, seed=3), Gallery())
     desk.apply(0, "keep", {"slot": 2})
     original = Lab._draw
 
@@ -378,6 +378,16 @@ def test_a_blind_page_shows_no_model_until_the_person_has_answered(tmp_path: Pat
         assert "mean" in one.get("/promise", params={"text": "red ring"}).json()
         assert all(f"<b>{text}</b>" in shown for text in session.info["concepts"] if text)
         assert "hidden until" in send(one, "go 2", 1).text
+
+
+def test_undoing_an_answer_does_not_make_a_page_blind_again(tmp_path: Path) -> None:
+    with served(tmp_path, blind=True) as server, client(server) as one:
+        send(one, "add", 0, text="red ring")
+        assert "hidden until" not in send(one, "undo", 1).text
+    with served(tmp_path, blind=True) as server, client(server) as one:
+        assert "hidden until" not in one.get("/").text
+    with pytest.raises(DnRError, match=r"`blind` must be True, with which .* was begun \(got None\)"), served(tmp_path):
+        pass
 
 
 def test_a_log_begun_in_the_terminal_goes_on_on_the_page(tmp_path: Path) -> None:

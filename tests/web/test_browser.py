@@ -216,6 +216,13 @@ def test_a_slow_double_click_is_one_event(tab: Tab, server: Served) -> None:
     tab.press("m")
 
 
+def test_keys_act_with_caps_lock(tab: Tab) -> None:
+    tab.press("M")
+    tab.page.keyboard.press("A")
+    tab.page.keyboard.type("RED ring")
+    tab.page.locator("#instant", has_text="red ring").wait_for()
+
+
 def test_a_refused_concept_can_be_mended(tab: Tab) -> None:
     concept = tab.page.locator("#concept")
     concept.fill("blorp")

@@ -104,7 +104,7 @@ document.addEventListener("keydown", (event) => {
     if (card) card.focus();
     return;
   }
-  const key = CSS.escape(event.key);
+  const key = CSS.escape(event.key.length === 1 ? event.key.toLowerCase() : event.key); // as with Caps Lock
   const scope = chosen();
   const found = (scope && scope.querySelector(`[data-key="${key}"]`)) || [...document.querySelectorAll(`[data-key="${key}"]`)].find((one) => !one.closest("form.card"));
   if (!found || found.disabled) return;
