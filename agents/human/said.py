@@ -75,7 +75,7 @@ def why(episodes: Episodes, slot: int) -> Why:
 
 
 def label_of(episodes: Episodes, slot: int, images: int) -> SessionLabel:
-    """A candidate of the only episode, by its number from 1, as the label of its neuron, for which images were shown."""
+    """A candidate of the only episode, by its number from 1, as the label of its neuron, and the images shown."""
     state, place = episodes.state, int(episodes.state.order[0, slot - 1])
     return {
         "neuron": episodes.stack.neurons[int(episodes.neuron[0])],

@@ -25,8 +25,8 @@ class Options:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Training seeds, one policy per seed."""
     clone: str | None = None
-    """An agent of the same environment, such as improve, or a folder of people's sessions, whose moves the policy learns
-    to imitate first (maskable-ppo only)."""
+    """An agent of the same environment, such as improve, or a folder of people's sessions, whose moves the policy first
+    learns to imitate (maskable-ppo only)."""
     steps: int = 120_000
     """Environment steps per seed; 0 for cloning alone."""
     envs: int = 64

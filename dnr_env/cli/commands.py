@@ -101,19 +101,26 @@ def judge(options: given.Judge) -> None:
 def compare(options: given.Compare) -> None:
     """Run the agents, judge their labels, and write the table, the plots and the report."""
     # SciPy and Matplotlib are slow to import, and only this command needs them.
+    from dnr_env.agents.human.contest import PREFIX, records_of_people
     from dnr_env.evaluation.compare import contestants, optimal_values, play_all
     from dnr_env.evaluation.outcome import write_outcome
     from dnr_env.evaluation.results import Results
 
     stack, rules, out = load(options.stack), options.rules, options.out.expanduser()
     neurons, seeds = stack.neurons.named(options.neurons), api.usable_seeds("seeds", options.seeds)
-    players = contestants(options.agents)
+    people = [spec for spec in options.agents if spec.startswith(PREFIX)]
+    others = [spec for spec in options.agents if spec not in people]
+    players = contestants(others) if others or not people else []
     check_agents(stack, [player.agent for player in players])
     # The return compares a label with the first candidate, which is captioned and drawn.
     stack.require("compare", ("embedder", "judge", "captioner", "generator"))
     user_source(options.user_concepts, stack)  # raises before anything is written
     settle(out, stack, {"user_concepts": users_noted(options.user_concepts), **rules_noted(rules)})
-    records = play_all(stack, players, neurons, seeds, out / "results.jsonl", rules, options.user_concepts)
+    judged = {spec: records_of_people(spec, stack, neurons, seeds, rules) for spec in people}
+    played = play_all(stack, players, neurons, seeds, out / "results.jsonl", rules, options.user_concepts)
+    for spec in others:
+        judged[spec] = [record for record in played if record["agent"] == contestants([spec])[0].name]
+    records = [record for spec in options.agents for record in judged[spec]]
     results = Results(records, optimal_values(stack, neurons, seeds, rules))
     print(write_outcome(results, stack, options.neurons, rules, out))
     print(f"report: {out / 'report.html'}")

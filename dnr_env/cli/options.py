@@ -47,8 +47,8 @@ class Compare(Scored):
     """learned, gradient, improve, turns, kinds, cover, shortlist:N:TIMES, stop, random, dnd, dnr, annealed, patience:N,
     rounds:N, line:N, lookahead, until:SIGNAL:X:LEAST:MOST, halving, lucb, top-two, promise, clip-dissect, linear,
     linear-joined, constant, random-label, oracle, python:FILE.py:CLASS, or the folder of a run of dnr-train, which
-    stands for the policies of all its seeds. dnr@informed is the loop dnr with the mutator informed. The last agent is
-    compared with each of the others."""
+    stands for the policies of all its seeds; human:FOLDER stands for people's sessions. dnr@informed is the loop dnr
+    with the mutator informed. The last agent is compared with each of the others."""
     neurons: str = "test"
     """A split, a layer, or neurons such as layer4:0-9,planted:test."""
     seeds: tuple[int, ...] = (1, 2)

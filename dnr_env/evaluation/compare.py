@@ -112,6 +112,18 @@ def _play_block(
     stack: Stack, player: Contestant, jobs: Sequence[Job], rules: Rules, user_concepts: Users
 ) -> list[Record]:
     episodes = list(rollout(player.agent, jobs, stack=stack, rules=rules, user_concepts=user_concepts))
+    return judged(stack, player.key, episodes, rules)
+
+
+def judged(stack: Stack, key: tuple[str, str, str], episodes: Sequence[Episode], rules: Rules) -> list[Record]:
+    """The records of some episodes, with the verdicts on their labels.
+
+    Args:
+        stack: The stack.
+        key: The agent, its member and its fingerprint.
+        episodes: Its episodes.
+        rules: The rules of the environment.
+    """
     verdicts = judge(
         stack,
         neurons=[e.neuron for e in episodes],
@@ -125,9 +137,7 @@ def _play_block(
         paid = price(rules, episode)
         records.append(
             {
-                "agent": player.name,
-                "member": player.member,
-                "policy": player.agent.fingerprint,
+                **dict(zip(("agent", "member", "policy"), key, strict=True)),
                 **_plain(episode),
                 **asdict(verdict),
                 "net": verdict.value - paid,

@@ -62,6 +62,11 @@ class Results:
         """Compute the mean of one value over an agent's records."""
         return float(self.table(agent, key).mean())
 
+    def seconds(self, agent: str) -> float | None:
+        """Compute the mean time that people took for a neuron, or None of an agent that is no person."""
+        timed = [record["seconds"] for key, record in self.cells.items() if key[0] == agent and "seconds" in record]
+        return float(np.mean(timed)) if timed else None
+
     def ranked(self) -> list[str]:
         """Sort the agents by mean net value, best first."""
         return sorted(self.agents, key=lambda agent: -self.mean(agent, "net"))
@@ -188,9 +193,11 @@ COLUMNS = (
     "MAD",
     "simulation",
     *_ATTRIBUTES,
+    "seconds",
 )
-"""Columns of a comparison's summary. Net value is the judge score minus the price of all
-images of the search, and judge net the same with the simulation of the judge's own embedder; empty if there is none."""
+"""Columns of a comparison's summary. Net value is the judge score minus the price of all images of the search, and
+judge net the same with the simulation of the judge's own embedder; empty if there is none. The seconds are those that
+people took for a neuron."""
 DIFFERENCES = ("net value", "adjusted p of net value", "judge score", "images")
 
 
@@ -211,6 +218,7 @@ def summary(results: Results) -> list[list[str]]:
                 f"{results.mean(agent, 'return'):.4f}",
                 *(f"{results.mean(agent, key):.3f}" for key in ("auc", "mad", "simulation")),
                 *("" if (share := results.planted(agent, key)) is None else f"{share:.3f}" for key in _ATTRIBUTES),
+                "" if (seconds := results.seconds(agent)) is None else f"{seconds:.0f}",
             ]
         )
     return rows

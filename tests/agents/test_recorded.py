@@ -187,3 +187,41 @@ def test_sessions_without_a_label_teach_nothing(tmp_path: Path) -> None:
         train_seed(options, 0)
     with pytest.raises(DnRError, match=r"`moves` must be edits to clone sessions \(got 'slots'\)"):
         check(replace(options, moves="slots"))
+
+
+def test_people_stand_beside_agents_in_a_comparison(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people"
+    for name, cautious in (("ann", True), ("bob", False)):
+        label_all(people / f"{name}.jsonl", NEURONS[:3], 2, cautious)
+    spec, neurons = f"human:{people}", ",".join(NEURONS[:3])
+    command = [
+        "compare",
+        "--agents",
+        "promise",
+        spec,
+        "--neurons",
+        neurons,
+        "--seeds",
+        "2",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    main(command)
+    summary = {row["agent"]: row for row in csv.DictReader((tmp_path / "out" / "summary.csv").read_text().splitlines())}
+    episodes = [one for path in logs_in(people) for one in recorded(path)]
+    assert len(episodes) == 6
+    assert float(summary[spec]["images"]) == pytest.approx(np.mean([one.billed for one in episodes]), abs=0.05)
+    assert float(summary[spec]["return"]) == pytest.approx(np.mean([one.rewards.sum() for one in episodes]), abs=1e-4)
+    assert float(summary[spec]["seconds"]) == round(np.mean([one.seconds for one in episodes]))
+    assert summary["promise"]["seconds"] == ""
+    assert f"{spec} less" in capsys.readouterr().out
+    for change, message in (
+        (["--seeds", "3"], "`seeds` must be 2, with which"),
+        (["--neurons", NEURONS[4]], f"(got '{NEURONS[4]}', which has none)"),
+        (["--budget", "50"], "`budget` must be 100, with which"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([*command[:-2], *change, "--out", str(tmp_path / change[1])])
+        assert message in str(ended.value)
