@@ -34,6 +34,7 @@ class Recorded(NamedTuple):
 
     annotator: str
     """The name of the log."""
+    stack: str
     neuron: str
     seed: int
     observations: dict[str, FloatArray]
@@ -105,12 +106,12 @@ def recorded(path: Path) -> Iterator[Recorded]:
     seconds = _seconds(path, log, len(names))
     for name, moves, spent in zip(names, own, seconds, strict=True):
         if moves:
-            one = _played(path.stem, name, int(header["seed"]), moves, playing, spent)
+            one = _played(path.stem, header["stack"], name, int(header["seed"]), moves, playing, spent)
             yield one._replace(billed=billed.get(name, one.billed))
 
 
 def _played(
-    annotator: str, neuron: str, seed: int, moves: Sequence[Move], playing: Episodes, seconds: float
+    annotator: str, stack: str, neuron: str, seed: int, moves: Sequence[Move], playing: Episodes, seconds: float
 ) -> Recorded:
     rng = seeding.np_random(seed)[0]
     playing.begin([0], [rng], [{"neuron": neuron, "block": block_of(seed)}])
@@ -136,6 +137,7 @@ def _played(
         images.append(int(playing.state.image_count[0]))
     return Recorded(
         annotator=annotator,
+        stack=stack,
         neuron=neuron,
         seed=seed,
         observations={key: np.concatenate([state[key] for state in states]) for key in states[0]},

@@ -152,6 +152,7 @@ def site(options: given.Site) -> None:
 
 def export_sessions(options: given.ExportSessions) -> None:
     """Replay the sessions, and write their tables and data set."""
+    from dnr_env.agents.human.agreement import agreement, shown_agreement
     from dnr_env.agents.human.export import minari_dataset, tables
     from dnr_env.agents.human.recorded import logs_in, recorded
 
@@ -160,6 +161,8 @@ def export_sessions(options: given.ExportSessions) -> None:
         raise DnRError("`sessions` must hold at least one event (got none)")
     for path in tables(episodes, options.out.expanduser()):
         print(path)
+    if text := shown_agreement(agreement(episodes)):
+        print(f"\n{text}\n")
     if options.minari:
         data = minari_dataset([one for one in episodes if len(one.actions)], options.minari)
         print(f"Minari data set {options.minari}: {data.total_episodes} episodes, {data.total_steps} steps")
@@ -176,6 +179,7 @@ def serve(options: given.Serve) -> None:
         stack=options.stack,
         seed=options.seed,
         blind=options.blind,
+        shuffle=options.shuffle,
         port=options.port,
         browser=options.browser,
         score=options.score,

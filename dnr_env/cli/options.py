@@ -183,6 +183,8 @@ class Serve(Scored):
     """Who labels. Each has a link and a session of their own."""
     blind: bool = False
     """Hide what models say of a neuron until the person has added a concept of their own."""
+    shuffle: bool = False
+    """Give each annotator the neurons in an order of their own."""
     seed: int = 0
     """The seed of the episodes."""
     port: int = 8765

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import socket
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dnr_env.agents.human.session import Session
 from dnr_env.errors import DnRError
@@ -33,6 +36,12 @@ def open_port(port: int) -> socket.socket:
     return listening
 
 
+def order_of(annotator: str, neurons: Sequence[str]) -> list[str]:
+    """The neurons in a random order that depends on the annotator's name alone."""
+    rng = np.random.default_rng(list(hashlib.sha256(annotator.encode()).digest()))
+    return [neurons[place] for place in rng.permutation(len(neurons)).tolist()]
+
+
 def serve(
     out: Path,
     annotators: Sequence[str],
@@ -41,6 +50,7 @@ def serve(
     stack: str,
     seed: int = 0,
     blind: bool = False,
+    shuffle: bool = False,
     port: int = 8765,
     browser: bool = True,
     **rules: Any,
@@ -50,10 +60,11 @@ def serve(
     Args:
         out: the folder of the logs, one for each annotator.
         annotators: their names.
-        neurons: the neurons to label, in this order.
+        neurons: the neurons to label, in this order unless `shuffle`.
         stack: the stack, as `RefineEnv` takes it.
         seed: the seed of every episode.
         blind: hide what models say of a neuron until the person has added a concept.
+        shuffle: give each annotator the neurons in an order of their own, the same at every start.
         port: the port; 0 takes a free one.
         browser: open the first annotator's page.
         rules: further arguments of `RefineEnv`.
@@ -76,7 +87,10 @@ def serve(
     if blind:
         rules["blind"] = True
     desks = {
-        name: Desk(Session.open(out / f"{name}.jsonl", neurons, stack, seed, **rules), Gallery())
+        name: Desk(
+            Session.open(out / f"{name}.jsonl", order_of(name, neurons) if shuffle else neurons, stack, seed, **rules),
+            Gallery(),
+        )
         for name in dict.fromkeys(annotators)
     }
     listening = open_port(port)

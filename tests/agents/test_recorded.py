@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from dnr_env import Action, DnRError
 from dnr_env.agents.base import column
+from dnr_env.agents.human.agreement import agreement as agreement_of
 from dnr_env.agents.human.recorded import MOST_SECONDS, Recorded, logs_in, recorded
 from dnr_env.agents.human.session import Session
 from dnr_env.agents.learned.features import MOVE_SETS, move_masks
@@ -25,6 +27,7 @@ from dnr_env.cli.main import main
 from dnr_env.env.observe import observe
 from dnr_env.interfaces import Kind
 from dnr_env.seeds import block_of
+from dnr_env.stack import Stack
 
 NEURONS = [f"layer4:{i}" for i in range(10)]
 
@@ -134,7 +137,9 @@ def test_sessions_become_tables_and_a_data_set(
     assert len(decisions) == sum(len(one.actions) for one in episodes)
     assert {row["event"] for row in decisions} == {"keep", "mutate", "stop"}
     data = minari.load_dataset("dnr/people-v0")
-    assert f"30 episodes, {len(decisions)} steps" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"30 episodes, {len(decisions)} steps" in printed
+    assert len(re.findall(r"\| (ann, bob|ann, cyn|bob, cyn) +\| 10 ", printed)) == 3
     for one, episode in zip(episodes, data.iterate_episodes(), strict=True):
         np.testing.assert_array_equal(episode.actions, one.actions)
         np.testing.assert_allclose(episode.rewards, one.rewards)
@@ -187,6 +192,28 @@ def test_sessions_without_a_label_teach_nothing(tmp_path: Path) -> None:
         train_seed(options, 0)
     with pytest.raises(DnRError, match=r"`moves` must be edits to clone sessions \(got 'slots'\)"):
         check(replace(options, moves="slots"))
+
+
+def test_agreement_is_that_of_the_labels_of_shared_neurons(folder: Path, stack: Stack) -> None:
+    episodes = [one for path in logs_in(folder) for one in recorded(path)]
+    one, same = episodes[0], episodes[1]
+    labels = {"ann": ("red ring", "blue star"), "bob": ("red ring", "star"), "cyn": ("dotted thing",)}
+    neurons = (one.neuron, same.neuron)
+    made = [
+        one._replace(annotator=name, neuron=neuron, label=label)
+        for name, texts in labels.items()
+        for neuron, label in zip(neurons, texts, strict=False)
+    ]
+    found = {(a.one, a.other): a for a in agreement_of([*made, one._replace(annotator="dan", label="")])}
+    assert found.keys() == {("ann", "bob"), ("ann", "cyn"), ("bob", "cyn")}
+    pair = found["ann", "bob"]
+    cosine = float(stack.embedder.embed_texts(["blue star"])[0] @ stack.embedder.embed_texts(["star"])[0])
+    assert (pair.neurons, pair.equal) == (2, 0.5)
+    assert pair.similarity == pytest.approx((1 + cosine) / 2, abs=1e-5)
+    which = np.array([stack.neurons.index(neurons[1])])
+    values = [stack.texts.simulation(stack.probes.held_out, [text], which)[0] for text in ("blue star", "star")]
+    assert pair.apart == pytest.approx(abs(values[0] - values[1]) / 2, abs=1e-6)
+    assert found["ann", "cyn"].neurons == 1
 
 
 def test_people_stand_beside_agents_in_a_comparison(

@@ -17,7 +17,7 @@ from serving import NEURONS, Served, served
 from dnr_env import DnRError
 from dnr_env.evidence.lab import Lab
 from dnr_env.web.app import MOST_BYTES, read_event
-from dnr_env.web.serve import open_port, serve
+from dnr_env.web.serve import open_port, order_of, serve
 
 EVIL = "<script>alert(1)</script> red"
 
@@ -148,6 +148,12 @@ def test_the_server_listens_on_this_machine_alone() -> None:
 def test_a_port_must_exist(port: int) -> None:
     with pytest.raises(DnRError, match=rf"`port` must be from 0 to 65535 \(got {port}\)"):
         open_port(port)
+
+
+def test_each_annotator_has_an_order_of_their_own() -> None:
+    orders = [order_of(name, NEURONS) for name in ("ann", "bob", "ann")]
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == sorted(NEURONS)
 
 
 def test_an_annotator_must_be_a_name(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""How far annotators agree on the labels of the same neurons."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dnr_env.agents.human.recorded import Recorded
+from dnr_env.evaluation.results import markdown
+from dnr_env.registry import load
+
+
+class Agreement(NamedTuple):
+    """Of two annotators, on the neurons that both have labelled, under the same stack."""
+
+    one: str
+    other: str
+    neurons: int
+    equal: float
+    """The share of equal labels."""
+    similarity: float
+    """The mean cosine similarity of the labels' embeddings; 1 for equal labels."""
+    apart: float
+    """The mean absolute difference of the labels' simulations on the held-out real images."""
+
+
+def agreement(episodes: Sequence[Recorded]) -> list[Agreement]:
+    """The agreement of every two annotators who share labelled neurons."""
+    labels: dict[tuple[str, str], dict[str, str]] = {}
+    for episode in episodes:
+        if episode.label:
+            labels.setdefault((episode.annotator, episode.stack), {})[episode.neuron] = episode.label
+    found = []
+    for ((one, stack_name), mine), ((other, other_stack), theirs) in itertools.combinations(labels.items(), 2):
+        shared = [neuron for neuron in mine if neuron in theirs]
+        if stack_name != other_stack or not shared:
+            continue
+        stack = load(stack_name)
+        sides = [[side[neuron] for neuron in shared] for side in (mine, theirs)]
+        first, second = (stack.texts.embeddings(texts) for texts in sides)
+        which = np.array(stack.neurons.indices(shared))
+        values = [stack.texts.simulation(stack.probes.held_out, texts, which) for texts in sides]
+        equal = float(np.mean([a == b for a, b in zip(*sides, strict=True)]))
+        similarity, apart = float((first * second).sum(axis=1).mean()), float(np.abs(values[0] - values[1]).mean())
+        found.append(Agreement(one, other, len(shared), equal, similarity, apart))
+    return found
+
+
+def shown_agreement(found: Sequence[Agreement]) -> str:
+    """The agreement as a table; empty if there is none."""
+    if not found:
+        return ""
+    columns = ("annotators", "neurons", "equal labels", "similarity of labels", "simulations apart")
+    rows = [
+        [f"{a.one}, {a.other}", str(a.neurons), f"{a.equal:.0%}", f"{a.similarity:.2f}", f"{a.apart:.3f}"]
+        for a in found
+    ]
+    return markdown(columns, rows)
