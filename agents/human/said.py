@@ -102,3 +102,14 @@ def verdict_of(episodes: Episodes, label: SessionLabel, seed: int) -> Verdict:
         blocks=[block_of(seed)],
     )
     return found
+
+
+def listed_since(episodes: Episodes, before: int) -> tuple[str, list[str]]:
+    """What has joined the only master list since it had some entries: the concept, and the parts that it brought along.
+
+    The concept is "" if nothing has.
+    """
+    texts, parts = episodes.texts[0], episodes.state.parts[0, :, 0]
+    places = range(before, len(texts))
+    whole = next((place for place in places if parts[place] >= 0), before)
+    return (texts[whole] if places else ""), [texts[place] for place in places if place != whole]

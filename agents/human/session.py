@@ -14,7 +14,7 @@ from gymnasium.utils import seeding
 from dnr_env.agents.human.log import CHOOSING, EVENTS, KINDS, Log, Move, NotPossibleError, StaleStepError
 from dnr_env.agents.human.opening import opened
 from dnr_env.agents.human.place import labelled, place_of
-from dnr_env.agents.human.said import SessionLabel, captions_of, label_of, verdict_of
+from dnr_env.agents.human.said import SessionLabel, captions_of, label_of, listed_since, verdict_of
 from dnr_env.agents.human.shown import Shown
 from dnr_env.env import viewer
 from dnr_env.env.episodes import Episodes
@@ -274,8 +274,8 @@ class Session:
             self._episodes.act(choices, [self._rng])
             self._shown.note(self._place.present, self._episodes)
             self._inform()
-        new, how = ", ".join(texts[listed:]), f"{move.event} {move.kind or ''}".rstrip()
-        self._parents.update(dict.fromkeys(texts[listed:], (how, about)))
+        (new, parts), how = listed_since(self._episodes, listed), f"{move.event} {move.kind or ''}".rstrip()
+        self._parents.update({new: (how, about), **dict.fromkeys(parts, ("part", new))})
         return f"{how} {' → '.join(filter(None, (about, new)))}".rstrip()
 
     def _play(self, moves: list[Move], told: list[str]) -> None:

@@ -109,7 +109,7 @@ def text(view: View) -> str:
         f"neuron {view.neuron}   step {view.steps}/{view.max_steps}   images left {left}/{view.budget}"
         + ("" if view.user_left is None else f"   user concepts left {view.user_left}")
     ]
-    scale = _Scale(view.candidates, _CELLS)
+    scale = Scale(view.candidates, _CELLS)
     for number, c in enumerate(view.candidates, 1):
         sure, unsure = round(scale(c.mean - c.deviation)), round(scale(c.mean + c.deviation))
         bar = "█" * sure + "▒" * (unsure - sure)
@@ -122,7 +122,7 @@ def text(view: View) -> str:
     return "\n".join(lines)
 
 
-class _Scale:
+class Scale:
     """Places values on the bar that all candidates share: from 0, or the lowest value, to the highest.
 
     Args:
@@ -164,7 +164,7 @@ def picture(view: View) -> ImageArray:
     _gauge(pen, 700, 44, "images", view.spent, view.budget)
     _gauge(pen, 700, 76, "steps", view.steps, view.max_steps)
     _scores_head(pen, view, head)
-    scale = _Scale(view.candidates, _RIGHT - _LEFT)
+    scale = Scale(view.candidates, _RIGHT - _LEFT)
     for number, candidate in enumerate(view.candidates):
         _candidate(canvas, pen, candidate, head + 30 + number * (_TILE + _GAP), number == 0, scale)
     return np.asarray(canvas)
@@ -188,7 +188,7 @@ def _scores_head(pen: ImageDraw.ImageDraw, view: View, y: int) -> None:
 
 
 def _candidate(
-    canvas: Image.Image, pen: ImageDraw.ImageDraw, c: Candidate, y: int, incumbent: bool, scale: _Scale
+    canvas: Image.Image, pen: ImageDraw.ImageDraw, c: Candidate, y: int, incumbent: bool, scale: Scale
 ) -> None:
     if incumbent:
         pen.rectangle((0, y - 4, _WIDTH, y + _TILE + 3), fill=(238, 244, 252))

@@ -42,7 +42,7 @@ _TEMPLATES = Environment(
 
 def stem_of(neuron: str) -> str:
     """What the files of a neuron are called, which stays the same whatever else the site holds: "layer4-7"."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", neuron)
+    return re.sub(r"[^\w.-]", "-", neuron)
 
 
 def write_site(stack: Stack, records: Sequence[Record], score: str, title: str, folder: Path) -> Path:

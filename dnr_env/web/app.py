@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from dnr_env.web.page import WIDTH
 MOST_BYTES = 16_384
 """Of the body of a request."""
 _SUGGESTED = 12
+_log = logging.getLogger("dnr_env")
 _PULSE = 0.1  # seconds between two looks at a measurement
 _TEMPLATES = Environment(
     loader=PackageLoader("dnr_env.web"),
@@ -87,6 +89,7 @@ def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) ->
         except DnRError as error:
             return seen(request, str(error), 400)
         except Exception as error:  # a model of the stack has failed: the person can try again
+            _log.exception("an event of %s failed", request.scope["annotator"])
             return seen(
                 request, f"the measurement failed, and nothing was changed ({type(error).__name__}: {error})", 500
             )

@@ -57,6 +57,7 @@ class Card:
     """Where the bar of one deviation below and above the mean begins and ends, and where the mean is, up to WIDTH."""
     middle: float
     high: float
+    zero: float
     kinds: list[str]
     """The kinds of mutation that can change it."""
     how: str
@@ -147,11 +148,10 @@ def page(session: Session, gallery: Gallery) -> Page:
 
 
 def _cards(session: Session, view: viewer.View, gallery: Gallery) -> list[Card]:
-    ends = [end for c in view.candidates for end in (c.mean - c.deviation, c.mean + c.deviation)]
-    low, high = min(0.0, *ends), max(ends)
+    scale = viewer.Scale(view.candidates, WIDTH)
 
     def place(value: float) -> float:
-        return round(WIDTH * (value - low) / (high - low), 1)
+        return round(scale(value), 1)
 
     cards = []
     for slot, c in enumerate(view.candidates, 1):
@@ -177,6 +177,7 @@ def _cards(session: Session, view: viewer.View, gallery: Gallery) -> list[Card]:
                 ],
                 low=place(c.mean - c.deviation),
                 middle=place(c.mean),
+                zero=place(0.0),
                 high=place(c.mean + c.deviation),
                 kinds=[kind for kind in KINDS if kind in session.kinds(slot)],
                 how=how,

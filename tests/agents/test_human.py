@@ -257,6 +257,17 @@ def test_undo_draws_no_new_image(session: Session, stack: Stack) -> None:
     assert stack.lab.counters.drawn == drawn
 
 
+def test_a_union_and_its_parts_say_how_they_came_to_be(tmp_path: Path, scene_weights: None) -> None:
+    session = Session.open(tmp_path / "log.jsonl", ["layer4:1"], stack="scenes", mutator="informed")
+    best = session.view.candidates[0].text
+    session.apply("mutate", kind="unite")
+    new = [text for text in session.info["master"] if text and session.origin(text)[0]]
+    (union,) = (text for text in new if " or " in text)
+    assert session.origin(union) == ("mutate unite", best)
+    assert {session.origin(text) for text in new if text != union} <= {("part", union)}
+    assert session.told == [f"layer4:1: mutate unite {best} → {union}"]
+
+
 # --- from neuron to neuron -------------------------------------------------------------------------------------------
 
 THREE = [*NEURONS, "layer2:9"]

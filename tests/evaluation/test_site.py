@@ -83,6 +83,7 @@ def test_a_failed_and_a_dead_neuron_have_pages_too(stack: Stack, records: list[R
 def test_pages_keep_their_names_and_never_clash_unnoticed(stack: Stack, records: list[Record], tmp_path: Path) -> None:
     assert stem_of("layer4:7") == "layer4-7"
     assert stem_of("../a/b c") == "..-a-b-c"
+    assert stem_of("слой4:7") == "слой4-7"
     twice = [{**records[0], "neuron": name} for name in ("layer2:9", "layer2/9")]
     with pytest.raises(DnRError, match=r"`results` must hold neurons whose names differ .* \(got two of 'layer2-9'\)"):
         write_site(stack, twice, "grounded_k", "x", tmp_path)
