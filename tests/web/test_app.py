@@ -422,6 +422,43 @@ def test_a_log_that_another_process_writes_to_is_said(server: Served, person: ht
     assert len(moves(server)) == 1
 
 
+def test_terminal_page_and_script_leave_the_same_log(tmp_path: Path) -> None:
+    from dnr_env.agents.human.session import Session
+    from dnr_env.agents.human.terminal import play
+
+    moves: list[tuple[str, dict[str, Any], list[str]]] = [
+        ("mutate", {"slot": 2, "kind": "broaden"}, ["m 2 b"]),
+        ("keep", {"slot": 1}, ["k"]),
+        ("undo", {}, ["u"]),
+        ("add", {"text": "Red rings"}, ["a", "Red rings"]),
+        ("go", {"neuron": 3}, ["g 3"]),
+        ("mutate", {"slot": 1}, ["m"]),
+        ("stop", {"slot": 3}, ["s 3"]),
+        ("go", {"neuron": 3}, ["g 3"]),
+        ("reopen", {}, ["r"]),
+        ("stop", {"slot": 1}, ["s"]),
+    ]
+    script = Session.open(tmp_path / "script.jsonl", NEURONS, seed=3)
+    for event, chosen, _ in moves:
+        script.apply(event, **chosen)
+    lines = iter([line for *_, typed in moves for line in typed])
+    terminal = Session.open(tmp_path / "terminal.jsonl", NEURONS, seed=3)
+    play(terminal, lambda prompt: next(lines, "q"), lambda text: None)
+    with served(tmp_path) as server, client(server) as one:
+        for step, (event, chosen, _) in enumerate(moves):
+            said = " ".join([event, *(str(chosen[key]) for key in ("kind", "neuron") if key in chosen)])
+            fields = {key: value for key, value in chosen.items() if key in ("slot", "text")}
+            assert send(one, said, step, **fields).status_code == 200
+        labels = server.desks["ann"].session.labels()
+    logs = [
+        re.sub(r'"time": "[^"]*"', "", (tmp_path / f"{name}.jsonl").read_text())
+        for name in ("script", "terminal", "ann")
+    ]
+    assert logs[0] == logs[1] == logs[2]
+    assert script.labels() == terminal.labels() == labels
+    assert len(labels) == 1
+
+
 def test_a_form_is_read_or_refused() -> None:
     assert read_event(b"event=mutate+narrow&step=3&slot=2") == (3, "mutate", {"slot": 2, "kind": "narrow"})
     assert read_event(b"event=add&step=0&text=a%26b%3D%C3%A9") == (0, "add", {"text": "a&b=é"})
