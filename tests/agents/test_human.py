@@ -527,7 +527,7 @@ while True:
         kept = path.read_bytes().count(b"\n") - 1
         assert done <= kept <= done + 1
         done = kept
-    assert done > 100
+    assert done > 0
     assert Session.open(path, NEURONS, seed=3).step == done
 
 
