@@ -167,7 +167,7 @@ def moves_table(found: Mapping[str, Sequence[Watched]]) -> str:
         for one in agents:
             counts = np.bincount(one.moves, minlength=len(MOVES))
             rows.append([world, one.name, *(f"{count / one.episodes:.2f}" for count in counts)])
-    return markdown(("world", "moves of an episode", *MOVES), rows)
+    return markdown(("world", "agent", *MOVES), rows)
 
 
 def seen_table(one: Watched) -> str:
