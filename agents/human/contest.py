@@ -74,7 +74,7 @@ def _episode(one: Recorded, rules: Rules) -> Episode:
         deviation=None,
         images=one.billed,
         reward_images=rules.reward_images * len(set(one.incumbents)),
-        total_reward=float(one.rewards.sum()) - rules.image_cost * (one.billed - int(one.images[-1])),
+        total_reward=one.total,
         steps=len(one.actions),
         ran_out=False,
         curve=curve,

@@ -45,7 +45,7 @@ def tables(episodes: Sequence[Recorded], folder: Path) -> tuple[Path, Path]:
             "label": one.label,
             "images": one.billed,
             "steps": len(one.actions),
-            "return": float(one.rewards.sum()),
+            "return": one.total,
             "seconds": round(one.seconds, 1),
         }
         for one in episodes

@@ -53,6 +53,8 @@ class Recorded(NamedTuple):
     """(n + 1,) images drawn so far."""
     billed: int
     """The images that the person was shown, those of undone events too."""
+    total: float
+    """The return: the sum of the rewards, less the price of what was shown and undone."""
     label: str
     """The label that the person chose; "" if the neuron has none yet."""
     seconds: float
@@ -107,7 +109,9 @@ def recorded(path: Path) -> Iterator[Recorded]:
     for name, moves, spent in zip(names, own, seconds, strict=True):
         if moves:
             one = _played(path.stem, header["stack"], name, int(header["seed"]), moves, playing, spent)
-            yield one._replace(billed=billed.get(name, one.billed))
+            undone = billed.get(name, one.billed) - one.billed
+            price = playing.rules.image_cost * undone
+            yield one._replace(billed=one.billed + undone, total=one.total - price)
 
 
 def _played(
@@ -148,6 +152,7 @@ def _played(
         concepts=concepts,
         images=np.array(images),
         billed=images[-1],
+        total=sum(rewards),
         label=label if labelled(moves) else "",
         seconds=seconds,
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain, groupby
+from operator import itemgetter
 
 import numpy as np
 
@@ -116,12 +118,11 @@ def compare(options: given.Compare) -> None:
     stack.require("compare", ("embedder", "judge", "captioner", "generator"))
     user_source(options.user_concepts, stack)  # raises before anything is written
     settle(out, stack, {"user_concepts": users_noted(options.user_concepts), **rules_noted(rules)})
-    judged = {spec: records_of_people(spec, stack, neurons, seeds, rules) for spec in people}
+    by_people = {spec: records_of_people(spec, stack, neurons, seeds, rules) for spec in people}
     played = play_all(stack, players, neurons, seeds, out / "results.jsonl", rules, options.user_concepts)
-    for spec in others:
-        judged[spec] = [record for record in played if record["agent"] == contestants([spec])[0].name]
-    records = [record for spec in options.agents for record in judged[spec]]
-    results = Results(records, optimal_values(stack, neurons, seeds, rules))
+    by_agents = (list(same) for _, same in groupby(played, itemgetter("agent")))  # in the order of `others`
+    groups = [by_people[spec] if spec in people else next(by_agents) for spec in options.agents]
+    results = Results(list(chain(*groups)), optimal_values(stack, neurons, seeds, rules))
     print(write_outcome(results, stack, options.neurons, rules, out))
     print(f"report: {out / 'report.html'}")
 

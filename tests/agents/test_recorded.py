@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dnr_env import Action, DnRError
+from dnr_env import Action, DnRError, Rules
 from dnr_env.agents.base import column
 from dnr_env.agents.human.agreement import agreement as agreement_of
 from dnr_env.agents.human.recorded import MOST_SECONDS, Recorded, logs_in, recorded
@@ -81,6 +81,15 @@ def test_a_recording_is_the_environments_own_episode(tmp_path: Path) -> None:
         np.testing.assert_array_equal(values, np.stack([state[key] for state in states]))
     assert one.label == session.labels()[0]["label"] == labels[-1]
     assert one.actions.tolist() == [[0, 1, 0], [1, 0, Kind.BROADEN], [3, 1, 0]]
+
+
+def test_what_was_undone_is_billed_in_the_return(tmp_path: Path) -> None:
+    session = Session.open(tmp_path / "ann.jsonl", ["layer4:3"], seed=3)
+    for event in ("keep", "undo", "stop"):
+        session.apply(event)
+    (one,) = recorded(tmp_path / "ann.jsonl")
+    assert (one.images[-1], one.billed) == (0, 5)
+    assert one.total == pytest.approx(one.rewards.sum() - 5 * Rules().image_cost)
 
 
 def test_added_concepts_and_neurons_without_a_label_are_recorded(tmp_path: Path) -> None:
@@ -240,7 +249,7 @@ def test_people_stand_beside_agents_in_a_comparison(
     episodes = [one for path in logs_in(people) for one in recorded(path)]
     assert len(episodes) == 6
     assert float(summary[spec]["images"]) == pytest.approx(np.mean([one.billed for one in episodes]), abs=0.05)
-    assert float(summary[spec]["return"]) == pytest.approx(np.mean([one.rewards.sum() for one in episodes]), abs=1e-4)
+    assert float(summary[spec]["return"]) == pytest.approx(np.mean([one.total for one in episodes]), abs=1e-4)
     assert float(summary[spec]["seconds"]) == round(np.mean([one.seconds for one in episodes]))
     assert summary["promise"]["seconds"] == ""
     assert f"{spec} less" in capsys.readouterr().out
