@@ -48,24 +48,33 @@ class Album:
             make_folder(self.folder)
             name = f"{hashlib.sha256(f'{image.shape}'.encode() + image.tobytes()).hexdigest()[:24]}.png"
             if not (self.folder / name).exists():
-                write_atomically(self.folder / name, _encoded(image, "PNG"))
+                write_atomically(self.folder / name, encoded(image, "PNG"))
             href = f"{self.folder.name}/{name}"
         return Picture(thumbnail(image), href, caption, "" if over is None else thumbnail(over))
 
 
 def thumbnail(image: ImageArray) -> str:
     """A picture of at most SIDE pixels as a data URI."""
-    small = Image.fromarray(image)
-    small.thumbnail((SIDE, SIDE))
-    return _uri("webp", _encoded(np.asarray(small), "WEBP"))
+    return _uri("webp", encoded(small(image), "WEBP"))
+
+
+def small(image: ImageArray) -> ImageArray:
+    """A picture of at most SIDE pixels."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((SIDE, SIDE))
+    return np.asarray(picture)
 
 
 def strip(images: Images, height: int = 96) -> str:
-    """Images (height, width, 3) side by side, of one height, as a data URI."""
+    """The images of `joined` as a data URI."""
+    return _uri("webp", joined(images, height))
+
+
+def joined(images: Images, height: int) -> bytes:
+    """Images (height, width, 3) side by side, of one height in pixels or less, as a WebP file."""
     height = min(height, max(len(image) for image in images))
     gap = np.full((height, 3, 3), 255, np.uint8)
-    joined = np.concatenate([part for image in images for part in (_scaled(image, height), gap)], axis=1)
-    return _uri("webp", _encoded(joined, "WEBP"))
+    return encoded(np.concatenate([part for image in images for part in (_scaled(image, height), gap)], axis=1), "WEBP")
 
 
 def png(path: Path) -> str:
@@ -79,7 +88,8 @@ def _scaled(image: ImageArray, height: int) -> ImageArray:
     return np.asarray(Image.fromarray(image).resize((max(1, image.shape[1] * height // len(image)), height)))
 
 
-def _encoded(image: ImageArray, kind: str) -> bytes:
+def encoded(image: ImageArray, kind: str) -> bytes:
+    """A picture as a file of a kind, "PNG" or "WEBP"."""
     out = io.BytesIO()
     Image.fromarray(image).save(out, kind, quality=85)
     return out.getvalue()

@@ -5,7 +5,6 @@ It needs no server: its pages load nothing from elsewhere, and open from a file.
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from collections.abc import Sequence
@@ -15,20 +14,19 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image, ImageOps
 
 from dnr_env.errors import DnRError
 from dnr_env.evaluation.exemplars import exemplar_images, real_activations
 from dnr_env.evaluation.histogram import BINS, HEIGHT, WIDTH, histogram
 from dnr_env.evaluation.labelling import Record
+from dnr_env.evaluation.pictures import joined
 from dnr_env.evaluation.report import drawn
 from dnr_env.files import make_folder, write_atomically
 from dnr_env.progress import bar
 from dnr_env.stack import Stack
-from dnr_env.types import ImageArray
 
-SIDE = 80
-"""Pixels of a picture in a strip."""
+HIGH = 80
+"""Pixels of the pictures in a strip, at most."""
 SHOWN = (
     *("neuron", "label", "value", "error", "auc", "simulation", "activation_rate", "images", "alive", "block"),
     *("origin", "concepts", "failure"),
@@ -100,16 +98,6 @@ def _shown(stack: Stack, record: Record, folder: Path) -> dict[str, Any]:
     ):
         if images:
             found[kind] = len(images[:_SHOWN])
-            write_atomically(folder / f"{stem_of(neuron)}-{kind}.webp", strip(images[:_SHOWN]))
+            write_atomically(folder / f"{stem_of(neuron)}-{kind}.webp", joined(images[:_SHOWN], HIGH))
     others = [(text, mean, count) for text, mean, count in record["concepts"] if text != record["label"]]
     return {**found, "others": sorted(others, key=lambda one: -math.inf if one[1] is None else -one[1])}
-
-
-def strip(images: Sequence[ImageArray]) -> bytes:
-    """Pictures side by side, each SIDE pixels wide and high, as a WebP file."""
-    canvas = Image.new("RGB", (len(images) * (SIDE + 2) - 2, SIDE), (255, 255, 255))
-    for place, image in enumerate(images):
-        canvas.paste(ImageOps.fit(Image.fromarray(image), (SIDE, SIDE)), (place * (SIDE + 2), 0))
-    out = io.BytesIO()
-    canvas.save(out, "WEBP", quality=80)
-    return out.getvalue()

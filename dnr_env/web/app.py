@@ -70,7 +70,6 @@ def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) ->
             "busy": desk.work.busy,
             "message": message,
             "width": WIDTH,
-            "blind": desk.session.blind,
         }
         return HTMLResponse(
             _TEMPLATES.get_template(name).render(annotator=request.scope["annotator"], **values), status
@@ -154,7 +153,7 @@ async def body_of(request: Request) -> bytes:
     return bytes(body)
 
 
-def read_event(body: bytes, annotator: str = "") -> tuple[int, str, dict[str, Any]]:
+def read_event(body: bytes, annotator: str) -> tuple[int, str, dict[str, Any]]:
     """Read a form: the step that the person saw, the event, and what it chooses.
 
     `event` may say more: "mutate broaden" chooses the kind, and "go 3" the neuron.

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import threading
 from collections import OrderedDict
 from typing import NamedTuple
 
-from PIL import Image
-
+from dnr_env.evaluation.pictures import encoded, small
 from dnr_env.types import ImageArray
 
-SMALL = 160
-"""Pixels of a small picture's longer side, at most."""
 _KEPT = 4000
 
 
@@ -21,7 +17,7 @@ class Picture(NamedTuple):
     """A picture as a page shows it."""
 
     small: str
-    """The name of the picture with at most SMALL pixels."""
+    """The name of the picture that is small enough for a page."""
     whole: str
     """The name of the whole picture."""
 
@@ -39,8 +35,8 @@ class Gallery:
         names = Picture(f"{name}-small.webp", f"{name}.webp")
         with self._lock:
             if names.small not in self._kept or names.whole not in self._kept:
-                self._kept[names.whole] = _encoded(image, None)
-                self._kept[names.small] = _encoded(image, SMALL)
+                self._kept[names.whole] = encoded(image, "WEBP")
+                self._kept[names.small] = encoded(small(image), "WEBP")
             for one in names:
                 self._kept.move_to_end(one)
             while len(self._kept) > _KEPT:
@@ -51,11 +47,3 @@ class Gallery:
         """The WebP file of a name; None of one that was not shown, or too long ago."""
         with self._lock:
             return self._kept.get(name)
-
-
-def _encoded(image: ImageArray, side: int | None) -> bytes:
-    picture, out = Image.fromarray(image), io.BytesIO()
-    if side:
-        picture.thumbnail((side, side))
-    picture.save(out, "WEBP", quality=85)
-    return out.getvalue()

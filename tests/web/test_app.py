@@ -460,8 +460,8 @@ def test_terminal_page_and_script_leave_the_same_log(tmp_path: Path) -> None:
 
 
 def test_a_form_is_read_or_refused() -> None:
-    assert read_event(b"event=mutate+narrow&step=3&slot=2") == (3, "mutate", {"slot": 2, "kind": "narrow"})
-    assert read_event(b"event=add&step=0&text=a%26b%3D%C3%A9") == (0, "add", {"text": "a&b=é"})
+    assert read_event(b"event=mutate+narrow&step=3&slot=2", "ann") == (3, "mutate", {"slot": 2, "kind": "narrow"})
+    assert read_event(b"event=add&step=0&text=a%26b%3D%C3%A9", "ann") == (0, "add", {"text": "a&b=é"})
     for body in (b"", b"\xff", b"event=keep", b"event=go+x&step=1", b"[]"):
         with pytest.raises(DnRError, match="an event must be a form"):
-            read_event(body)
+            read_event(body, "ann")
