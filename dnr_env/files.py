@@ -50,12 +50,23 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Append records to a file as JSON lines, and flush them to the disk."""
     data = "".join(json.dumps(record, sort_keys=True) + "\n" for record in records).encode()
     try:
+        append_whole(path, data)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def append_whole(path: Path, data: bytes) -> None:
+    """Append to a file, and flush it to the disk. After any error the file is as it was."""
+    size = path.stat().st_size if path.exists() else 0
+    try:
         with path.open("ab") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
-        raise cannot_write(path, error) from None
+    except BaseException:
+        with contextlib.suppress(OSError):  # half a line would merge with the next one
+            os.truncate(path, size)
+        raise
 
 
 def read_lines(path: Path, keys: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -111,6 +122,19 @@ def read_settings(path: Path) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def read_text(path: Path, option: str) -> str:
+    """The text of the file that an option names.
+
+    Raises:
+        DnRError: the file cannot be read, or is not in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DnRError(f"`{option}` must be a text file in UTF-8 that can be read (got {path}: {why})") from None
 
 
 def file_digest(path: Path) -> bytes:

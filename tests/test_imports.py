@@ -24,7 +24,7 @@ LAYERS = (
     ("agents",),
     ("evaluation",),
     ("agents.training", "agents.human", "assemble"),
-    ("tables", "exemplar_table", "judged_table"),
+    ("tables", "exemplar_table", "judged_table", "rating"),
     ("api",),
     ("web",),
     ("cli",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import reprlib
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dnr_env.errors import DnRError
+from dnr_env.files import append_whole
 from dnr_env.interfaces import Kind
 
 EVENTS = ("keep", "mutate", "add", "stop", "go", "reopen", "undo")
@@ -101,16 +101,7 @@ class Log:
         self.moves.append(move)
 
     def _write(self, line: bytes) -> None:
-        try:
-            with self.path.open("ab") as file:
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            # Half a line would merge with the next one.
-            with contextlib.suppress(OSError):
-                os.truncate(self.path, self._size)
-            raise
+        append_whole(self.path, line)
         self._size += len(line)
 
     def _unusable(self, error: OSError) -> DnRError:

@@ -24,7 +24,7 @@ from dnr_env.evaluation.ranking import shown_ranking
 from dnr_env.evidence.calibration_check import table
 from dnr_env.evidence.inventory import forget, holdings, lines
 from dnr_env.evidence.store import Store, cache_dir
-from dnr_env.files import make_folder, read_lines, read_settings, write_atomically
+from dnr_env.files import make_folder, read_lines, read_settings, read_text, write_atomically
 from dnr_env.registry import load
 from dnr_env.tables import Labels
 
@@ -187,6 +187,36 @@ def serve(options: given.Serve) -> None:
         budget=options.budget,
         image_cost=options.image_cost,
     )
+
+
+def rate(options: given.Rate) -> None:
+    """Serve each annotator's screens."""
+    from dnr_env.rating.study import CONSENT, make_study
+    from dnr_env.web.serve import rate as serve_rating
+
+    stack, out = load(options.stack), options.out.expanduser()
+    study = make_study(
+        stack,
+        options.labels,
+        stack.neurons.named(options.neurons),
+        layer=options.layer,
+        items=options.items,
+        repeats=options.repeats,
+        pairs=options.pairs,
+        control=options.control,
+        seed=options.seed,
+        consent=CONSENT if options.consent is None else read_text(options.consent.expanduser(), "consent"),
+    )
+    plan = study.plan
+    print(f"{len(plan.items)} items, and {plan.repeats} again, of {len(plan.neurons)} neurons")
+    serve_rating(out, options.annotator, study, stack, port=options.port, browser=options.browser)
+
+
+def ratings(options: given.Ratings) -> None:
+    """Write the tables of a rating, and print them."""
+    from dnr_env.rating.results import write_results
+
+    print(write_results(options.folder.expanduser()))
 
 
 def calibrate(options: given.Calibrate) -> None:

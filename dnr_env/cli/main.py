@@ -9,12 +9,15 @@
     dnr play --neurons layer4:7 --out results/me.jsonl
     dnr serve --neurons layer4:0-9 --out results/people
     dnr export-sessions results/people --out results/people/tables
+    dnr rate mine.csv theirs.csv --annotator ann bob --out results/rating
+    dnr ratings results/rating
     dnr plan --stack "turbo probe.images=photos" --neurons layer4:0-63
     dnr calibrate --stack "turbo probe.images=photos" --out turbo.json
     dnr doctor --stack "turbo probe.images=photos"
     dnr store
 
-`label`, `compare`, `rank`, `judge`, `play`, `serve`, `calibrate` and `dnr-train` resume: run the same command again.
+`label`, `compare`, `rank`, `judge`, `play`, `serve`, `rate`, `calibrate` and `dnr-train` resume: run the same command
+again.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ from dnr_env.cli.options import (
     Plan,
     Play,
     Rank,
+    Rate,
+    Ratings,
     Serve,
     Site,
     Store,
@@ -52,6 +57,8 @@ COMMANDS: Mapping[str, tuple[type, Callable[[Any], None]]] = {
     "judge": (Judge, commands.judge),
     "play": (Play, commands.play),
     "serve": (Serve, commands.serve),
+    "rate": (Rate, commands.rate),
+    "ratings": (Ratings, commands.ratings),
     "export-sessions": (ExportSessions, commands.export_sessions),
     "site": (Site, commands.site),
     "plan": (Plan, commands.plan),
@@ -60,7 +67,7 @@ COMMANDS: Mapping[str, tuple[type, Callable[[Any], None]]] = {
     "store": (Store, commands.store),
 }
 
-RESUMING = (Label, Compare, Rank, Judge, Play, Serve)
+RESUMING = (Label, Compare, Rank, Judge, Play, Serve, Rate)
 """Options of the commands that go on from the file or folder `out`."""
 
 

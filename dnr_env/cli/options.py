@@ -194,6 +194,47 @@ class Serve(Scored):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rate(Stacked):
+    """Ask people how well labels fit, on a page in their browser. Nothing but this machine can reach it."""
+
+    labels: tyro.conf.Positional[tuple[Path, ...]]
+    """CSV files with the columns neuron and label, or layer, unit and label; or explanation files of CoSy. Labels may
+    be any text. The last of several is compared with each of the others."""
+    out: Path
+    """The folder of the answers, one file for each annotator."""
+    annotator: tuple[str, ...] = ("me",)
+    """Who rates. Each has a link, and an order of their own."""
+    pairs: bool = False
+    """Show two labels side by side, the last file's and another's, and ask which one fits better."""
+    items: int = 40
+    """The most screens for each annotator."""
+    repeats: int = 4
+    """How many of these are shown twice, to see whether an annotator agrees with themself."""
+    control: bool = True
+    """Add labels of other neurons, which should not fit."""
+    neurons: str = "all"
+    """The neurons to choose from: a split, a layer, or neurons such as layer4:0-9. All files must label them."""
+    layer: str | None = None
+    """The layer of files that give indices without a layer, or by another name."""
+    consent: Path | None = None
+    """A text file that annotators agree to, with empty lines between its paragraphs, in place of the built-in text."""
+    seed: int = 0
+    """The seed of the choice of neurons and controls."""
+    port: int = 8765
+    """The port; 0 takes a free one."""
+    browser: bool = True
+    """Open the first annotator's page."""
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Analyse the answers of `dnr rate`: ratings.csv, means.csv, differences.csv and annotators.csv beside them."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """The folder that `dnr rate` wrote."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Site:
     """Make a static site of the labels of `dnr label`: an index to search, and a page for each neuron."""
 

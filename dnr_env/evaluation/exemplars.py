@@ -161,17 +161,23 @@ def _images(probe: Probe, places: Places) -> dict[str, list[ImageArray]]:
     return {band: [next(each) for _ in part] for band, part in places.items()}
 
 
-def _overlays(stack: Stack, neuron: str, images: dict[str, list[ImageArray]]) -> dict[str, list[ImageArray]] | None:
+def overlays_of(stack: Stack, neuron: str, images: Sequence[ImageArray]) -> list[ImageArray] | None:
+    """Images with a neuron's heat maps over them, on one scale; None if its layer has no positions that follow them."""
     try:
-        maps = stack.heat([image for part in images.values() for image in part], neuron) if stack.heat else None
+        maps = stack.heat(list(images), neuron) if stack.heat else None
     except Misplaced:
         _warn(neuron.rpartition(":")[0])
         maps = None
     if maps is None:
         return None
     low, high = span(maps)
-    each = iter(maps)
-    return {band: [overlay(image, next(each), low, high) for image in part] for band, part in images.items()}
+    return [overlay(image, one, low, high) for image, one in zip(images, maps, strict=True)]
+
+
+def _overlays(stack: Stack, neuron: str, images: dict[str, list[ImageArray]]) -> dict[str, list[ImageArray]] | None:
+    maps = overlays_of(stack, neuron, [image for part in images.values() for image in part])
+    each = iter(maps or ())
+    return None if maps is None else {band: [next(each) for _ in part] for band, part in images.items()}
 
 
 @cache

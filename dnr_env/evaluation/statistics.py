@@ -157,7 +157,12 @@ def holm_intervals(
     Returns:
         The difference of each pair, in order.
     """
-    samples = [_differences(ours, others, seed, networks) for ours, others in tables]
+    estimates = [float(ours.mean() - others.mean()) for ours, others in tables]
+    return holm_of(estimates, [_differences(ours, others, seed, networks) for ours, others in tables])
+
+
+def holm_of(estimates: Sequence[float], samples: Sequence[FloatArray]) -> list[Difference]:
+    """The same from each difference's estimate and its bootstrap samples (resamples,)."""
     p = np.array([_p_value(of) for of in samples])
     ordered = np.sort(p)
     smaller = np.searchsorted(ordered, p)
@@ -166,11 +171,9 @@ def holm_intervals(
     rejected = np.count_nonzero(adjusted <= ALPHA)
     alphas = ALPHA / (len(p) - np.minimum(smaller, rejected))
     found = []
-    for i, (ours, others) in enumerate(tables):
-        interval = interval_of(float(ours.mean() - others.mean()), samples[i], alphas[i])
-        found.append(
-            Difference(interval.estimate, interval.low, interval.high, p=float(p[i]), adjusted=float(adjusted[i]))
-        )
+    for i, estimate in enumerate(estimates):
+        interval = interval_of(estimate, samples[i], alphas[i])
+        found.append(Difference(estimate, interval.low, interval.high, p=float(p[i]), adjusted=float(adjusted[i])))
     return found
 
 

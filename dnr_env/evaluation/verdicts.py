@@ -74,19 +74,19 @@ def read_sources(
     files = [Path(path).expanduser() for path in paths]
     if len(set(files)) < len(files):
         raise DnRError(f"`labels` must name each file once (got {', '.join(map(str, files))})")
-    names = _short(files)
+    names = short_names(files)
     sources = [
         Source(name, _checked(f" of {file.name}", read_file(file, stack.neurons, layer), stack, only))
         for name, file in zip(names, files, strict=True)
     ]
-    return _comparable(sources) if len(sources) > 1 else sources
+    return comparable(sources) if len(sources) > 1 else sources
 
 
 def _are_files(labels: Any) -> bool:
     return isinstance(labels, list | tuple) and bool(labels) and all(isinstance(one, str | Path) for one in labels)
 
 
-def _short(files: Sequence[Path]) -> list[str]:
+def short_names(files: Sequence[Path]) -> list[str]:
     """Name files by their stem; by folder and stem where two have the same; or by their whole path."""
     kinds = ([file.stem for file in files], [f"{file.parent.name}/{file.stem}" for file in files])
     return next((names for names in kinds if len(set(names)) == len(files)), [str(file) for file in files])
@@ -122,7 +122,7 @@ def _pairs(labels: Any) -> Given:
     return [(neuron, text) for neuron, text in pairs]
 
 
-def _comparable(sources: Sequence[Source]) -> list[Source]:
+def comparable(sources: Sequence[Source]) -> list[Source]:
     """Check that each file has one label per neuron, and that they share some neurons."""
     for source in sources:
         twice = [neuron for neuron, count in Counter(neuron for neuron, _ in source.labels).items() if count > 1]

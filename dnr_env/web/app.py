@@ -8,16 +8,13 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import (
     HTMLResponse,
     JSONResponse,
-    PlainTextResponse,
     RedirectResponse,
     Response,
     StreamingResponse,
@@ -27,26 +24,14 @@ from starlette.staticfiles import StaticFiles
 
 from dnr_env.agents.human.log import CHOOSING, ChangedLogError, StaleStepError
 from dnr_env.errors import DnRError
+from dnr_env.web.answering import OthersPageError, body_of, fields_of, picture_of, templates
 from dnr_env.web.desk import BusyError, Desk
 from dnr_env.web.guard import Guard
 from dnr_env.web.page import WIDTH
 
-MOST_BYTES = 16_384
-"""Of the body of a request."""
 _SUGGESTED = 12
 _log = logging.getLogger("dnr_env")
 _PULSE = 0.1  # seconds between two looks at a measurement
-_TEMPLATES = Environment(
-    loader=PackageLoader("dnr_env.web"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
-
-class OthersPageError(DnRError):
-    """An event from the page of another annotator, whose link the same browser has opened before."""
 
 
 def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) -> Guard:
@@ -71,9 +56,7 @@ def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) ->
             "message": message,
             "width": WIDTH,
         }
-        return HTMLResponse(
-            _TEMPLATES.get_template(name).render(annotator=request.scope["annotator"], **values), status
-        )
+        return HTMLResponse(templates.get_template(name).render(annotator=request.scope["annotator"], **values), status)
 
     async def show(request: Request) -> Response:
         return seen(request)
@@ -119,12 +102,7 @@ def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) ->
         return StreamingResponse(_pulses(request, desk_of(request)), media_type="text/event-stream")
 
     async def picture(request: Request) -> Response:
-        found = desk_of(request).gallery.find(request.path_params["name"])
-        if found is None:
-            return PlainTextResponse("This picture is not shown any more; reload the page.", 404)
-        return Response(
-            found, media_type="image/webp", headers={"Cache-Control": "private, max-age=31536000, immutable"}
-        )
+        return picture_of(desk_of(request).gallery, request.path_params["name"])
 
     routes = [
         Route("/", show),
@@ -139,20 +117,6 @@ def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) ->
     return Guard(Starlette(routes=routes), port, tokens)
 
 
-async def body_of(request: Request) -> bytes:
-    """The body of a request.
-
-    Raises:
-        DnRError: it is too long.
-    """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise DnRError(f"an event must have at most {MOST_BYTES:,} bytes")
-    return bytes(body)
-
-
 def read_event(body: bytes, annotator: str) -> tuple[int, str, dict[str, Any]]:
     """Read a form: the step that the person saw, the event, and what it chooses.
 
@@ -162,8 +126,8 @@ def read_event(body: bytes, annotator: str) -> tuple[int, str, dict[str, Any]]:
         OthersPageError: the form is of the page of another than the annotator.
         DnRError: the form lacks something.
     """
+    fields = fields_of(body, annotator)
     try:
-        fields = {name: values[-1] for name, values in parse_qs(body.decode(), keep_blank_values=True).items()}
         event, _, more = fields["event"].partition(" ")
         step = int(fields["step"])
         chosen: dict[str, Any] = {"slot": int(fields["slot"])} if event in CHOOSING else {}
@@ -171,8 +135,6 @@ def read_event(body: bytes, annotator: str) -> tuple[int, str, dict[str, Any]]:
             chosen["neuron"] = int(more)
     except (ValueError, KeyError):
         raise DnRError("an event must be a form with `event`, `step` and what the event chooses") from None
-    if (whose := fields.get("annotator", annotator)) != annotator:
-        raise OthersPageError(f"that was the page of {whose}, so nothing was done: this browser is now {annotator}'s")
     if event == "mutate" and more:
         chosen["kind"] = more
     if event == "add":

@@ -1,20 +1,24 @@
-"""The server of `dnr serve`."""
+"""The servers of `dnr serve` and `dnr rate`."""
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import socket
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from dnr_env.agents.human.session import Session
 from dnr_env.errors import DnRError
 from dnr_env.extras import needed
+from dnr_env.rating.plan import rng_of
+from dnr_env.rating.study import Study, settle
+from dnr_env.stack import Stack
+
+if TYPE_CHECKING:
+    from dnr_env.web.guard import Guard
 
 
 def open_port(port: int) -> socket.socket:
@@ -38,8 +42,50 @@ def open_port(port: int) -> socket.socket:
 
 def order_of(annotator: str, neurons: Sequence[str]) -> list[str]:
     """The neurons in a random order that depends on the annotator's name alone."""
-    rng = np.random.default_rng(list(hashlib.sha256(annotator.encode()).digest()))
-    return [neurons[place] for place in rng.permutation(len(neurons)).tolist()]
+    return [neurons[place] for place in rng_of(annotator).permutation(len(neurons)).tolist()]
+
+
+def names_of(annotators: Sequence[str]) -> list[str]:
+    """The annotators, each once.
+
+    Raises:
+        DnRError: there is none, or a name that cannot be that of a file everywhere.
+    """
+    if not annotators:
+        raise DnRError("`annotator` must be at least one name (got none)")
+    for name in annotators:
+        if not name.isidentifier():
+            raise DnRError(f"`annotator` must be letters, digits and underscores, no digit first (got {name!r})")
+    return list(dict.fromkeys(annotators))
+
+
+def run(make: Callable[[int, Mapping[str, str]], Guard], annotators: Sequence[str], port: int, browser: bool) -> None:
+    """Serve an application until the process is stopped.
+
+    Args:
+        make: makes it from the port and the annotator of each token.
+        annotators: who have a link.
+        port: the port; 0 takes a free one.
+        browser: open the first annotator's page.
+
+    Raises:
+        DnRError: the port cannot be used.
+    """
+    with needed("web"):
+        import uvicorn
+    listening = open_port(port)
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    tokens = {secrets.token_urlsafe(24): name for name in annotators}
+    for token, name in tokens.items():
+        print(f"{name}: {address}/?token={token}", flush=True)
+    print("Each link is a key to the page: give it to that person only. Ctrl-C stops the server; nothing is lost.")
+    if browser:
+        webbrowser.open(f"{address}/?token={next(iter(tokens))}")
+    app = make(listening.getsockname()[1], tokens)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=1
+    )
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def serve(
@@ -73,17 +119,11 @@ def serve(
         DnRError: an argument cannot be used, or a log cannot.
     """
     with needed("web"):
-        import uvicorn
-
         from dnr_env.web.app import make_app
     from dnr_env.web.desk import Desk
     from dnr_env.web.gallery import Gallery
 
-    if not annotators:
-        raise DnRError("`annotator` must be at least one name (got none)")
-    for name in annotators:
-        if not name.isidentifier():
-            raise DnRError(f"`annotator` must be letters, digits and underscores, no digit first (got {name!r})")
+    names = names_of(annotators)
     if blind:
         rules["blind"] = True
     desks = {
@@ -91,18 +131,39 @@ def serve(
             Session.open(out / f"{name}.jsonl", order_of(name, neurons) if shuffle else neurons, stack, seed, **rules),
             Gallery(),
         )
-        for name in dict.fromkeys(annotators)
+        for name in names
     }
-    listening = open_port(port)
-    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    tokens = {secrets.token_urlsafe(24): name for name in desks}
-    for token, name in tokens.items():
-        print(f"{name}: {address}/?token={token}", flush=True)
-    print("Each link is a key to the page: give it to that person only. Ctrl-C stops the server; nothing is lost.")
-    if browser:
-        webbrowser.open(f"{address}/?token={next(iter(tokens))}")
-    app = make_app(desks, listening.getsockname()[1], tokens)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=1
-    )
-    uvicorn.Server(config).run(sockets=[listening])
+    run(partial(make_app, desks), names, port, browser)
+
+
+def rate(
+    out: Path,
+    annotators: Sequence[str],
+    study: Study,
+    stack: Stack,
+    *,
+    port: int = 8765,
+    browser: bool = True,
+) -> None:
+    """Serve the page that asks people how well labels fit, until the process is stopped.
+
+    Args:
+        out: the folder of the study and of its answers.
+        annotators: the names of those who answer.
+        study: what they are asked.
+        stack: whose neurons it is of.
+        port: the port; 0 takes a free one.
+        browser: open the first annotator's page.
+
+    Raises:
+        DnRError: an argument cannot be used, the folder holds another study, or answers cannot be read.
+    """
+    with needed("web"):
+        from dnr_env.web.rating_app import make_rating_app
+    from dnr_env.web.gallery import Gallery
+    from dnr_env.web.rating_desk import RatingDesk
+
+    names = names_of(annotators)
+    settle(out, study)
+    desks = {name: RatingDesk(study.answers(out, name), study.plan, stack, study.consent, Gallery()) for name in names}
+    run(partial(make_rating_app, desks), names, port, browser)

@@ -16,7 +16,8 @@ from serving import NEURONS, Served, served
 
 from dnr_env import DnRError
 from dnr_env.evidence.lab import Lab
-from dnr_env.web.app import MOST_BYTES, read_event
+from dnr_env.web.answering import MOST_BYTES
+from dnr_env.web.app import read_event
 from dnr_env.web.serve import open_port, order_of, serve
 
 EVIL = "<script>alert(1)</script> red"
@@ -463,5 +464,5 @@ def test_a_form_is_read_or_refused() -> None:
     assert read_event(b"event=mutate+narrow&step=3&slot=2", "ann") == (3, "mutate", {"slot": 2, "kind": "narrow"})
     assert read_event(b"event=add&step=0&text=a%26b%3D%C3%A9", "ann") == (0, "add", {"text": "a&b=é"})
     for body in (b"", b"\xff", b"event=keep", b"event=go+x&step=1", b"[]"):
-        with pytest.raises(DnRError, match="an event must be a form"):
+        with pytest.raises(DnRError, match=r"an event must be a form|the body must be a form in UTF-8"):
             read_event(body, "ann")

@@ -1,0 +1,149 @@
+"""What is rated: items, each with a neuron and one label, or two to compare; and the screens of each annotator."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dnr_env.errors import DnRError
+
+CONTROL = "control"
+"""The source of labels of other neurons, which should not fit."""
+
+Given = Mapping[str, Mapping[str, str]]
+"""For each source, in order, the label of each neuron."""
+
+
+class Item(NamedTuple):
+    """A neuron and its label to rate, or its two labels to compare."""
+
+    neuron: str
+    labels: tuple[str, ...]
+    """One, or two."""
+    sources: tuple[tuple[str, ...], ...]
+    """Of each label, who gave it. One that several gave is rated once."""
+
+
+class Plan(NamedTuple):
+    """Everything that annotators will rate, the same for all of them."""
+
+    sources: tuple[str, ...]
+    """The last is compared with each of the others."""
+    pairs: bool
+    items: tuple[Item, ...]
+    ties: tuple[tuple[str, str], ...]
+    """Of pairs: the neurons, with the other source, whose two labels are equal. They are not shown."""
+    repeats: int
+    """The items that each annotator rates twice."""
+
+    @property
+    def neurons(self) -> list[str]:
+        """The neurons, without repetition."""
+        return list(dict.fromkeys([*(item.neuron for item in self.items), *(neuron for neuron, _ in self.ties)]))
+
+
+class Screen(NamedTuple):
+    """One item, as one annotator is asked about it."""
+
+    item: int
+    """The item, by its index."""
+    again: bool
+    """Whether the annotator has rated it before."""
+    flipped: bool
+    """Whether the second label stands on the left; a repeated pair changes sides."""
+
+
+def make_plan(
+    given: Given, neurons: Sequence[str], *, items: int, repeats: int, pairs: bool, control: bool, seed: int
+) -> Plan:
+    """Choose neurons at random until there are enough items. Each chosen neuron has its labels of all sources.
+
+    Args:
+        given: labels, which all sources have for these neurons.
+        neurons: to choose from.
+        items: how many an annotator rates, with the repeated ones; at most, as neurons are not split.
+        repeats: how many of these are repeated.
+        pairs: compare the last source with each of the others, instead of rating each label alone.
+        control: add labels of other neurons as a source. They are of the last source, and differ from the neuron's own.
+        seed: of the choices.
+
+    Raises:
+        DnRError: the numbers do not leave an item, or a source has the name of the control.
+    """
+    if control and CONTROL in given:
+        raise DnRError(f"`labels` must be files that are not called {CONTROL}, or `control` off (got one)")
+    if pairs and len(given) + control < 2:
+        raise DnRError("`labels` must be two files at least to compare pairs without a control (got 1)")
+    if not 0 <= repeats < items:
+        raise DnRError(f"`repeats` must be from 0 to less than `items`, {items} (got {repeats})")
+    rng = np.random.default_rng(seed)
+    names = tuple(given) if not control else (CONTROL, *given)
+    chosen: list[Item] = []
+    ties: list[tuple[str, str]] = []
+    for neuron in rng.permutation(np.array(neurons, object)).tolist():
+        labels = {source: given[source][neuron] for source in given}
+        if control:
+            labels = {CONTROL: _foreign(given, neuron, rng), **labels}
+        fresh = _pairs(neuron, labels, names) if pairs else _singles(neuron, labels, names)
+        if len(chosen) + len(fresh) > items - repeats:
+            break
+        chosen += fresh
+        ties += [(neuron, other) for other in names[:-1] if pairs and labels[other] == labels[names[-1]]]
+    if not chosen:
+        raise DnRError(f"`items` must leave room for the labels of one neuron beside {repeats} repeats (got {items})")
+    return Plan(names, pairs, tuple(chosen), tuple(ties), min(repeats, len(chosen)))
+
+
+def _singles(neuron: str, labels: Mapping[str, str], names: Sequence[str]) -> list[Item]:
+    by_label: dict[str, list[str]] = {}
+    for source in names:
+        if labels[source]:
+            by_label.setdefault(labels[source], []).append(source)
+    return [Item(neuron, (label,), (tuple(sources),)) for label, sources in by_label.items()]
+
+
+def _pairs(neuron: str, labels: Mapping[str, str], names: Sequence[str]) -> list[Item]:
+    *others, last = names
+    by_label: dict[str, list[str]] = {}
+    for other in others:
+        if labels[other] not in ("", labels[last]):
+            by_label.setdefault(labels[other], []).append(other)
+    return [Item(neuron, (label, labels[last]), (tuple(sources), (last,))) for label, sources in by_label.items()]
+
+
+def _foreign(given: Given, neuron: str, rng: np.random.Generator) -> str:
+    """A label of another neuron that differs from all of this one; "" if there is none."""
+    own = {labels[neuron] for labels in given.values()}
+    last = given[list(given)[-1]]
+    others = sorted({label for label in last.values() if label not in own})
+    return str(rng.choice(np.array(others, object))) if others else ""
+
+
+def rng_of(annotator: str) -> np.random.Generator:
+    """Chance that depends on an annotator's name alone."""
+    return np.random.default_rng(list(hashlib.sha256(annotator.encode()).digest()))
+
+
+def screens(plan: Plan, annotator: str) -> list[Screen]:
+    """The screens of one annotator, in an order that depends on the name alone.
+
+    The labels of a neuron come in different rounds, each of which has all neurons. The first items come again among
+    the last ones.
+    """
+    rng = rng_of(annotator)
+    of: dict[str, list[int]] = {}
+    for place, item in enumerate(plan.items):
+        of.setdefault(item.neuron, []).append(place)
+    mine = [rng.permutation(places).tolist() for places in of.values()]
+    first: list[int] = []
+    for number in range(max(map(len, mine))):
+        those = [places[number] for places in mine if len(places) > number]
+        first += rng.permutation(those).tolist()
+    sides = rng.integers(2, size=len(plan.items)).astype(bool).tolist()
+    start = max(plan.repeats, len(first) - 2 * plan.repeats)
+    tail = [(place, False) for place in first[start:]] + [(place, True) for place in first[: plan.repeats]]
+    order = [*((place, False) for place in first[:start]), *(tail[i] for i in rng.permutation(len(tail)).tolist())]
+    return [Screen(place, again, plan.pairs and sides[place] != again) for place, again in order]

@@ -1,0 +1,132 @@
+"""The results of a rating: tables of CSV beside the answers, and the same as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dnr_env.evaluation.judged_report import FEWEST, shown_interval
+from dnr_env.evaluation.results import markdown
+from dnr_env.files import csv_table, write_atomically
+from dnr_env.rating.analysis import (
+    Answered,
+    Mean,
+    Paired,
+    Reliance,
+    alpha,
+    differences,
+    means,
+    preference,
+    rated,
+    reliance,
+)
+from dnr_env.rating.plan import CONTROL, Plan
+from dnr_env.rating.study import read
+
+RATINGS = ("annotator", "item", "neuron", "source", "label", "other", "other_label", "rating", "again", "seconds")
+MEANS = ("source", "neurons", "ratings", "mean", "low", "high")
+DIFFERENCES = ("source", "other", "difference", "low", "high", "p", "adjusted")
+
+
+def write_results(folder: Path) -> str:
+    """Write ratings.csv, means.csv, differences.csv and annotators.csv beside the answers, and return them as text.
+
+    Raises:
+        DnRError: the folder holds no rating, or answers to another one.
+    """
+    study, annotators = read(folder)
+    plan = study.plan
+    answered = {name: study.answers(folder, name).given for name in annotators}
+    write_atomically(folder / "ratings.csv", csv_table(RATINGS, _rows(plan, answered)))
+    mean, paired, people = means(plan, answered), differences(plan, answered), reliance(plan, answered)
+    _write(folder / "means.csv", MEANS, [(*m[:3], m.interval.estimate, m.interval.low, m.interval.high) for m in mean])
+    _write(folder / "differences.csv", DIFFERENCES, [(one.source, one.other, *_ends(one)) for one in paired])
+    _write(folder / "annotators.csv", Reliance._fields, people)
+    return _shown(plan, mean, paired, people, alpha(plan, answered))
+
+
+def _ends(one: Paired) -> tuple[float, ...]:
+    d = one.difference
+    return d.estimate, d.low, d.high, d.p, d.adjusted
+
+
+def _write(path: Path, columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
+    write_atomically(path, csv_table(columns, [dict(zip(columns, line, strict=True)) for line in lines]))
+
+
+def _rows(plan: Plan, answered: Answered) -> list[dict[str, Any]]:
+    """A row for each answer. Of pairs, a positive rating is in favour of `source`."""
+    rows = []
+    for annotator, answers in answered.items():
+        for answer in answers:
+            item = plan.items[answer.screen.item]
+            label, other = (item.labels[-1], item.labels[0]) if plan.pairs else (item.labels[0], "")
+            source = plan.sources[-1] if plan.pairs else "+".join(rated(plan, item))
+            rows.append(
+                {
+                    "annotator": annotator,
+                    "item": answer.screen.item,
+                    "neuron": item.neuron,
+                    "source": source,
+                    "label": label,
+                    "other": "+".join(rated(plan, item)) if plan.pairs else "",
+                    "other_label": other,
+                    "rating": preference(plan, answer),
+                    "again": answer.screen.again,
+                    "seconds": round(answer.seconds, 1),
+                }
+            )
+    return rows
+
+
+def _shown(
+    plan: Plan, mean: Sequence[Mean], paired: Sequence[Paired], people: Sequence[Reliance], agreed: float | None
+) -> str:
+    """The tables as text, with what limits them."""
+    if not mean:
+        return "nothing has been rated yet"
+    last = plan.sources[-1]
+    parts = []
+    if plan.pairs:
+        rows = [
+            [f"{last} to {m.source}", str(m.neurons), str(m.ratings), shown_interval(p.difference), _p(p)]
+            for m, p in zip(mean, paired, strict=True)
+        ]
+        parts.append(markdown(("preference, -2 to 2", "neurons", "ratings", "mean [interval]", "p (Holm)"), rows))
+    else:
+        rows = [[m.source, str(m.neurons), str(m.ratings), shown_interval(m.interval)] for m in mean]
+        parts.append(markdown(("labels", "neurons", "ratings", "mean, 1 to 5 [95% interval]"), rows))
+        rows = [[f"{last} less {one.other}", shown_interval(one.difference), _p(one)] for one in paired]
+        if rows:
+            parts.append(markdown(("paired", "difference [interval]", "p (Holm)"), rows))
+    heads = ("annotator", "ratings", "seconds", "control", "other labels", "repeated", "equal", "apart")
+    parts.append(markdown(heads, [_cells(one) for one in people]))
+    if agreed is not None:
+        without = ", without the control" if CONTROL in plan.sources else ""
+        parts.append(f"agreement between annotators{without}: Krippendorff's alpha {agreed:.2f} (ordinal)")
+    if len(people) < 2:
+        parts.append("One annotator: the intervals say nothing of other people.")
+    if min(m.neurons for m in mean) < FEWEST:
+        parts.append(f"Intervals from fewer than {FEWEST} neurons understate the variation between neurons.")
+    return "\n\n".join(parts)
+
+
+def _p(one: Paired) -> str:
+    return f"{one.difference.adjusted:.2g}"
+
+
+def _cells(one: Reliance) -> list[str]:
+    def said(value: float | None, form: str = ".2f") -> str:
+        return "–" if value is None else format(value, form)
+
+    return [
+        one.annotator,
+        str(one.ratings),
+        f"{one.seconds:.1f}",
+        said(one.control),
+        said(one.others),
+        str(one.repeated),
+        said(one.equal, ".0%"),
+        said(one.apart),
+    ]

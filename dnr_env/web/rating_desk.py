@@ -1,0 +1,152 @@
+"""One annotator's ratings, as the requests of a server share them: what a screen shows, and the answers."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dnr_env.agents.human.log import NotPossibleError, StaleStepError
+from dnr_env.evaluation.exemplars import overlays_of
+from dnr_env.rating.answers import STEPS, Answers
+from dnr_env.rating.plan import Plan, rng_of
+from dnr_env.stack import Stack
+from dnr_env.web.gallery import Gallery, Picture
+
+SHOWN = 8
+"""Exemplars on a screen, and as many other images."""
+FITS = ("not at all", "poorly", "partly", "well", "exactly")
+FITS_BETTER = ("left much better", "left better", "no difference", "right better", "right much better")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image on a screen."""
+
+    picture: Picture
+    over: Picture | None
+    """With a heat map, where the target has one."""
+    exemplar: bool
+    height: float
+    """Of the bar of its activation, from 0 to 100: 100 is the strongest on the screen."""
+
+
+@dataclass(frozen=True)
+class RatingPage:
+    """Everything that a screen shows."""
+
+    step: int
+    number: int
+    """Of the screen, from 1."""
+    count: int
+    done: int
+    labels: tuple[str, ...] = ()
+    given: int | None = None
+    """The rating that the annotator has given this screen."""
+    answers: tuple[str, ...] = ()
+    images: list[Shown] = field(default_factory=list)
+    message: str = ""
+
+
+class RatingDesk:
+    """The screens of one annotator, and the answers, one at a time.
+
+    The images are of the half of the real images that no search has seen: the neuron's strongest ones and random other
+    ones, mixed.
+
+    Args:
+        answers: the annotator's answers, which nothing else writes.
+        plan: what is rated.
+        stack: whose neurons they are.
+        consent: what the annotator is to agree to.
+        gallery: keeps the pictures.
+    """
+
+    def __init__(self, answers: Answers, plan: Plan, stack: Stack, consent: str, gallery: Gallery) -> None:
+        self.answers, self.consent, self.gallery = answers, consent, gallery
+        self._plan, self._stack = plan, stack
+        self._lock = threading.Lock()
+
+    @property
+    def pairs(self) -> bool:
+        """Whether screens have two labels."""
+        return self._plan.pairs
+
+    @property
+    def count(self) -> int:
+        """The number of screens."""
+        return len(self.answers.screens)
+
+    def following(self, number: int) -> int | None:
+        """The next screen without an answer after one, by numbers from 1; None if all have theirs."""
+        after = ((number + i) % self.count for i in range(self.count))
+        return next((place + 1 for place in after if self.answers[place] is None), None)
+
+    def agree(self) -> None:
+        """The annotator agrees to take part, for which once is enough."""
+        with self._lock:
+            if not self.answers.consented:
+                self.answers.consent()
+
+    def rate(self, step: int, number: int, rating: int) -> None:
+        """Take one rating of a screen, by its number from 1.
+
+        Raises:
+            StaleStepError: the annotator saw another step.
+            NotPossibleError: there is no such screen or rating, or no consent.
+            DnRError: the answer cannot be written. Nothing has changed.
+        """
+        if not 1 <= number <= self.count:
+            raise NotPossibleError(f"`screen` must be from 1 to {self.count} (got {number})")
+        if not 1 <= rating <= STEPS:
+            raise NotPossibleError(f"`rating` must be from 1 to {STEPS} (got {rating})")
+        with self._lock:
+            if not self.answers.consented:
+                raise NotPossibleError("`consent` must be given first")
+            if step != self.answers.step:
+                raise StaleStepError(f"`step` must be {self.answers.step} (got {step})")
+            self.answers.rate(number - 1, rating)
+
+    def page(self, number: int) -> RatingPage:
+        """A screen, by its number from 1. One whose images cannot be read says so, and cannot be rated."""
+        screen = self.answers.screens[number - 1]
+        item = self._plan.items[screen.item]
+        done = len(self.answers.given)
+        try:
+            images, message = self._images(item.neuron), ""
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            images, message = [], f"the images cannot be shown, so go on with the next screen ({why})"
+        return RatingPage(
+            self.answers.step,
+            number,
+            self.count,
+            done,
+            labels=item.labels[::-1] if screen.flipped else item.labels,
+            given=self.answers[number - 1],
+            answers=FITS_BETTER if self.pairs else FITS,
+            images=images,
+            message=message,
+        )
+
+    def _images(self, neuron: str) -> list[Shown]:
+        """Exemplars and other images in an order that depends on the neuron alone."""
+        probe, index, rng = self._stack.probes.held_out, self._stack.neurons.index(neuron), rng_of(neuron)
+        top = probe.exemplars[index][:SHOWN]
+        rest = np.setdiff1d(np.arange(len(probe)), probe.exemplars[index])
+        which = rng.permutation(np.concatenate([top, rng.choice(rest, min(SHOWN, len(rest)), replace=False)]))
+        images = list(probe.images(which))
+        overs = overlays_of(self._stack, neuron, images)
+        raw = probe.raw(which, np.array([index]))[:, 0].astype(float)
+        low = min(0.0, float(raw.min()))
+        span = max(float(raw.max()) - low, 1e-9)
+        return [
+            Shown(
+                self.gallery.show(image),
+                None if overs is None else self.gallery.show(overs[i]),
+                int(which[i]) in top,
+                round(100 * (float(raw[i]) - low) / span, 1),
+            )
+            for i, image in enumerate(images)
+        ]

@@ -1,0 +1,123 @@
+"""What is rated: every chosen neuron has all of its labels, and each annotator is asked about all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dnr_env import DnRError
+from dnr_env.rating.plan import CONTROL, Plan, make_plan, screens
+
+LABELS = st.sampled_from(["red", "blue", "ring", "a disc on water"])
+NEURONS = [f"layer1:{i}" for i in range(12)]
+
+
+@st.composite
+def labels(draw: st.DrawFn) -> dict[str, dict[str, str]]:
+    files = draw(st.integers(1, 3))
+    return {f"file{i}": {neuron: draw(LABELS) for neuron in NEURONS} for i in range(files)}
+
+
+def plan_of(
+    given: dict[str, dict[str, str]], items: int = 40, repeats: int = 0, pairs: bool = False, control: bool = False
+) -> Plan:
+    return make_plan(given, NEURONS, items=items, repeats=repeats, pairs=pairs, control=control, seed=1)
+
+
+@settings(max_examples=60)
+@given(labels(), st.booleans(), st.integers(8, 60), st.integers(0, 3))
+def test_a_chosen_neuron_has_the_labels_of_all_sources_each_once(
+    files: dict[str, dict[str, str]], control: bool, items: int, repeats: int
+) -> None:
+    plan = plan_of(files, items, repeats, control=control)
+    assert len(plan.items) + plan.repeats <= items
+    assert plan.sources == ((CONTROL, *files) if control else tuple(files))
+    for neuron in plan.neurons:
+        mine = [item for item in plan.items if item.neuron == neuron]
+        found = {source: item.labels[0] for item in mine for source in item.sources[0]}
+        assert len({item.labels for item in mine}) == len(mine)
+        assert {source: found[source] for source in files} == {source: files[source][neuron] for source in files}
+        if CONTROL in found:
+            assert found[CONTROL] in files[list(files)[-1]].values()
+            assert found[CONTROL] not in {files[source][neuron] for source in files}
+    if items - repeats >= 12 * 4:
+        assert plan.neurons == plan_of(files, 200).neurons  # no neuron is left out that there is room for
+
+
+@settings(max_examples=60)
+@given(labels(), st.booleans(), st.integers(0, 3))
+def test_pairs_compare_the_last_source_with_each_other_one(
+    files: dict[str, dict[str, str]], control: bool, repeats: int
+) -> None:
+    if len(files) + control < 2:
+        with pytest.raises(DnRError, match="must be two files at least"):
+            plan_of(files, pairs=True)
+        return
+    last = list(files)[-1]
+    if not control and all(labels == files[last] for labels in files.values()):
+        with pytest.raises(DnRError, match="`items` must leave room"):
+            plan_of(files, 60, repeats, pairs=True)
+        return
+    plan = plan_of(files, 60, repeats, pairs=True, control=control)
+    for item in plan.items:
+        assert item.labels[0] != item.labels[1] == files[last][item.neuron]
+        assert item.sources[1] == (last,)
+    compared = {(item.neuron, source) for item in plan.items for source in item.sources[0]} | set(plan.ties)
+    wanted = {(neuron, source) for neuron in plan.neurons for source in list(files)[:-1]}
+    assert {pair for pair in compared if pair[1] != CONTROL} == wanted
+
+
+@settings(max_examples=60)
+@given(labels(), st.booleans(), st.integers(0, 6), st.sampled_from(["ann", "bob", "c3"]))
+def test_an_annotator_sees_every_item_once_and_some_again(
+    files: dict[str, dict[str, str]], pairs: bool, repeats: int, annotator: str
+) -> None:
+    plan = make_plan(
+        {"a": dict.fromkeys(NEURONS, "red thing"), **files},
+        NEURONS, items=60, repeats=repeats, pairs=pairs, control=True, seed=0,
+    )  # fmt: skip
+    shown = screens(plan, annotator)
+    assert shown == screens(plan, annotator)
+    assert sorted(s.item for s in shown if not s.again) == list(range(len(plan.items)))
+    assert sum(s.again for s in shown) == plan.repeats
+    seen: dict[int, int] = {}
+    for place, screen in enumerate(shown):
+        if screen.again:
+            assert screen.item in seen
+            if len(plan.items) >= 4 * plan.repeats:
+                assert place - seen[screen.item] >= len(plan.items) - 3 * plan.repeats
+        seen.setdefault(screen.item, place)
+    flipped = {s.item: s.flipped for s in shown if not s.again}
+    assert all(s.flipped != flipped[s.item] for s in shown if s.again) == (pairs or not plan.repeats)
+    if not pairs:
+        assert not any(s.flipped for s in shown)
+
+
+def test_the_labels_of_a_neuron_do_not_follow_each_other_within_a_round() -> None:
+    files = {name: {neuron: f"{name} of {neuron}" for neuron in NEURONS} for name in ("a", "b", "c")}
+    shown = screens(plan_of(files), "ann")
+    assert len(shown) == 36
+    for start in (0, 12, 24):
+        assert len({plan_of(files).items[s.item].neuron for s in shown[start : start + 12]}) == 12
+
+
+def test_annotators_have_orders_and_sides_of_their_own() -> None:
+    files = {name: {neuron: f"{name} of {neuron}" for neuron in NEURONS} for name in ("a", "b")}
+    plan = plan_of(files, pairs=True)
+    sides = Counter(s.flipped for name in ("ann", "bob", "cy", "di") for s in screens(plan, name))
+    assert min(sides.values()) > 10
+    assert screens(plan, "ann") != screens(plan, "bob")
+
+
+def test_numbers_that_leave_nothing_are_refused() -> None:
+    files = {"a": dict.fromkeys(NEURONS, "red"), "b": dict.fromkeys(NEURONS, "blue")}
+    with pytest.raises(DnRError, match=r"`repeats` must be from 0 to less than `items`, 4 \(got 4\)"):
+        plan_of(files, 4, 4)
+    with pytest.raises(DnRError, match=r"`items` must leave room .* beside 3 repeats \(got 4\)"):
+        plan_of(files, 4, 3)
+    with pytest.raises(DnRError, match="not called control"):
+        plan_of({"control": files["a"]}, control=True)
+    assert len(plan_of({"control": files["a"]}).items) == 12
