@@ -14,7 +14,7 @@ from dnr_env.registry import load
 
 
 class Agreement(NamedTuple):
-    """Of two annotators, on the neurons that both have labelled, under the same stack."""
+    """Of two annotators, on the neurons that both have labelled, under the same stack; or of one with themself."""
 
     one: str
     other: str
@@ -28,15 +28,16 @@ class Agreement(NamedTuple):
 
 
 def agreement(episodes: Sequence[Recorded]) -> list[Agreement]:
-    """The agreement of every two annotators who share labelled neurons."""
-    labels: dict[tuple[str, str], dict[str, str]] = {}
+    """The agreement of every two annotators who share labelled neurons, and of each with themself on repeated ones."""
+    labels: dict[tuple[str, str, bool], dict[str, str]] = {}
     for episode in episodes:
         if episode.label:
-            labels.setdefault((episode.annotator, episode.stack), {})[episode.neuron] = episode.label
+            labels.setdefault((episode.annotator, episode.stack, episode.again), {})[episode.neuron] = episode.label
     found = []
-    for ((one, stack_name), mine), ((other, other_stack), theirs) in itertools.combinations(labels.items(), 2):
+    for (key, mine), (other_key, theirs) in itertools.combinations(sorted(labels.items()), 2):
+        (one, stack_name, again), (other, other_stack, other_again) = key, other_key
         shared = [neuron for neuron in mine if neuron in theirs]
-        if stack_name != other_stack or not shared:
+        if stack_name != other_stack or not shared or ((again or other_again) and one != other):
             continue
         stack = load(stack_name)
         sides = [[side[neuron] for neuron in shared] for side in (mine, theirs)]
@@ -55,7 +56,13 @@ def shown_agreement(found: Sequence[Agreement]) -> str:
         return ""
     columns = ("annotators", "neurons", "equal labels", "similarity of labels", "simulations apart")
     rows = [
-        [f"{a.one}, {a.other}", str(a.neurons), f"{a.equal:.0%}", f"{a.similarity:.2f}", f"{a.apart:.3f}"]
+        [
+            f"{a.one} twice" if a.one == a.other else f"{a.one}, {a.other}",
+            str(a.neurons),
+            f"{a.equal:.0%}",
+            f"{a.similarity:.2f}",
+            f"{a.apart:.3f}",
+        ]
         for a in found
     ]
     return markdown(columns, rows)

@@ -38,7 +38,7 @@ def records_of_people(
     found: list[Record] = []
     for path in logs_in(spec.removeprefix(PREFIX)):
         _check(path, stack, seeds, rules)
-        labelled = {one.neuron: one for one in recorded(path) if one.label}
+        labelled = {one.neuron: one for one in recorded(path) if one.label and not one.again}
         lacking = [neuron for neuron in neurons if neuron not in labelled]
         if lacking:
             raise DnRError(f"`neurons` must be those that {path} has labels of (got {lacking[0]!r}, which has none)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,51 @@ from dnr_env.extras import needed
 from dnr_env.files import csv_table, make_folder, write_atomically
 from dnr_env.interfaces import Kind
 
-DECISIONS = ("annotator", "neuron", "seed", "step", "event", "kind", "slot", "concept", "incumbent", "reward", "images")
-LABELS = ("annotator", "neuron", "seed", "label", "images", "steps", "return", "seconds")
+DECISIONS = (
+    "annotator",
+    "neuron",
+    "again",
+    "seed",
+    "step",
+    "event",
+    "kind",
+    "slot",
+    "concept",
+    "incumbent",
+    "reward",
+    "images",
+)
+LABELS = ("annotator", "neuron", "again", "seed", "label", "images", "steps", "return", "seconds")
 
 
-def tables(episodes: Sequence[Recorded], folder: Path) -> tuple[Path, Path]:
-    """Write decisions.csv, a row for each step, and labels.csv, a row for each neuron with a label."""
+def tables(episodes: Sequence[Recorded], folder: Path, parquet: bool = False) -> list[Path]:
+    """Write decisions.csv, a row for each step, and labels.csv, a row for each neuron with a label.
+
+    Args:
+        episodes: of the sessions.
+        folder: of the files.
+        parquet: write the same as Parquet files, too.
+
+    Raises:
+        DnRError: a file cannot be written, or pyarrow is not installed.
+    """
     make_folder(folder)
     decisions = [
         dict(
             zip(
                 DECISIONS,
-                (one.annotator, one.neuron, one.seed, step, *_said(action), concept, incumbent, reward, int(images)),
+                (
+                    one.annotator,
+                    one.neuron,
+                    one.again,
+                    one.seed,
+                    step,
+                    *_said(action),
+                    concept,
+                    incumbent,
+                    reward,
+                    int(images),
+                ),
                 strict=True,
             )
         )
@@ -41,6 +74,7 @@ def tables(episodes: Sequence[Recorded], folder: Path) -> tuple[Path, Path]:
         {
             "annotator": one.annotator,
             "neuron": one.neuron,
+            "again": one.again,
             "seed": one.seed,
             "label": one.label,
             "images": one.billed,
@@ -51,17 +85,31 @@ def tables(episodes: Sequence[Recorded], folder: Path) -> tuple[Path, Path]:
         for one in episodes
         if one.label
     ]
-    paths = folder / "decisions.csv", folder / "labels.csv"
-    for path, columns, rows in zip(paths, (DECISIONS, LABELS), (decisions, labels), strict=True):
-        write_atomically(path, csv_table(columns, rows))
-    return paths
+    written = []
+    for name, columns, rows in (("decisions", DECISIONS, decisions), ("labels", LABELS, labels)):
+        files = {f"{name}.csv": csv_table(columns, rows)}
+        if parquet:
+            files[f"{name}.parquet"] = _parquet(columns, rows)
+        for file, data in files.items():
+            write_atomically(folder / file, data)
+            written.append(folder / file)
+    return written
+
+
+def _parquet(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
+    with needed("parquet"):
+        import pyarrow
+        import pyarrow.parquet
+    out = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table({name: [row[name] for row in rows] for name in columns}), out)
+    return bytes(out.getvalue().to_pybytes())
 
 
 def _said(action: Sequence[int]) -> tuple[str, str, Any]:
     """The event, the kind of a mutation, and the number of the candidate."""
     event = Action(action[0])
     kind = Kind(action[2]).name.lower() if event == Action.MUTATE else ""
-    return event.name.lower(), kind, "" if event == Action.ADD else action[1] + 1
+    return event.name.lower(), kind, None if event == Action.ADD else action[1] + 1
 
 
 def minari_dataset(episodes: Sequence[Recorded], dataset_id: str) -> Any:

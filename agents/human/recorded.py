@@ -36,6 +36,8 @@ class Recorded(NamedTuple):
     """The name of the log."""
     stack: str
     neuron: str
+    again: bool
+    """Whether the session has had the neuron before."""
     seed: int
     observations: dict[str, FloatArray]
     """(n + 1, ...) of `DnR/RefineEdits-v0`."""
@@ -99,19 +101,19 @@ def recorded(path: Path) -> Iterator[Recorded]:
     header = header_of(path)
     log, names = Log(path, header), header["neurons"]
     session = Session.open(path, names, header["stack"], header["seed"], **header["options"])
-    billed = {label["neuron"]: label["images"] for label in session.labels()}
+    billed = {label["number"]: label["images"] for label in session.labels()}
     rules = {**header["options"], "reward": "held_out"}
     rules.pop("blind", None)
     mutator, users = rules.pop("mutator", None), rules.pop("user_concepts", None)
     playing = make_episodes(1, header["stack"], "all", mutator, users, None, rules)
     own = place_of(standing_moves(log.moves), len(names)).own
     seconds = _seconds(path, log, len(names))
-    for name, moves, spent in zip(names, own, seconds, strict=True):
+    for number, (name, moves, spent) in enumerate(zip(names, own, seconds, strict=True), 1):
         if moves:
             one = _played(path.stem, header["stack"], name, int(header["seed"]), moves, playing, spent)
-            undone = billed.get(name, one.billed) - one.billed
-            price = playing.rules.image_cost * undone
-            yield one._replace(billed=one.billed + undone, total=one.total - price)
+            undone = billed.get(number, one.billed) - one.billed
+            price, again = playing.rules.image_cost * undone, name in names[: number - 1]
+            yield one._replace(again=again, billed=one.billed + undone, total=one.total - price)
 
 
 def _played(
@@ -143,6 +145,7 @@ def _played(
         annotator=annotator,
         stack=stack,
         neuron=neuron,
+        again=False,
         seed=seed,
         observations={key: np.concatenate([state[key] for state in states]) for key in states[0]},
         masks=np.stack(masks),

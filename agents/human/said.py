@@ -14,6 +14,8 @@ from dnr_env.seeds import block_of
 class SessionLabel(TypedDict):
     """The label of one neuron."""
 
+    number: int
+    """Of the neuron in the session, from 1."""
     neuron: str
     label: str
     mean: float
@@ -74,10 +76,11 @@ def why(episodes: Episodes, slot: int) -> Why:
     return Why(float(state.simulations[at]), float(state.prices[at]), score, error)
 
 
-def label_of(episodes: Episodes, slot: int, images: int) -> SessionLabel:
+def label_of(episodes: Episodes, slot: int, number: int, images: int) -> SessionLabel:
     """A candidate of the only episode, by its number from 1, as the label of its neuron, and the images shown."""
     state, place = episodes.state, int(episodes.state.order[0, slot - 1])
     return {
+        "number": number,
         "neuron": episodes.stack.neurons[int(episodes.neuron[0])],
         "label": episodes.texts[0][place],
         "mean": float(state.means[0, place]),

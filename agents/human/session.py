@@ -64,7 +64,7 @@ class Session:
 
         Args:
             path: the log; `~` is the home folder.
-            neurons: the names of the neurons, in the order of labelling.
+            neurons: the names of the neurons, in the order of labelling. One may come twice, to be labelled anew.
             stack: the stack, as `RefineEnv` takes it.
             seed: the seed of every episode. It selects the block of image seeds, as in a comparison of agents.
             options: further arguments of `RefineEnv`, such as `budget`, with values that JSON can hold; and `blind`.
@@ -251,7 +251,7 @@ class Session:
             self._play([*self._moves, move], [*self._told, ""])
             self._told[-1] = f"{move.event} {self.neuron}"
             return
-        label = label_of(self._episodes, move.slot or 1, self._shown.images(before))
+        label = label_of(self._episodes, move.slot or 1, before + 1, self._shown.images(before))
         told = self._act(move)
         self._moves, self._told = [*self._moves, move], [*self._told, f"{self.neurons[before]}: {told}"]
         self._place = place_of(self._moves, len(self.neurons))

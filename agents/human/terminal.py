@@ -119,7 +119,7 @@ def _obey(typed: _Typed, session: Session, read: Callable[[str], str], write: Ca
         write(_save_picture(session))
     elif key in _EVENTS:
         text = read("concept: ") if key == "a" and session.masks["add"] else None
-        before = session.neuron
+        before = session.present
         chosen: dict[str, Any] = {"kind": typed.kind, **({} if typed.slot is None else {"slot": typed.slot})}
         if key == "g":
             following = session.present % len(session.neurons) + 1
@@ -131,14 +131,14 @@ def _obey(typed: _Typed, session: Session, read: Callable[[str], str], write: Ca
             return
         if key == "s":
             write(_judged(session, before))
-        _show(session, write, begins=session.neuron != before)
+        _show(session, write, begins=session.present != before)
     else:
         write(f"  ! the key must be one of {', '.join([*_EVENTS, *_ALWAYS])} (got {key[:20]!r})")
 
 
-def _judged(session: Session, neuron: str) -> str:
-    """Describe the label of a neuron with the judge's verdict."""
-    (label,) = (label for label in session.labels() if label["neuron"] == neuron)
+def _judged(session: Session, number: int) -> str:
+    """Describe the label of a neuron, by its number, with the judge's verdict."""
+    (label,) = (label for label in session.labels() if label["number"] == number)
     try:
         verdict = session.verdict(label)
     except DnRError as error:
@@ -162,7 +162,7 @@ def _show(session: Session, write: Callable[[str], None], begins: bool) -> None:
         return
     write(f"\n{session.present} of {len(session.neurons)}: {viewer.text(_plain_view(session.view))}")
     for label in labels:
-        if label["neuron"] == session.neuron:
+        if label["number"] == session.present:
             write(f"its label: {_line(label)}")
     if begins and (captions := session.captions):
         write("captions of its exemplars: " + plain("; ".join(captions)))

@@ -160,7 +160,7 @@ def export_sessions(options: given.ExportSessions) -> None:
     episodes = [one for path in options.sessions for log in logs_in(path) for one in recorded(log)]
     if not episodes:
         raise DnRError("`sessions` must hold at least one event (got none)")
-    for path in tables(episodes, options.out.expanduser()):
+    for path in tables(episodes, options.out.expanduser(), options.parquet):
         print(path)
     if text := shown_agreement(agreement(episodes)):
         print(f"\n{text}\n")
@@ -181,6 +181,7 @@ def serve(options: given.Serve) -> None:
         seed=options.seed,
         blind=options.blind,
         shuffle=options.shuffle,
+        repeats=options.repeats,
         port=options.port,
         browser=options.browser,
         score=options.score,

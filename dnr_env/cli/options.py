@@ -185,6 +185,8 @@ class Serve(Scored):
     """Hide what models say of a neuron until the person has added a concept of their own."""
     shuffle: bool = False
     """Give each annotator the neurons in an order of their own."""
+    repeats: int = 0
+    """How many neurons each annotator labels twice, to see whether they agree with themself."""
     seed: int = 0
     """The seed of the episodes."""
     port: int = 8765
@@ -258,6 +260,8 @@ class ExportSessions:
     """The folder of decisions.csv and labels.csv."""
     minari: str | None = None
     """The name of a Minari data set to make, such as dnr/people-v0."""
+    parquet: bool = False
+    """Write the tables as Parquet files, too."""
 
 
 @dataclass(frozen=True)

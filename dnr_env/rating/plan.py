@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from dnr_env.errors import DnRError
 
 CONTROL = "control"
 """The source of labels of other neurons, which should not fit."""
+
+Thing = TypeVar("Thing")
 
 Given = Mapping[str, Mapping[str, str]]
 """For each source, in order, the label of each neuron."""
@@ -143,7 +145,12 @@ def screens(plan: Plan, annotator: str) -> list[Screen]:
         those = [places[number] for places in mine if len(places) > number]
         first += rng.permutation(those).tolist()
     sides = rng.integers(2, size=len(plan.items)).astype(bool).tolist()
-    start = max(plan.repeats, len(first) - 2 * plan.repeats)
-    tail = [(place, False) for place in first[start:]] + [(place, True) for place in first[: plan.repeats]]
-    order = [*((place, False) for place in first[:start]), *(tail[i] for i in rng.permutation(len(tail)).tolist())]
+    order = with_repeats(first, plan.repeats, rng)
     return [Screen(place, again, plan.pairs and sides[place] != again) for place, again in order]
+
+
+def with_repeats(order: Sequence[Thing], repeats: int, rng: np.random.Generator) -> list[tuple[Thing, bool]]:
+    """Add the first things of an order once more, at random among its last ones, each with whether it comes again."""
+    start = max(repeats, len(order) - 2 * repeats)
+    tail = [(thing, False) for thing in order[start:]] + [(thing, True) for thing in order[:repeats]]
+    return [*((thing, False) for thing in order[:start]), *(tail[i] for i in rng.permutation(len(tail)).tolist())]

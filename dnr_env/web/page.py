@@ -127,7 +127,7 @@ def page(session: Session, gallery: Gallery) -> Page:
         count=len(session.neurons),
         finished=session.finished,
         labels=labels,
-        label=next((label for label in labels if label["neuron"] == session.neuron), None),
+        label=next((label for label in labels if label["number"] == session.present), None),
         masks=session.masks,
         hidden=hidden,
         exemplars=_exemplars(stack, session.neuron, gallery),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dnr_env.agents.human.session import Session
 from dnr_env.errors import DnRError
 from dnr_env.extras import needed
-from dnr_env.rating.plan import rng_of
+from dnr_env.rating.plan import rng_of, with_repeats
 from dnr_env.rating.study import Study, settle
 from dnr_env.stack import Stack
 
@@ -40,9 +40,18 @@ def open_port(port: int) -> socket.socket:
     return listening
 
 
-def order_of(annotator: str, neurons: Sequence[str]) -> list[str]:
-    """The neurons in a random order that depends on the annotator's name alone."""
-    return [neurons[place] for place in rng_of(annotator).permutation(len(neurons)).tolist()]
+def order_of(annotator: str, neurons: Sequence[str], shuffle: bool, repeats: int) -> list[str]:
+    """The neurons as an annotator labels them, which depends on the name alone.
+
+    Args:
+        annotator: the name.
+        neurons: the neurons.
+        shuffle: put them into a random order.
+        repeats: how many come again, the first ones among the last ones.
+    """
+    rng = rng_of(annotator)
+    order = [neurons[place] for place in rng.permutation(len(neurons)).tolist()] if shuffle else neurons
+    return [neuron for neuron, _ in with_repeats(order, repeats, rng)]
 
 
 def names_of(annotators: Sequence[str]) -> list[str]:
@@ -97,6 +106,7 @@ def serve(
     seed: int = 0,
     blind: bool = False,
     shuffle: bool = False,
+    repeats: int = 0,
     port: int = 8765,
     browser: bool = True,
     **rules: Any,
@@ -111,6 +121,7 @@ def serve(
         seed: the seed of every episode.
         blind: hide what models say of a neuron until the person has added a concept.
         shuffle: give each annotator the neurons in an order of their own, the same at every start.
+        repeats: how many neurons each annotator labels twice.
         port: the port; 0 takes a free one.
         browser: open the first annotator's page.
         rules: further arguments of `RefineEnv`.
@@ -124,11 +135,13 @@ def serve(
     from dnr_env.web.gallery import Gallery
 
     names = names_of(annotators)
+    if not 0 <= repeats <= len(neurons):
+        raise DnRError(f"`repeats` must be from 0 to the number of neurons, {len(neurons)} (got {repeats})")
     if blind:
         rules["blind"] = True
     desks = {
         name: Desk(
-            Session.open(out / f"{name}.jsonl", order_of(name, neurons) if shuffle else neurons, stack, seed, **rules),
+            Session.open(out / f"{name}.jsonl", order_of(name, neurons, shuffle, repeats), stack, seed, **rules),
             Gallery(),
         )
         for name in names

@@ -16,6 +16,7 @@ import pytest
 from dnr_env import Action, DnRError, Rules
 from dnr_env.agents.base import column
 from dnr_env.agents.human.agreement import agreement as agreement_of
+from dnr_env.agents.human.agreement import shown_agreement
 from dnr_env.agents.human.recorded import MOST_SECONDS, Recorded, logs_in, recorded
 from dnr_env.agents.human.session import Session
 from dnr_env.agents.learned.features import MOVE_SETS, move_masks
@@ -157,6 +158,43 @@ def test_sessions_become_tables_and_a_data_set(
     with pytest.raises(SystemExit) as ended:
         main(command)
     assert "`minari` must be the name of a new data set" in str(ended.value)
+
+
+def test_tables_are_the_same_as_parquet(folder: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    main(["export-sessions", str(folder / "ann.jsonl"), "--out", str(tmp_path), "--parquet"])
+    for name in ("decisions", "labels"):
+        rows = list(csv.DictReader((tmp_path / f"{name}.csv").read_text(encoding="utf-8").splitlines()))
+        found = parquet.read_table(tmp_path / f"{name}.parquet").to_pylist()
+        assert [{key: "" if value is None else str(value) for key, value in row.items()} for row in found] == rows
+        assert {type(row["images"]) for row in found} == {int}
+
+
+def test_a_neuron_that_comes_twice_is_labelled_anew(tmp_path: Path) -> None:
+    path, neurons = tmp_path / "ann.jsonl", ["layer4:3", "layer4:5", "layer4:3"]
+    session = Session.open(path, neurons, budget=20)
+    for text in ("red ring", "star", "red ring"):
+        session.apply("keep")
+        if session.present < 3:
+            session.apply("add", text)
+        slot = next((s for s, c in enumerate(session.view.candidates, 1) if c.text == text), 1)
+        session.apply("stop", slot=slot)
+    assert session.finished
+    assert [(label["number"], label["neuron"]) for label in session.labels()] == list(enumerate(neurons, 1))
+    assert [label["images"] for label in session.labels()] == [5, 5, 5]
+    assert Session.open(path, neurons, budget=20).labels() == session.labels()
+    episodes = list(recorded(path))
+    assert [(one.neuron, one.again, one.billed) for one in episodes] == [
+        ("layer4:3", False, 5), ("layer4:5", False, 5), ("layer4:3", True, 5)
+    ]  # fmt: skip
+    (own,) = agreement_of(episodes)
+    first, _, again = (label["label"] for label in session.labels())
+    assert (own.one, own.other, own.neurons, own.equal) == ("ann", "ann", 1, float(first == again))
+    assert "| ann twice " in shown_agreement([own])
+    others = [one._replace(annotator="bob") for one in episodes]
+    assert [(one.one, one.other) for one in agreement_of([*others, *episodes])] == [
+        ("ann", "ann"), ("ann", "bob"), ("bob", "bob")
+    ]  # fmt: skip
 
 
 def agreement(policy: LearnedAgent, episodes: list[Recorded]) -> tuple[float, float]:

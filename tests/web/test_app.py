@@ -152,9 +152,25 @@ def test_a_port_must_exist(port: int) -> None:
 
 
 def test_each_annotator_has_an_order_of_their_own() -> None:
-    orders = [order_of(name, NEURONS) for name in ("ann", "bob", "ann")]
+    orders = [order_of(name, NEURONS, shuffle=True, repeats=0) for name in ("ann", "bob", "ann")]
     assert orders[0] == orders[2] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(NEURONS)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("repeats", range(6))
+def test_repeated_neurons_come_late(shuffle: bool, repeats: int) -> None:
+    order = order_of("ann", NEURONS, shuffle, repeats)
+    first = list(dict.fromkeys(order))
+    assert sorted(order) == sorted([*NEURONS, *first[:repeats]])
+    assert [neuron for neuron in order if order.count(neuron) > 1] != [
+        *first[:repeats],
+        *first[:repeats],
+    ] or repeats < 2
+    if not shuffle:
+        assert order[: max(repeats, 5 - 2 * repeats)] == NEURONS[: max(repeats, 5 - 2 * repeats)]
+    with pytest.raises(DnRError, match=r"`repeats` must be from 0 to the number of neurons, 5 \(got 6\)"):
+        serve(Path("none"), ["ann"], NEURONS, stack="shapes", repeats=6)
 
 
 def test_an_annotator_must_be_a_name(tmp_path: Path) -> None:
