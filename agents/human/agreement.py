@@ -55,14 +55,9 @@ def shown_agreement(found: Sequence[Agreement]) -> str:
     if not found:
         return ""
     columns = ("annotators", "neurons", "equal labels", "similarity of labels", "simulations apart")
-    rows = [
-        [
-            f"{a.one} twice" if a.one == a.other else f"{a.one}, {a.other}",
-            str(a.neurons),
-            f"{a.equal:.0%}",
-            f"{a.similarity:.2f}",
-            f"{a.apart:.3f}",
-        ]
-        for a in found
-    ]
+    rows = [[_who(a), str(a.neurons), f"{a.equal:.0%}", f"{a.similarity:.2f}", f"{a.apart:.3f}"] for a in found]
     return markdown(columns, rows)
+
+
+def _who(a: Agreement) -> str:
+    return f"{a.one} twice" if a.one == a.other else f"{a.one}, {a.other}"

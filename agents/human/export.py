@@ -18,18 +18,8 @@ from dnr_env.files import csv_table, make_folder, write_atomically
 from dnr_env.interfaces import Kind
 
 DECISIONS = (
-    "annotator",
-    "neuron",
-    "again",
-    "seed",
-    "step",
-    "event",
-    "kind",
-    "slot",
-    "concept",
-    "incumbent",
-    "reward",
-    "images",
+    *("annotator", "neuron", "again", "seed", "step", "event", "kind", "slot"),
+    *("concept", "incumbent", "reward", "images"),
 )
 LABELS = ("annotator", "neuron", "again", "seed", "label", "images", "steps", "return", "seconds")
 
@@ -47,28 +37,20 @@ def tables(episodes: Sequence[Recorded], folder: Path, parquet: bool = False) ->
     """
     make_folder(folder)
     decisions = [
-        dict(
-            zip(
-                DECISIONS,
-                (
-                    one.annotator,
-                    one.neuron,
-                    one.again,
-                    one.seed,
-                    step,
-                    *_said(action),
-                    concept,
-                    incumbent,
-                    reward,
-                    int(images),
-                ),
-                strict=True,
-            )
-        )
+        {
+            "annotator": one.annotator,
+            "neuron": one.neuron,
+            "again": one.again,
+            "seed": one.seed,
+            "step": step,
+            **_said(one.actions[step].tolist()),
+            "concept": one.concepts[step],
+            "incumbent": one.incumbents[step + 1],
+            "reward": float(one.rewards[step]),
+            "images": int(one.images[step + 1]),
+        }
         for one in episodes
-        for step, (action, concept, incumbent, reward, images) in enumerate(
-            zip(one.actions.tolist(), one.concepts, one.incumbents[1:], one.rewards, one.images[1:], strict=True)
-        )
+        for step in range(len(one.actions))
     ]
     labels = [
         {
@@ -105,11 +87,14 @@ def _parquet(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes
     return bytes(out.getvalue().to_pybytes())
 
 
-def _said(action: Sequence[int]) -> tuple[str, str, Any]:
+def _said(action: Sequence[int]) -> dict[str, Any]:
     """The event, the kind of a mutation, and the number of the candidate."""
     event = Action(action[0])
-    kind = Kind(action[2]).name.lower() if event == Action.MUTATE else ""
-    return event.name.lower(), kind, None if event == Action.ADD else action[1] + 1
+    return {
+        "event": event.name.lower(),
+        "kind": Kind(action[2]).name.lower() if event == Action.MUTATE else "",
+        "slot": None if event == Action.ADD else action[1] + 1,
+    }
 
 
 def minari_dataset(episodes: Sequence[Recorded], dataset_id: str) -> Any:
