@@ -26,7 +26,7 @@ with tempfile.TemporaryDirectory() as folder:
     session.apply("keep")
     listening = open_port(0)
     port = listening.getsockname()[1]
-    app = make_app({"ann": Desk(session, Gallery())}, port, {"key": "ann"})
+    app = make_app({"ann": Desk(lambda: session, Gallery())}, port, {"key": "ann"})
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

@@ -49,7 +49,8 @@ def served(
     if blind:
         rules["blind"] = True
     desks = {
-        name: Desk(Session.open(folder / f"{name}.jsonl", neurons, seed=3, **rules), Gallery()) for name in annotators
+        name: Desk(partial(Session.open, folder / f"{name}.jsonl", neurons, seed=3, **rules), Gallery())
+        for name in annotators
     }
     with _running(partial(make_app, desks), annotators) as (address, tokens):
         yield Served(address, desks, tokens)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,7 +46,8 @@ class View:
     neuron: str
     score_name: str
     candidates: list[Candidate]
-    exemplars: Images
+    exemplars: Callable[[], Images]
+    """Reads the neuron's exemplars, which only the picture shows."""
     steps: int
     max_steps: int
     spent: int
@@ -84,7 +85,7 @@ def view(episodes: Episodes, row: int, images: int = 5) -> View:
         neuron=stack.neurons[neuron],
         score_name=rules.score,
         candidates=candidates,
-        exemplars=stack.probe.images(stack.probe.exemplars[neuron][:8]),
+        exemplars=partial(stack.probe.images, stack.probe.exemplars[neuron][:8]),
         steps=int(state.steps[row]),
         max_steps=rules.max_steps,
         spent=int(state.image_count[row]),
@@ -159,7 +160,7 @@ def picture(view: View) -> ImageArray:
     pen = ImageDraw.Draw(canvas)
     pen.text((_GAP, _GAP), f"neuron {view.neuron}", _INK, font=_font(20))
     pen.text((_GAP, 40), "exemplars", _INK, font=_font(13))
-    for i, image in enumerate(view.exemplars):
+    for i, image in enumerate(view.exemplars()):
         canvas.paste(_tile(image), (110 + i * (_TILE + 4), 40))
     _gauge(pen, 700, 44, "images", view.spent, view.budget)
     _gauge(pen, 700, 76, "steps", view.steps, view.max_steps)

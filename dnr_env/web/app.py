@@ -22,7 +22,7 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from dnr_env.agents.human.log import CHOOSING, ChangedLogError, StaleStepError
+from dnr_env.agents.human.log import CHOOSING, StaleStepError
 from dnr_env.errors import DnRError
 from dnr_env.web.answering import OthersPageError, body_of, fields_of, picture_of, templates
 from dnr_env.web.desk import BusyError, Desk
@@ -31,6 +31,8 @@ from dnr_env.web.page import WIDTH
 
 _SUGGESTED = 12
 _log = logging.getLogger("dnr_env")
+_UNBUFFERED = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+"""For proxies, which may hold an answer back until it ends, or compress it."""
 _PULSE = 0.1  # seconds between two looks at a measurement
 
 
@@ -46,30 +48,33 @@ def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) ->
     def desk_of(request: Request) -> Desk:
         return desks[request.scope["annotator"]]
 
-    def seen(request: Request, message: str = "", status: int = 200) -> Response:
+    def seen(request: Request, message: str = "", status: int = 200, typed: str = "") -> Response:
         """The page, or the part of it that changes if the script asks."""
-        name = "main.html" if "x-part" in request.headers else "page.html"
+        part = "x-part" in request.headers
         desk = desk_of(request)
         values = {
+            "annotator": request.scope["annotator"],
             "page": desk.page,
             "busy": desk.work.busy,
             "message": message,
+            "typed": "" if part else typed,  # the script has it
             "width": WIDTH,
         }
-        return HTMLResponse(templates.get_template(name).render(annotator=request.scope["annotator"], **values), status)
+        return HTMLResponse(templates.get_template("main.html" if part else "page.html").render(values), status)
 
     async def show(request: Request) -> Response:
         return seen(request)
 
     async def act(request: Request) -> Response:
+        chosen: dict[str, Any] = {}
         try:
             step, event, chosen = read_event(await body_of(request), request.scope["annotator"])
             await run_in_threadpool(desk_of(request).apply, step, event, chosen)
         except (StaleStepError, BusyError, OthersPageError) as error:
-            stale = isinstance(error, StaleStepError) and not isinstance(error, ChangedLogError)
+            stale = isinstance(error, StaleStepError)
             return seen(request, "this page was out of date; here is the present one" if stale else str(error), 409)
         except DnRError as error:
-            return seen(request, str(error), 400)
+            return seen(request, str(error), 400, chosen.get("text", ""))
         except Exception as error:  # a model of the stack has failed: the person can try again
             _log.exception("an event of %s failed", request.scope["annotator"])
             return seen(
@@ -99,7 +104,9 @@ def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) ->
         return JSONResponse(found[:_SUGGESTED])
 
     async def progress(request: Request) -> Response:
-        return StreamingResponse(_pulses(request, desk_of(request)), media_type="text/event-stream")
+        return StreamingResponse(
+            _pulses(request, desk_of(request)), media_type="text/event-stream", headers=_UNBUFFERED
+        )
 
     async def picture(request: Request) -> Response:
         return picture_of(desk_of(request).gallery, request.path_params["name"])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from dnr_env.agents.human.log import CHOOSING, NotPossibleError
+from dnr_env.agents.human.log import CHOOSING, ChangedLogError, NotPossibleError
 from dnr_env.agents.human.said import Promise, promise
 from dnr_env.agents.human.session import Session
 from dnr_env.errors import DnRError
@@ -39,16 +39,17 @@ class Desk:
     """One event at a time, while the page can still be read.
 
     Args:
-        session: the session, which nothing else uses.
+        reopen: opens the session, now and when another process has written to its log.
         gallery: keeps the pictures of the page.
     """
 
-    def __init__(self, session: Session, gallery: Gallery) -> None:
-        self.session, self.gallery = session, gallery
+    def __init__(self, reopen: Callable[[], Session], gallery: Gallery) -> None:
+        self._open, self.gallery = reopen, gallery
+        self.session = reopen()
         self.work = Work(busy=False)
         self._acting, self._reading = threading.Lock(), threading.Lock()
         self._cancelled = False
-        self.page: Page = page(session, gallery)
+        self.page: Page = page(self.session, gallery)
         """The page after the last event."""
 
     def apply(self, step: int, event: str, chosen: Mapping[str, Any]) -> None:
@@ -57,6 +58,7 @@ class Desk:
         Raises:
             BusyError: another event is being measured.
             CancelledError: `cancel` was called.
+            ChangedLogError: another process has written to the log. The session is now that of the log.
             DnRError: see `Session.apply`.
             UnseenError: the event was taken, but a picture or caption of the page failed. The next event tries again.
         """
@@ -70,7 +72,12 @@ class Desk:
                     self._look()
                 if self.page.hidden and event in CHOOSING:
                     raise NotPossibleError("add a concept of your own first: the candidates are hidden until then")
-                self.session.apply(event, step=step, **chosen)
+                try:
+                    self.session.apply(event, step=step, **chosen)
+                except ChangedLogError:
+                    self.session = self._open()
+                    self._look()
+                    raise
                 self._look()
         finally:
             self.work = Work(busy=False)

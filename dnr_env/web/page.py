@@ -77,6 +77,16 @@ class Exemplar:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """A listed concept, and what was made from it."""
+
+    text: str
+    how: str
+    """The event that listed it; "" of a first one."""
+    branches: list[Branch]
+
+
+@dataclass(frozen=True)
 class Page:
     """Everything that a page shows."""
 
@@ -107,6 +117,8 @@ class Page:
     """The estimate of the first candidate, less the bill, above that of the first one at the start."""
     told: list[str]
     """The last events, latest first."""
+    tree: list[Branch]
+    """The listed concepts, each under the one that it was made from; none while only first ones are listed."""
 
 
 def page(session: Session, gallery: Gallery) -> Page:
@@ -120,6 +132,10 @@ def page(session: Session, gallery: Gallery) -> Page:
     hidden = session.blind and not session.answered
     labels = session.labels()
     cards = [] if hidden else _cards(session, view, gallery)
+    try:
+        exemplars, unseen = _exemplars(stack, session.neuron, gallery), ""
+    except Exception as error:
+        exemplars, unseen = [], f"the exemplars cannot be shown ({type(error).__name__}: {error})"
     return Page(
         step=session.step,
         neuron=session.neuron,
@@ -130,7 +146,7 @@ def page(session: Session, gallery: Gallery) -> Page:
         label=next((label for label in labels if label["number"] == session.present), None),
         masks=session.masks,
         hidden=hidden,
-        exemplars=_exemplars(stack, session.neuron, gallery),
+        exemplars=exemplars,
         captions=[] if hidden else session.captions,
         cards=cards,
         histogram=_histogram(stack, session.neuron, cards),
@@ -141,10 +157,22 @@ def page(session: Session, gallery: Gallery) -> Page:
         image_cost=rules.image_cost,
         steps=view.steps,
         max_steps=view.max_steps,
-        message=view.message,
+        message="; ".join(filter(None, (view.message, unseen))),
         gain=float(session.episodes.state.means[0].max()) - session.first - rules.image_cost * view.spent,
         told=[] if hidden else session.told[-_LAST:][::-1],
+        tree=[] if hidden else _tree(session),
     )
+
+
+def _tree(session: Session) -> list[Branch]:
+    """The listed concepts in the order in which they were listed."""
+    made: dict[str, Branch] = {}
+    roots: list[Branch] = []
+    for text in filter(None, session.info["master"]):
+        how, parent = session.origin(text)
+        made[text] = Branch(text, how, [])
+        (made[parent].branches if parent in made else roots).append(made[text])
+    return roots if any(branch.how for branch in made.values()) else []
 
 
 def _cards(session: Session, view: viewer.View, gallery: Gallery) -> list[Card]:

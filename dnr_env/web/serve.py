@@ -141,7 +141,9 @@ def serve(
         rules["blind"] = True
     desks = {
         name: Desk(
-            Session.open(out / f"{name}.jsonl", order_of(name, neurons, shuffle, repeats), stack, seed, **rules),
+            partial(
+                Session.open, out / f"{name}.jsonl", order_of(name, neurons, shuffle, repeats), stack, seed, **rules
+            ),
             Gallery(),
         )
         for name in names

@@ -28,7 +28,7 @@ def candidate(mean: float, deviation: float, images: int = 0) -> Candidate:
 
 def view_of(*candidates: Candidate) -> View:
     exemplars = np.zeros((8, 64, 64, 3), np.uint8)
-    return View("layer4:3", "log_k", list(candidates), exemplars, 1, 24, 5, 100, 0, "", 4)
+    return View("layer4:3", "log_k", list(candidates), lambda: exemplars, 1, 24, 5, 100, 0, "", 4)
 
 
 def test_a_candidate_has_pictures_once_it_is_drawn() -> None:

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -287,7 +288,7 @@ def test_a_page_that_fails_is_made_by_the_next_event(
         raise DnRError("dog.png cannot be read")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dnr_env.web.page.exemplar_images", fail)
+        patch.setattr("dnr_env.web.page.histogram", fail)
         answer = send(person, "go 2", 0)
     assert "the event was taken, but its page cannot be shown (DnRError: dog.png cannot be read)" in answer.text
     assert len(moves(server)) == 1
@@ -302,7 +303,7 @@ def test_cancelling_ends_what_is_measured_but_not_the_way_back(tmp_path: Path, m
     from dnr_env.web.desk import CancelledError, Desk
     from dnr_env.web.gallery import Gallery
 
-    desk = Desk(Session.open(tmp_path / "ann.jsonl", NEURONS, seed=3), Gallery())
+    desk = Desk(partial(Session.open, tmp_path / "ann.jsonl", NEURONS, seed=3), Gallery())
     desk.apply(0, "keep", {"slot": 2})
     original = Lab._draw
 
@@ -422,17 +423,21 @@ def test_a_log_begun_in_the_terminal_goes_on_on_the_page(tmp_path: Path) -> None
     assert (again.step, len(again.labels())) == (3, 1)
 
 
-def test_a_log_that_another_process_writes_to_is_said(server: Served, person: httpx.Client) -> None:
+def test_a_log_that_another_process_writes_to_is_read_again(server: Served, person: httpx.Client) -> None:
     from dnr_env.agents.human.session import Session
 
     log = server.desks["ann"].session.path
     Session.open(log, NEURONS, seed=3, budget=20, max_steps=6).apply("mutate")
-    for _ in range(2):
-        answer = send(person, "mutate", 0, slot=1)
-        assert answer.status_code == 409
-        assert "ann.jsonl was changed by another process; open the session again" in answer.text
-        assert "out of date" not in answer.text
-    assert len(moves(server)) == 1
+    answer = send(person, "keep", 0, slot=1)
+    assert answer.status_code == 409
+    assert "this page was out of date; here is the present one" in answer.text
+    assert step_of(answer) == 1
+    assert send(person, "keep", 1, slot=1).status_code == 200
+    assert [line["event"] for line in moves(server)] == ["mutate", "keep"]
+    log.write_bytes(log.read_bytes() + b"{}\n")
+    damaged = send(person, "mutate", 2, slot=1)
+    assert (damaged.status_code, step_of(damaged)) == (400, 2)
+    assert "`path` must be an undamaged log" in damaged.text
 
 
 def test_terminal_page_and_script_leave_the_same_log(tmp_path: Path) -> None:

@@ -329,7 +329,7 @@ def test_pictures_grow_and_heat_maps_stay_on(tab: Any) -> None:
     tab.locator("#maps").check()
     tab.locator("text=well").last.click()
     tab.locator("h1", has_text="2 of 14").wait_for()
-    assert tab.locator("#maps").is_checked()
+    tab.locator("#maps:checked").wait_for()
     assert tab.locator("img.over").first.is_visible()
 
 

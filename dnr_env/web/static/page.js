@@ -140,14 +140,20 @@ document.addEventListener("input", async (event) => {
 
 // A browser has six connections to a server for all its tabs, so that a tab asks how far a measurement is only meanwhile.
 let source = null;
+let unheard = null;
 function follow() {
   const busy = sending || document.querySelector("header").dataset.busy === "1";
   if (busy && !source) {
     source = new EventSource("/progress");
-    source.onmessage = (event) => tell(JSON.parse(event.data));
+    source.onmessage = (event) => {
+      clearInterval(unheard);
+      tell(JSON.parse(event.data));
+    };
+    unheard = setInterval(() => sending || refresh(), 3000); // for a proxy that holds the events back
   } else if (!busy && source) {
     source.close();
     source = null;
+    clearInterval(unheard);
     progress.hidden = true;
   }
 }
