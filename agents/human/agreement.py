@@ -14,7 +14,7 @@ from dnr_env.registry import load
 
 
 class Agreement(NamedTuple):
-    """Of two annotators, on the neurons that both have labelled, under the same stack; or of one with themself."""
+    """Of two annotators, on the neurons that both have labelled, under the same stack; or of one with themselves."""
 
     one: str
     other: str
@@ -28,7 +28,7 @@ class Agreement(NamedTuple):
 
 
 def agreement(episodes: Sequence[Recorded]) -> list[Agreement]:
-    """The agreement of every two annotators who share labelled neurons, and of each with themself on repeated ones."""
+    """The agreement of every two annotators who share labelled neurons, and of each with themselves on repeats."""
     labels: dict[tuple[str, str, bool], dict[str, str]] = {}
     for episode in episodes:
         if episode.label:

@@ -19,6 +19,7 @@ from dnr_env.evaluation.calibrating import calibrated
 from dnr_env.evaluation.doctor import examine
 from dnr_env.evaluation.failures import check_labels, origins, reasons
 from dnr_env.evaluation.folder import rules_noted, settle, users_noted
+from dnr_env.evaluation.judged_report import counted
 from dnr_env.evaluation.plan import plan as plan_labelling
 from dnr_env.evaluation.ranking import shown_ranking
 from dnr_env.evidence.calibration_check import table
@@ -209,7 +210,7 @@ def rate(options: given.Rate) -> None:
         consent=CONSENT if options.consent is None else read_text(options.consent.expanduser(), "consent"),
     )
     plan = study.plan
-    print(f"{len(plan.items)} items, and {plan.repeats} again, of {len(plan.neurons)} neurons")
+    print(f"{counted(len(plan.items), 'item')}, and {plan.repeats} again, of {counted(len(plan.neurons), 'neuron')}")
     serve_rating(out, options.annotator, study, stack, port=options.port, browser=options.browser)
 
 

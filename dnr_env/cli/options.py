@@ -186,7 +186,7 @@ class Serve(Scored):
     shuffle: bool = False
     """Give each annotator the neurons in an order of their own."""
     repeats: int = 0
-    """How many neurons each annotator labels twice, to see whether they agree with themself."""
+    """How many neurons each annotator labels twice, to see whether they agree with themselves."""
     seed: int = 0
     """The seed of the episodes."""
     port: int = 8765
@@ -211,7 +211,7 @@ class Rate(Stacked):
     items: int = 40
     """The most screens for each annotator."""
     repeats: int = 4
-    """How many of these are shown twice, to see whether an annotator agrees with themself."""
+    """How many of these are shown twice, to see whether an annotator agrees with themselves."""
     control: bool = True
     """Add labels of other neurons, which should not fit."""
     neurons: str = "all"

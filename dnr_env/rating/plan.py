@@ -73,12 +73,15 @@ def make_plan(
         seed: of the choices.
 
     Raises:
-        DnRError: the numbers do not leave an item, or a source has the name of the control.
+        DnRError: the numbers do not leave an item, no two labels can be compared, there is no label for a control, or a
+            source has its name.
     """
     if control and CONTROL in given:
         raise DnRError(f"`labels` must be files that are not called {CONTROL}, or `control` off (got one)")
     if pairs and len(given) + control < 2:
         raise DnRError("`labels` must be two files at least to compare pairs without a control (got 1)")
+    if items < 1:
+        raise DnRError(f"`items` must be at least 1 (got {items})")
     if not 0 <= repeats < items:
         raise DnRError(f"`repeats` must be from 0 to less than `items`, {items} (got {repeats})")
     rng = np.random.default_rng(seed)
@@ -94,8 +97,14 @@ def make_plan(
             break
         chosen += fresh
         ties += [(neuron, other) for other in names[:-1] if pairs and labels[other] == labels[names[-1]]]
+    if ties and not chosen:
+        raise DnRError("`labels` must differ for at least one neuron to be compared (got equal ones)")
     if not chosen:
         raise DnRError(f"`items` must leave room for the labels of one neuron beside {repeats} repeats (got {items})")
+    if control and not any(CONTROL in sources for item in chosen for sources in item.sources):
+        raise DnRError(
+            "`labels` must have a label of another neuron for a control, or `control` must be off (got none)"
+        )
     return Plan(names, pairs, tuple(chosen), tuple(ties), min(repeats, len(chosen)))
 
 

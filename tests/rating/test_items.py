@@ -18,7 +18,9 @@ NEURONS = [f"layer1:{i}" for i in range(12)]
 @st.composite
 def labels(draw: st.DrawFn) -> dict[str, dict[str, str]]:
     files = draw(st.integers(1, 3))
-    return {f"file{i}": {neuron: draw(LABELS) for neuron in NEURONS} for i in range(files)}
+    found = {f"file{i}": {neuron: draw(LABELS) for neuron in NEURONS} for i in range(files)}
+    found[f"file{files - 1}"][NEURONS[0]] = "a label that only the first neuron has"  # a control for all others
+    return found
 
 
 def plan_of(
@@ -57,10 +59,6 @@ def test_pairs_compare_the_last_source_with_each_other_one(
             plan_of(files, pairs=True)
         return
     last = list(files)[-1]
-    if not control and all(labels == files[last] for labels in files.values()):
-        with pytest.raises(DnRError, match="`items` must leave room"):
-            plan_of(files, 60, repeats, pairs=True)
-        return
     plan = plan_of(files, 60, repeats, pairs=True, control=control)
     for item in plan.items:
         assert item.labels[0] != item.labels[1] == files[last][item.neuron]
@@ -118,6 +116,12 @@ def test_numbers_that_leave_nothing_are_refused() -> None:
         plan_of(files, 4, 4)
     with pytest.raises(DnRError, match=r"`items` must leave room .* beside 3 repeats \(got 4\)"):
         plan_of(files, 4, 3)
+    with pytest.raises(DnRError, match=r"`items` must be at least 1 \(got -3\)"):
+        plan_of(files, -3)
+    with pytest.raises(DnRError, match="`labels` must have a label of another neuron for a control"):
+        plan_of({"a": dict.fromkeys(NEURONS, "red")}, control=True)
+    with pytest.raises(DnRError, match="`labels` must differ for at least one neuron to be compared"):
+        plan_of({"a": files["a"], "b": files["a"]}, pairs=True)
     with pytest.raises(DnRError, match="not called control"):
         plan_of({"control": files["a"]}, control=True)
     assert len(plan_of({"control": files["a"]}).items) == 12
