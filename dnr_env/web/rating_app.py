@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -33,17 +34,18 @@ def make_rating_app(desks: Mapping[str, RatingDesk], port: int, tokens: Mapping[
 
     def seen(request: Request, number: int | None, message: str = "", status: int = 200) -> Response:
         """The page of a screen, or the instructions, or the end."""
-        desk, annotator = desk_of(request), request.scope["annotator"]
+        desk = desk_of(request)
+        values: dict[str, Any] = {"annotator": request.scope["annotator"], "count": desk.count, "message": message}
         if not desk.answers.consented:
+            name = "rating_welcome.html"
             paragraphs = [part for part in desk.consent.split("\n\n") if part.strip()]
-            shown = {"paragraphs": paragraphs, "pairs": desk.pairs, "count": desk.count}
-            text = templates.get_template("rating_welcome.html").render(annotator=annotator, message=message, **shown)
+            values.update(pairs=desk.pairs, paragraphs=paragraphs)
         elif number is None:
-            text = templates.get_template("rating_end.html").render(annotator=annotator, count=desk.count)
+            name = "rating_end.html"
         else:
-            page = desk.page(number)
-            text = templates.get_template("rating.html").render(annotator=annotator, page=page, message=message)
-        return HTMLResponse(text, status)
+            name = "rating.html"
+            values["page"] = desk.page(number)
+        return HTMLResponse(templates.get_template(name).render(values), status)
 
     async def show(request: Request) -> Response:
         desk = desk_of(request)
@@ -60,7 +62,8 @@ def make_rating_app(desks: Mapping[str, RatingDesk], port: int, tokens: Mapping[
             fields_of(await body_of(request), request.scope["annotator"])
             await run_in_threadpool(desk_of(request).agree)
         except DnRError as error:
-            return seen(request, None, str(error), 409 if isinstance(error, OthersPageError) else 400)
+            status = 409 if isinstance(error, OthersPageError) else 400
+            return await run_in_threadpool(seen, request, desk_of(request).following(0), str(error), status)
         return RedirectResponse("/", 303)
 
     async def rate(request: Request) -> Response:
