@@ -157,11 +157,20 @@ def page(session: Session, gallery: Gallery) -> Page:
         image_cost=rules.image_cost,
         steps=view.steps,
         max_steps=view.max_steps,
-        message="; ".join(filter(None, (view.message, unseen))),
+        message="; ".join(filter(None, (view.message, unseen, "" if hidden else _without_card(session)))),
         gain=float(session.episodes.state.means[0].max()) - session.first - rules.image_cost * view.spent,
         told=[] if hidden else session.told[-_LAST:][::-1],
         tree=[] if hidden else _tree(session),
     )
+
+
+def _without_card(session: Session) -> str:
+    """What is said of a concept that the last event listed, if it is not among the best."""
+    newest = [text for text in session.info["master"] if text][-1]
+    if newest in session.info["concepts"] or not session.told or not session.told[-1].endswith(newest):
+        return ""
+    mean = session.info["master_means"][session.info["master"].index(newest)]
+    return f"{newest} is listed, but {mean:.3f} is too little for a card among the best"
 
 
 def _tree(session: Session) -> list[Branch]:

@@ -22,6 +22,7 @@ import pytest
 from serving import NEURONS, Served, served
 
 from dnr_env import DnRError, Rules
+from dnr_env.agents.human.said import promise
 from dnr_env.agents.human.session import Session
 from dnr_env.evidence.lab import Lab
 
@@ -96,6 +97,16 @@ def test_the_tree_shows_what_each_concept_was_made_from(server: Served) -> None:
     tree = text[text.index('class="tree"') :]
     parent, child = (f'<span class="pale">{how}:</span> ' for how in ("add", "mutate broaden"))
     assert re.search(rf"{parent}red ring\s*<ul><li>{child}{made}</li></ul>", tree)
+
+
+def test_a_concept_that_is_not_among_the_best_is_said_to_be_listed(tmp_path: Path) -> None:
+    with served(tmp_path, n_slots=3) as server, client(server) as one:
+        session = server.desks["ann"].session
+        bad = min(session.episodes.stack.vocabulary.concepts, key=lambda text: promise(session.episodes, text).mean)
+        answer = send(one, "add", 0, text=bad)
+        assert f"<b>{bad}</b>" not in answer.text
+        assert re.search(rf'role="alert">{bad} is listed, but -?0\.\d{{3}} is too little for a card', answer.text)
+        assert "is listed, but" not in send(one, "keep", 1, slot=1).text
 
 
 def test_a_refused_concept_is_still_there_without_the_script(server: Served) -> None:
