@@ -1,4 +1,4 @@
-"""How long the page takes, in Chromium: from a typed letter to its score, and from a KEEP to its progress.
+"""How long the page takes, in Chromium: from a typed letter to its score, and from a KEEP to its progress bar.
 
 PYTHONPATH=. python benchmarks/page_speed.py
 """
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import uvicorn
@@ -49,7 +50,7 @@ def served(stack: str, folder: Path) -> Iterator[str]:
 
 
 def instant(page: Any) -> list[float]:
-    """Milliseconds from the last letter of a concept to its score, the first time and later."""
+    """Milliseconds from the last letter of a concept to its score, for each concept and round."""
     times = []
     for _ in range(ROUNDS):
         for text in TYPED:
@@ -73,17 +74,16 @@ def progress(page: Any) -> list[float]:
         time.sleep(1)
         return original(lab, *arguments)
 
-    Lab._draw = slow  # type: ignore[assignment]
-    for number in range(ROUNDS):
-        step = int(page.locator("header").get_attribute("data-step"))
-        page.evaluate(WATCH.replace("READY", "!one.hidden"), "#progress")
-        page.evaluate("window.start = performance.now()")
-        page.keyboard.press(str(1 + number % 3))
-        page.keyboard.press("k")
-        page.locator(f'header[data-step="{step + 1}"]').wait_for()
-        if (passed := page.evaluate("window.seen && window.seen - window.start")) is not None:
-            times.append(passed)  # otherwise the store had the drawings
-    Lab._draw = original  # type: ignore[method-assign]
+    with patch.object(Lab, "_draw", slow):
+        for number in range(ROUNDS):
+            step = int(page.locator("header").get_attribute("data-step"))
+            page.evaluate(WATCH.replace("READY", "!one.hidden"), "#progress")
+            page.evaluate("window.start = performance.now()")
+            page.keyboard.press(str(1 + number % 3))
+            page.keyboard.press("k")
+            page.locator(f'header[data-step="{step + 1}"]').wait_for()
+            if (passed := page.evaluate("window.seen && window.seen - window.start")) is not None:
+                times.append(passed)  # otherwise the store had the drawings
     return times
 
 

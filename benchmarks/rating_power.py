@@ -1,9 +1,10 @@
-"""How large a difference `dnr rate` can find: simulated annotators, and two methods that differ by a known amount.
+"""How large a difference `dnr rate` can find, with simulated annotators and two methods that differ by a known amount.
 
     PYTHONPATH=. python benchmarks/rating_power.py
 
-A label's quality varies by 0.9 between neurons, an annotator's severity by 0.4, and a rating by 0.8, so that two
-annotators' ratings correlate by about 0.6, as those of Describe-and-Dissect's scoring study do.
+The standard deviation of a label's quality is 0.9, that of an annotator's severity 0.4, and that of a rating's noise
+0.8, so that the ratings of two annotators have a correlation of about 0.6, as in the scoring study of
+Describe-and-Dissect.
 """
 
 from __future__ import annotations
@@ -24,14 +25,12 @@ EFFECT = 0.8
 
 def study(annotators: int, items: int, effect: float, seed: int) -> Difference:
     """The difference between the two methods that a simulated study finds."""
-    plan, rng = (
-        make_plan(FILES, NEURONS, items=items, repeats=4, pairs=False, control=True, seed=seed),
-        np.random.default_rng(seed),
-    )
+    plan = make_plan(FILES, NEURONS, items=items, repeats=4, pairs=False, control=True, seed=seed)
+    rng = np.random.default_rng(seed)
     means = {"one": 3.0, "other": 3.0 + effect, CONTROL: 1.5}
     quality = [means[item.sources[0][0]] + 0.9 * rng.normal() for item in plan.items]
     answered = {}
-    for name in map("p{}".format, range(annotators)):
+    for name in [f"p{i}" for i in range(annotators)]:
         severity = 0.4 * rng.normal()
         seen = [(screen, quality[screen.item] + severity + 0.8 * rng.normal()) for screen in screens(plan, name)]
         answered[name] = [Answer(screen, int(np.clip(np.rint(value), 1, 5)), 20.0) for screen, value in seen]
@@ -49,7 +48,7 @@ def main() -> None:
             shares = [f"{np.mean([one.adjusted < 0.05 for one in some]):.0%}" for some in (null, real)]
             rows.append([str(annotators), str(items), f"{width:.2f}", *shares])
             print(rows[-1], flush=True)
-    columns = ("annotators", "items", "half an interval", "found of 0", f"found of {EFFECT}")
+    columns = ("annotators", "items", "half-width of the interval", "found, effect 0", f"found, effect {EFFECT}")
     print(markdown(columns, rows))
 
 

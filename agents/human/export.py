@@ -30,7 +30,7 @@ def tables(episodes: Sequence[Recorded], folder: Path, parquet: bool = False) ->
     Args:
         episodes: of the sessions.
         folder: of the files.
-        parquet: write the same as Parquet files, too.
+        parquet: also write them as Parquet files.
 
     Raises:
         DnRError: a file cannot be written, or pyarrow is not installed.

@@ -37,7 +37,7 @@ class Recorded(NamedTuple):
     stack: str
     neuron: str
     again: bool
-    """Whether the session has had the neuron before."""
+    """Whether the session has the neuron at an earlier place, too."""
     seed: int
     observations: dict[str, FloatArray]
     """(n + 1, ...) of `DnR/RefineEdits-v0`."""

@@ -207,11 +207,11 @@ class Rate(Stacked):
     annotator: tuple[str, ...] = ("me",)
     """Who rates. Each has a link, and an order of their own."""
     pairs: bool = False
-    """Show two labels side by side, the last file's and another's, and ask which one fits better."""
+    """Show two labels side by side, the last file's and another's, and ask which fits better."""
     items: int = 40
-    """The most screens for each annotator."""
+    """The most screens for each annotator, with the repeated ones."""
     repeats: int = 4
-    """How many of these are shown twice, to see whether an annotator agrees with themselves."""
+    """How many of these show an item again, to see whether annotators agree with themselves."""
     control: bool = True
     """Add labels of other neurons, which should not fit."""
     neurons: str = "all"
@@ -219,7 +219,7 @@ class Rate(Stacked):
     layer: str | None = None
     """The layer of files that give indices without a layer, or by another name."""
     consent: Path | None = None
-    """A text file that annotators agree to, with empty lines between its paragraphs, in place of the built-in text."""
+    """A text file that annotators agree to, with empty lines between paragraphs, instead of the built-in text."""
     seed: int = 0
     """The seed of the choice of neurons and controls."""
     port: int = 8765
@@ -261,7 +261,7 @@ class ExportSessions:
     minari: str | None = None
     """The name of a Minari data set to make, such as dnr/people-v0."""
     parquet: bool = False
-    """Write the tables as Parquet files, too."""
+    """Also write the tables as Parquet files."""
 
 
 @dataclass(frozen=True)

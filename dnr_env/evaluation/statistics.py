@@ -162,7 +162,7 @@ def holm_intervals(
 
 
 def holm_of(estimates: Sequence[float], samples: Sequence[FloatArray]) -> list[Difference]:
-    """The same from each difference's estimate and its bootstrap samples (resamples,)."""
+    """Do as `holm_intervals`, from the estimate and the bootstrap samples (resamples,) of each difference."""
     p = np.array([_p_value(of) for of in samples])
     ordered = np.sort(p)
     smaller = np.searchsorted(ordered, p)

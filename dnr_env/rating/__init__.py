@@ -1,1 +1,1 @@
-"""People judge labels: what they are shown, what they answered, and what it says of the labels."""
+"""People judge labels: what they are shown, what they answer, and what their answers say of the labels."""

@@ -1,6 +1,6 @@
-"""What ratings say of labels: means and paired differences with intervals, and how far annotators can be relied on.
+"""What ratings say of labels: means and paired differences with intervals, and how reliable annotators are.
 
-Annotators need not have rated all screens. A mean is that over the ratings there are, and its interval resamples
+Annotators need not have rated all screens. A mean is over the ratings that there are, and its interval resamples
 annotators and neurons, each for the whole table, as `dnr_env.evaluation.statistics` does with seeds and neurons.
 """
 
@@ -24,7 +24,7 @@ Answered = Mapping[str, Sequence[Answer]]
 
 
 class Mean(NamedTuple):
-    """Of one source's ratings or, of pairs, of how far the last source is preferred to it: from -2 to 2."""
+    """The mean rating of a source, from 1 to 5; of pairs, how far the last source is preferred to it, from -2 to 2."""
 
     source: str
     neurons: int
@@ -33,30 +33,31 @@ class Mean(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """The last source's mean less another's, on the same neurons; corrected by Holm's procedure."""
+    """The last source's mean minus that of another, on the same neurons, corrected by Holm's procedure."""
 
     source: str
     other: str
     difference: Difference
 
 
-class Reliance(NamedTuple):
-    """How far one annotator can be relied on."""
+class Reliability(NamedTuple):
+    """How reliable one annotator is."""
 
     annotator: str
     ratings: int
-    """Without the repeated ones."""
+    """How many, without those of repeated screens."""
     seconds: float
-    """The median time for a rating."""
+    """The median time for a rating, with those of repeated screens."""
     control: float | None
-    """The mean rating of the control or, of pairs, how far the last source is preferred to it; None without one."""
+    """The mean rating of the control; of pairs, how far the last source is preferred to it; None without a control."""
     others: float | None
     """The mean rating of all other labels; None of pairs."""
     repeated: int
+    """How many items were rated twice."""
     equal: float | None
-    """The share of repeated items that were rated alike; None without any."""
+    """The share of these with two equal ratings; None without any."""
     apart: float | None
-    """The mean absolute difference of their two ratings."""
+    """The mean absolute difference of their two ratings; None without any."""
 
 
 def preference(plan: Plan, answer: Answer) -> int:
@@ -67,7 +68,7 @@ def preference(plan: Plan, answer: Answer) -> int:
 
 
 def tables(plan: Plan, answered: Answered) -> dict[str, FloatArray]:
-    """(annotators, neurons) of each source: its ratings or, of pairs, those of the last against it; NaN without one."""
+    """(annotators, neurons) of each source: its ratings; of pairs, how far the last is preferred to it. NaN: none."""
     places = {neuron: place for place, neuron in enumerate(plan.neurons)}
     shape = len(answered), len(places)
     found = {source: np.full(shape, np.nan) for source in plan.sources[: -1 if plan.pairs else None]}
@@ -83,7 +84,7 @@ def tables(plan: Plan, answered: Answered) -> dict[str, FloatArray]:
 
 
 def rated(plan: Plan, item: Item) -> tuple[str, ...]:
-    """The sources that a rating of an item is of."""
+    """The sources that a rating of an item counts for."""
     return item.sources[0] if plan.pairs else tuple(source for part in item.sources for source in part)
 
 
@@ -99,7 +100,7 @@ def means(plan: Plan, answered: Answered) -> list[Mean]:
 
 
 def differences(plan: Plan, answered: Answered) -> list[Paired]:
-    """The last source less each other; of pairs, how far it is preferred. Only neurons that have both count."""
+    """The last source minus each other one; of pairs, how far it is preferred. Only neurons with both ratings count."""
     found = tables(plan, answered)
     last, estimates, samples, others = plan.sources[-1], [], [], []
     for other in plan.sources[:-1]:
@@ -120,15 +121,15 @@ def _both(ours: FloatArray, theirs: FloatArray) -> list[FloatArray]:
 
 
 def _samples(sides: Sequence[FloatArray]) -> list[FloatArray]:
-    """Bootstrap samples of the means of tables that lack the same cells. Samples without a rating are left out."""
+    """Bootstrap samples (resamples,) of the means of tables that lack the same cells. Empty ones are left out."""
     there = ~np.isnan(sides[0])
     sums = resampled([np.where(there, side, 0.0)[None] for side in (*sides, there.astype(float))])
     some = sums[-1] > 0
     return [total[some] / sums[-1][some] for total in sums[:-1]]
 
 
-def reliance(plan: Plan, answered: Answered) -> list[Reliance]:
-    """How far each annotator can be relied on."""
+def reliability(plan: Plan, answered: Answered) -> list[Reliability]:
+    """How reliable each annotator is."""
     found = []
     for annotator, answers in answered.items():
         first = {a.screen.item: preference(plan, a) for a in answers if not a.screen.again}
@@ -137,7 +138,7 @@ def reliance(plan: Plan, answered: Answered) -> list[Reliance]:
         again = [a for a in answers if a.screen.again and a.screen.item in first]
         twice = [abs(preference(plan, a) - first[a.screen.item]) for a in again]
         found.append(
-            Reliance(
+            Reliability(
                 annotator,
                 len(first),
                 float(np.median([a.seconds for a in answers])) if answers else 0.0,
@@ -152,13 +153,13 @@ def reliance(plan: Plan, answered: Answered) -> list[Reliance]:
 
 
 def alpha(plan: Plan, answered: Answered) -> float | None:
-    """Krippendorff's alpha of all annotators, ordinal, over the items without the control, which all rate alike.
+    """Krippendorff's ordinal alpha of all annotators, without the control, which everybody rates alike.
 
     Source: Krippendorff 2019, "Content Analysis", 4th edition, chapter 12.
 
     Returns:
-        1 for full agreement, 0 for that of chance; None where fewer than two have rated the same item, or all ratings
-        are equal.
+        1 for full agreement, 0 for agreement by chance; None if no item has two ratings, or if all ratings of such
+        items are equal.
     """
     items = [i for i, item in enumerate(plan.items) if CONTROL not in rated(plan, item)]
     table = np.full((len(answered), len(plan.items)), np.nan)

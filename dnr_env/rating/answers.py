@@ -1,4 +1,4 @@
-"""What one annotator answered. An answer is on disk before the next screen is shown; the last to a screen counts."""
+"""What one annotator answered. An answer is on disk before the next screen is shown; the last for a screen counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dnr_env.rating.plan import Screen
 STEPS = 5
 """Ratings are from 1 to this."""
 MOST_SECONDS = 300.0
-"""A longer pause between two answers counts as this."""
+"""A longer time between two answers counts as this."""
 
 
 class Answer(NamedTuple):
@@ -22,20 +22,20 @@ class Answer(NamedTuple):
 
     screen: Screen
     rating: int
-    """As it was given, so that 1 is in favour of the label on the left."""
+    """As it was given: 1 of a pair is in favour of the label on the left."""
     seconds: float
-    """Since the answer before it."""
+    """Since the answer before it, or the consent."""
 
 
 class Answers:
-    """The answers in a file, which is made with the first one.
+    """The answers of an annotator, in a file that the consent creates.
 
     Args:
         path: the file.
-        screens: of the annotator.
+        screens: those of the annotator.
 
     Raises:
-        DnRError: the file cannot be read, or holds something else.
+        DnRError: the file cannot be read, or has a line that is not an answer.
     """
 
     def __init__(self, path: Path, screens: Sequence[Screen]) -> None:

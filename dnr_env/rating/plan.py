@@ -1,4 +1,4 @@
-"""What is rated: items, each with a neuron and one label, or two to compare; and the screens of each annotator."""
+"""What is rated: items, each a neuron with one label or with two to compare; and the screens of each annotator."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Item(NamedTuple):
     labels: tuple[str, ...]
     """One, or two."""
     sources: tuple[tuple[str, ...], ...]
-    """Of each label, who gave it. One that several gave is rated once."""
+    """The sources of each label. One that several gave is rated once."""
 
 
 class Plan(NamedTuple):
@@ -37,7 +37,7 @@ class Plan(NamedTuple):
     pairs: bool
     items: tuple[Item, ...]
     ties: tuple[tuple[str, str], ...]
-    """Of pairs: the neurons, with the other source, whose two labels are equal. They are not shown."""
+    """Of pairs: each neuron, and the other source, whose label equals that of the last. They are not shown."""
     repeats: int
     """The items that each annotator rates twice."""
 
@@ -64,22 +64,23 @@ def make_plan(
     """Choose neurons at random until there are enough items. Each chosen neuron has its labels of all sources.
 
     Args:
-        given: labels, which all sources have for these neurons.
-        neurons: to choose from.
-        items: how many an annotator rates, with the repeated ones; at most, as neurons are not split.
-        repeats: how many of these are repeated.
+        given: the labels of each source, which has all of the neurons.
+        neurons: the neurons to choose from.
+        items: the most screens of an annotator, with the repeated ones. A neuron has all of its labels shown or none.
+        repeats: how many of these show an item again.
         pairs: compare the last source with each of the others, instead of rating each label alone.
-        control: add labels of other neurons as a source. They are of the last source, and differ from the neuron's own.
-        seed: of the choices.
+        control: add a source with labels of other neurons. They are those of the last source, and differ from all
+            labels of the neuron.
+        seed: the seed of the choices.
 
     Raises:
         DnRError: the numbers do not leave an item, no two labels can be compared, there is no label for a control, or a
             source has its name.
     """
     if control and CONTROL in given:
-        raise DnRError(f"`labels` must be files that are not called {CONTROL}, or `control` off (got one)")
+        raise DnRError(f"`labels` must not have a file called {CONTROL} unless `control` is off (got one)")
     if pairs and len(given) + control < 2:
-        raise DnRError("`labels` must be two files at least to compare pairs without a control (got 1)")
+        raise DnRError("`labels` must be at least two files to compare pairs without a control (got 1)")
     if items < 1:
         raise DnRError(f"`items` must be at least 1 (got {items})")
     if not 0 <= repeats < items:
@@ -126,23 +127,22 @@ def _pairs(neuron: str, labels: Mapping[str, str], names: Sequence[str]) -> list
 
 
 def _foreign(given: Given, neuron: str, rng: np.random.Generator) -> str:
-    """A label of another neuron that differs from all of this one; "" if there is none."""
+    """A label of another neuron that differs from all labels of this one; "" if there is none."""
     own = {labels[neuron] for labels in given.values()}
     last = given[list(given)[-1]]
     others = sorted({label for label in last.values() if label not in own})
     return str(rng.choice(np.array(others, object))) if others else ""
 
 
-def rng_of(annotator: str) -> np.random.Generator:
-    """Chance that depends on an annotator's name alone."""
-    return np.random.default_rng(list(hashlib.sha256(annotator.encode()).digest()))
+def rng_of(name: str) -> np.random.Generator:
+    """A random generator that depends on a name alone."""
+    return np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
 
 
 def screens(plan: Plan, annotator: str) -> list[Screen]:
-    """The screens of one annotator, in an order that depends on the name alone.
+    """The screens of one annotator, in an order that depends on the plan and the name alone.
 
-    The labels of a neuron come in different rounds, each of which has all neurons. The first items come again among
-    the last ones.
+    Each round has one item of every neuron that has one left. The first items come again among the last ones.
     """
     rng = rng_of(annotator)
     of: dict[str, list[int]] = {}
@@ -159,7 +159,7 @@ def screens(plan: Plan, annotator: str) -> list[Screen]:
 
 
 def with_repeats(order: Sequence[Thing], repeats: int, rng: np.random.Generator) -> list[tuple[Thing, bool]]:
-    """Add the first things of an order once more, at random among its last ones, each with whether it comes again."""
+    """Mix the first things of an order once more, at random, into its last ones; each with whether it comes again."""
     start = max(repeats, len(order) - 2 * repeats)
     tail = [(thing, False) for thing in order[start:]] + [(thing, True) for thing in order[:repeats]]
     return [*((thing, False) for thing in order[:start]), *(tail[i] for i in rng.permutation(len(tail)).tolist())]

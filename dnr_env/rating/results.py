@@ -1,4 +1,4 @@
-"""The results of a rating: tables of CSV beside the answers, and the same as text."""
+"""The results of a rating: CSV tables beside the answers, and the same as text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dnr_env.rating.analysis import (
     Answered,
     Mean,
     Paired,
-    Reliance,
+    Reliability,
     alpha,
     differences,
     means,
     preference,
     rated,
-    reliance,
+    reliability,
 )
 from dnr_env.rating.plan import CONTROL, Plan
 from dnr_env.rating.study import read
@@ -33,20 +33,20 @@ def write_results(folder: Path) -> str:
     """Write ratings.csv, means.csv, differences.csv and annotators.csv beside the answers, and return them as text.
 
     Raises:
-        DnRError: the folder holds no rating, or answers to another one.
+        DnRError: the folder holds no rating, a file has answers to another one, or a table cannot be written.
     """
     study, annotators = read(folder)
     plan = study.plan
     answered = {name: study.answers(folder, name).given for name in annotators}
     write_atomically(folder / "ratings.csv", csv_table(RATINGS, _rows(plan, answered)))
-    mean, paired, people = means(plan, answered), differences(plan, answered), reliance(plan, answered)
+    mean, paired, people = means(plan, answered), differences(plan, answered), reliability(plan, answered)
     _write(folder / "means.csv", MEANS, [(*m[:3], m.interval.estimate, m.interval.low, m.interval.high) for m in mean])
-    _write(folder / "differences.csv", DIFFERENCES, [(one.source, one.other, *_ends(one)) for one in paired])
-    _write(folder / "annotators.csv", Reliance._fields, people)
+    _write(folder / "differences.csv", DIFFERENCES, [(one.source, one.other, *_numbers(one)) for one in paired])
+    _write(folder / "annotators.csv", Reliability._fields, people)
     return _shown(plan, mean, paired, people, alpha(plan, answered))
 
 
-def _ends(one: Paired) -> tuple[float, ...]:
+def _numbers(one: Paired) -> tuple[float, ...]:
     d = one.difference
     return d.estimate, d.low, d.high, d.p, d.adjusted
 
@@ -81,7 +81,7 @@ def _rows(plan: Plan, answered: Answered) -> list[dict[str, Any]]:
 
 
 def _shown(
-    plan: Plan, mean: Sequence[Mean], paired: Sequence[Paired], people: Sequence[Reliance], agreed: float | None
+    plan: Plan, mean: Sequence[Mean], paired: Sequence[Paired], people: Sequence[Reliability], agreed: float | None
 ) -> str:
     """The tables as text, with what limits them."""
     if not mean:
@@ -97,7 +97,7 @@ def _shown(
     else:
         rows = [[m.source, str(m.neurons), str(m.ratings), shown_interval(m.interval)] for m in mean]
         parts.append(markdown(("labels", "neurons", "ratings", "mean, 1 to 5 [95% interval]"), rows))
-        rows = [[f"{last} less {one.other}", shown_interval(one.difference), _p(one)] for one in paired]
+        rows = [[f"{last} minus {one.other}", shown_interval(one.difference), _p(one)] for one in paired]
         if rows:
             parts.append(markdown(("paired", "difference [interval]", "p (Holm)"), rows))
     heads = ("annotator", "ratings", "seconds", "control", "other labels", "repeated", "equal", "apart")
@@ -106,7 +106,7 @@ def _shown(
         without = ", without the control" if CONTROL in plan.sources else ""
         parts.append(f"agreement between annotators{without}: Krippendorff's alpha {agreed:.2f} (ordinal)")
     if len(people) < 2:
-        parts.append("One annotator: the intervals say nothing of other people.")
+        parts.append("One annotator: the intervals say nothing about other people.")
     if min(m.neurons for m in mean) < FEWEST:
         parts.append(f"Intervals from fewer than {FEWEST} neurons understate the variation between neurons.")
     return "\n\n".join(parts)
@@ -116,7 +116,7 @@ def _p(one: Paired) -> str:
     return f"{one.difference.adjusted:.2g}"
 
 
-def _cells(one: Reliance) -> list[str]:
+def _cells(one: Reliability) -> list[str]:
     def said(value: float | None, form: str = ".2f") -> str:
         return "–" if value is None else format(value, form)
 

@@ -20,15 +20,15 @@ FORMAT = 1
 """The version of rating.json."""
 FILE = "rating.json"
 CONSENT = """\
-You are asked how well short texts describe what a unit of a neural network responds to. Your answers, when you gave \
-them, and the name at the top of this page are written to a file on this machine. Nothing else is recorded.
+You will be asked how well short texts describe what a unit of a neural network responds to. Your answers, their times \
+and the name at the top of this page are written to a file on this machine. Nothing else is recorded.
 
-Taking part is voluntary. You may leave at any time by closing the page. Answers that you have given by then are kept, \
-unless you ask the person who gave you the link to delete them.
+Taking part is voluntary. You may leave at any time by closing the page. The answers that you have given by then are \
+kept unless you ask the person who gave you the link to delete them.
 
 The answers may be published without your name.
 """
-"""What annotators agree to, unless a study has a text of its own."""
+"""What annotators agree to unless a study has its own text."""
 
 
 class Study(NamedTuple):
@@ -52,8 +52,8 @@ def read_labels(paths: Sequence[Path], neurons: Neurons, layer: str | None) -> d
         For each file, by its name, the label of each neuron that all files have.
 
     Raises:
-        DnRError: a file cannot be read, names a neuron that there is not, or has two labels for one; or the files share
-            no neuron.
+        DnRError: a file cannot be read, names a neuron that does not exist, or has two labels for one neuron; or the
+            files share no neuron.
     """
     files = [path.expanduser() for path in paths]
     if not files or len(set(files)) < len(files):
@@ -68,7 +68,8 @@ def read_labels(paths: Sequence[Path], neurons: Neurons, layer: str | None) -> d
         if not sources[-1].labels:
             raise DnRError(f"`labels` must hold at least one label in each file (got none in {file})")
     common = shared(comparable(sources))
-    return {source.name: {neuron: dict(source.labels)[neuron] for neuron in common} for source in sources}
+    tables = {source.name: dict(source.labels) for source in sources}
+    return {name: {neuron: table[neuron] for neuron in common} for name, table in tables.items()}
 
 
 def make_study(
@@ -87,15 +88,15 @@ def make_study(
     """Choose what is rated.
 
     Args:
-        stack: whose neurons they are.
-        paths: of files of labels.
-        neurons: to choose from. Those that do not vary are left out, as are those that a file does not label.
-        layer: the layer of files that have indices.
-        items: see `make_plan`, as for the arguments that follow.
-        repeats: see there.
-        pairs: see there.
-        control: see there.
-        seed: see there.
+        stack: the stack of the neurons.
+        paths: the files of labels.
+        neurons: the neurons to choose from. Those that do not vary, or that a file does not label, are left out.
+        layer: the layer of files that give indices.
+        items: see `make_plan`.
+        repeats: see `make_plan`.
+        pairs: see `make_plan`.
+        control: see `make_plan`.
+        seed: see `make_plan`.
         consent: what annotators agree to.
 
     Raises:
@@ -112,20 +113,20 @@ def make_study(
 
 
 def settle(folder: Path, study: Study) -> None:
-    """Write the study into its folder, or find it there.
+    """Write the study to its folder, or check that the folder has the same one.
 
     Raises:
-        DnRError: the folder holds another study.
+        DnRError: the folder holds another study, or cannot be written.
     """
     make_folder(folder)
-    path, wanted = folder / FILE, {"format": FORMAT, **_plain(study)}
+    path, wanted = folder / FILE, json.loads(json.dumps({"format": FORMAT, **_plain(study)}))
     if not path.exists():
         if any(folder.glob("*.jsonl")):
             raise DnRError(f"`out` must be an empty folder, or one with a {FILE} (got {folder}, which has none)")
         write_atomically(path, (json.dumps(wanted, indent=1) + "\n").encode())
     found = read_settings(path)
-    if found != json.loads(json.dumps(wanted)):
-        other = [key for key in wanted if found.get(key) != json.loads(json.dumps(wanted[key]))]
+    if found != wanted:
+        other = [key for key in wanted if found.get(key) != wanted[key]]
         raise DnRError(
             f"`out` must be an empty folder, or one of the same rating (got {folder}, which has another "
             f"{', '.join(other[:4])})"
@@ -133,10 +134,10 @@ def settle(folder: Path, study: Study) -> None:
 
 
 def read(folder: Path) -> tuple[Study, list[str]]:
-    """The study of a folder, and who has answered.
+    """The study of a folder, and the annotators who have a file of answers.
 
     Raises:
-        DnRError: the folder holds none.
+        DnRError: the folder holds no study.
     """
     path = folder / FILE
     try:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,12 +18,11 @@ from starlette.responses import (
     Response,
     StreamingResponse,
 )
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 
 from dnr_env.agents.human.log import CHOOSING, StaleStepError
 from dnr_env.errors import DnRError
-from dnr_env.web.answering import OthersPageError, body_of, fields_of, picture_of, templates
+from dnr_env.web.answering import OUT_OF_DATE, OthersPageError, body_of, fields_of, shared_routes, templates
 from dnr_env.web.desk import BusyError, Desk
 from dnr_env.web.guard import Guard
 from dnr_env.web.page import WIDTH
@@ -71,8 +69,8 @@ def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) ->
             step, event, chosen = read_event(await body_of(request), request.scope["annotator"])
             await run_in_threadpool(desk_of(request).apply, step, event, chosen)
         except (StaleStepError, BusyError, OthersPageError) as error:
-            stale = isinstance(error, StaleStepError)
-            return seen(request, "this page was out of date; here is the present one" if stale else str(error), 409)
+            message = OUT_OF_DATE if isinstance(error, StaleStepError) else str(error)
+            return seen(request, message, 409)
         except DnRError as error:
             return seen(request, str(error), 400, chosen.get("text", ""))
         except Exception as error:  # a model of the stack has failed: the person can try again
@@ -108,9 +106,6 @@ def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) ->
             _pulses(request, desk_of(request)), media_type="text/event-stream", headers=_UNBUFFERED
         )
 
-    async def picture(request: Request) -> Response:
-        return picture_of(desk_of(request).gallery, request.path_params["name"])
-
     routes = [
         Route("/", show),
         Route("/event", act, methods=["POST"]),
@@ -118,8 +113,7 @@ def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) ->
         Route("/promise", promise),
         Route("/words", words),
         Route("/progress", progress),
-        Route("/picture/{name}", picture),
-        Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
+        *shared_routes(lambda request: desk_of(request).gallery),
     ]
     return Guard(Starlette(routes=routes), port, tokens)
 

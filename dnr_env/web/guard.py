@@ -74,7 +74,7 @@ class Guard:
         asked = request.query_params.get("token")
         annotator = self._annotator(asked or request.cookies.get(self.cookie, ""))
         if annotator is None:
-            return PlainTextResponse("Open the link that `dnr serve` has printed: it holds your token.", 403)
+            return PlainTextResponse("Open the link that was printed for you: it holds your token.", 403)
         scope["annotator"] = annotator
         if asked is None:
             return None

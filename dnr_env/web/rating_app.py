@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 
 from dnr_env.agents.human.log import StaleStepError
 from dnr_env.errors import DnRError
-from dnr_env.web.answering import OthersPageError, body_of, fields_of, picture_of, templates
+from dnr_env.web.answering import OUT_OF_DATE, OthersPageError, body_of, fields_of, shared_routes, templates
 from dnr_env.web.guard import Guard
 from dnr_env.web.rating_desk import RatingDesk
 
@@ -77,21 +75,17 @@ def make_rating_app(desks: Mapping[str, RatingDesk], port: int, tokens: Mapping[
             await run_in_threadpool(desk.rate, step, number, rating)
         except DnRError as error:
             stale = isinstance(error, StaleStepError)
-            message = "this page was out of date; here is the present one" if stale else str(error)
+            message = OUT_OF_DATE if stale else str(error)
             status = 409 if stale or isinstance(error, OthersPageError) else 400
             there = number if number is not None and 1 <= number <= desk.count and not stale else desk.following(0)
             return await run_in_threadpool(seen, request, there, message, status)
         following = desk.following(number)
         return RedirectResponse("/" if following is None else f"/?screen={following}", 303)
 
-    async def picture(request: Request) -> Response:
-        return picture_of(desk_of(request).gallery, request.path_params["name"])
-
     routes = [
         Route("/", show),
         Route("/agree", agree, methods=["POST"]),
         Route("/rate", rate, methods=["POST"]),
-        Route("/picture/{name}", picture),
-        Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
+        *shared_routes(lambda request: desk_of(request).gallery),
     ]
     return Guard(Starlette(routes=routes), port, tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,12 +41,13 @@ class RatingPage:
     """Of the screen, from 1."""
     count: int
     done: int
-    labels: tuple[str, ...] = ()
-    given: int | None = None
+    """How many screens have an answer."""
+    labels: tuple[str, ...]
+    given: int | None
     """The rating that the annotator has given this screen."""
-    answers: tuple[str, ...] = ()
-    images: list[Shown] = field(default_factory=list)
-    message: str = ""
+    answers: tuple[str, ...]
+    images: list[Shown]
+    message: str
 
 
 class RatingDesk:
@@ -59,7 +60,7 @@ class RatingDesk:
         answers: the annotator's answers, which nothing else writes.
         plan: what is rated.
         stack: whose neurons they are.
-        consent: what the annotator is to agree to.
+        consent: the text that the annotator is to agree to.
         gallery: keeps the pictures.
     """
 
@@ -84,7 +85,7 @@ class RatingDesk:
         return next((place + 1 for place in after if self.answers[place] is None), None)
 
     def agree(self) -> None:
-        """The annotator agrees to take part, for which once is enough."""
+        """Note that the annotator agrees to take part, unless it is noted already."""
         with self._lock:
             if not self.answers.consented:
                 self.answers.consent()
@@ -112,17 +113,16 @@ class RatingDesk:
         """A screen, by its number from 1. One whose images cannot be read says so, and cannot be rated."""
         screen = self.answers.screens[number - 1]
         item = self._plan.items[screen.item]
-        done = len(self.answers.given)
         try:
             images, message = self._images(item.neuron), ""
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             images, message = [], f"the images cannot be shown, so go on with the next screen ({why})"
         return RatingPage(
-            self.answers.step,
-            number,
-            self.count,
-            done,
+            step=self.answers.step,
+            number=number,
+            count=self.count,
+            done=len(self.answers.given),
             labels=item.labels[::-1] if screen.flipped else item.labels,
             given=self.answers[number - 1],
             answers=FITS_BETTER if self.pairs else FITS,

@@ -72,8 +72,8 @@ def run(make: Callable[[int, Mapping[str, str]], Guard], annotators: Sequence[st
     """Serve an application until the process is stopped.
 
     Args:
-        make: makes it from the port and the annotator of each token.
-        annotators: who have a link.
+        make: makes the application from the port and the annotator of each token.
+        annotators: those who get a link.
         port: the port; 0 takes a free one.
         browser: open the first annotator's page.
 

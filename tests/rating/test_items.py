@@ -55,7 +55,7 @@ def test_pairs_compare_the_last_source_with_each_other_one(
     files: dict[str, dict[str, str]], control: bool, repeats: int
 ) -> None:
     if len(files) + control < 2:
-        with pytest.raises(DnRError, match="must be two files at least"):
+        with pytest.raises(DnRError, match="must be at least two files"):
             plan_of(files, pairs=True)
         return
     last = list(files)[-1]
@@ -122,6 +122,6 @@ def test_numbers_that_leave_nothing_are_refused() -> None:
         plan_of({"a": dict.fromkeys(NEURONS, "red")}, control=True)
     with pytest.raises(DnRError, match="`labels` must differ for at least one neuron to be compared"):
         plan_of({"a": files["a"], "b": files["a"]}, pairs=True)
-    with pytest.raises(DnRError, match="not called control"):
+    with pytest.raises(DnRError, match="not have a file called control"):
         plan_of({"control": files["a"]}, control=True)
     assert len(plan_of({"control": files["a"]}).items) == 12

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dnr_env import DnRError
 from dnr_env.evaluation.statistics import holm_intervals, mean_interval
-from dnr_env.rating.analysis import Answered, alpha, differences, means, reliance, tables
+from dnr_env.rating.analysis import Answered, alpha, differences, means, reliability, tables
 from dnr_env.rating.answers import Answer
 from dnr_env.rating.plan import CONTROL, Plan, make_plan, screens
 from dnr_env.rating.results import write_results
@@ -102,7 +102,7 @@ def test_missing_ratings_neither_move_means_nor_break_intervals(seed: int, pairs
         assert mean.interval.estimate <= mean.interval.high + 1e-9
     for one in differences(plan, answered):
         assert np.isfinite([one.difference.low, one.difference.high, one.difference.p]).all()
-    for person in reliance(plan, answered):
+    for person in reliability(plan, answered):
         assert person.repeated <= plan.repeats
     alpha(plan, answered)
 
@@ -118,7 +118,7 @@ def test_differences_are_of_neurons_that_have_both() -> None:
 def test_annotators_are_told_apart_by_control_and_repeats() -> None:
     plan = plan_of()
     careful, careless = rated(plan, TASTE, noise=0.0), rated(plan, dict.fromkeys(TASTE, 3.0), noise=3.0)
-    one, two = reliance(plan, {"ann": careful["ann"], "bob": careless["bob"]})
+    one, two = reliability(plan, {"ann": careful["ann"], "bob": careless["bob"]})
     assert (one.ratings, one.repeated, one.equal, one.apart) == (len(plan.items), 4, 1.0, 0.0)
     assert one.control == 1.0
     assert one.others == pytest.approx(3.0)  # 4 and 2, since 2.5 is rounded to even
@@ -163,8 +163,8 @@ def test_the_results_are_written_and_say_what_limits_them(tmp_path: Path) -> Non
     for number, answer in enumerate(rated(plan, TASTE)["ann"]):
         answers.rate(number, answer.rating)
     shown = write_results(tmp_path)
-    assert "bad less good" in shown
-    assert "One annotator: the intervals say nothing of other people." in shown
+    assert "bad minus good" in shown
+    assert "One annotator: the intervals say nothing about other people." in shown
     rows, mean, paired = (rows_of(tmp_path / f"{name}.csv") for name in ("ratings", "means", "differences"))
     assert len(rows) == len(plan.items) + 4
     assert {row["source"] for row in rows} == {"good", "bad", CONTROL}

@@ -6,19 +6,22 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from serving import NEURONS, Served, served
+from serving import NEURONS, Served, client, message_of, send, served, step_of
 
 from dnr_env import DnRError
+from dnr_env.agents.human.session import Session
+from dnr_env.agents.human.terminal import play
 from dnr_env.evidence.lab import Lab
 from dnr_env.web.answering import MOST_BYTES
 from dnr_env.web.app import read_event
+from dnr_env.web.desk import CancelledError, Desk
+from dnr_env.web.gallery import Gallery
 from dnr_env.web.serve import open_port, order_of, serve
 
 EVIL = "<script>alert(1)</script> red"
@@ -34,24 +37,6 @@ def server(tmp_path: Path) -> Iterator[Served]:
 def person(server: Served) -> Iterator[httpx.Client]:
     with client(server) as one:
         yield one
-
-
-@contextmanager
-def client(server: Served, annotator: str = "ann") -> Iterator[httpx.Client]:
-    """A browser that has followed its link."""
-    with httpx.Client(base_url=server.address, headers={"Origin": server.address, "X-Part": "1"}, timeout=60) as one:
-        one.get("/", params={"token": server.tokens[annotator]})
-        yield one
-
-
-def step_of(answer: httpx.Response) -> int:
-    found = re.search(r'data-step="(\d+)"', answer.text)
-    assert found
-    return int(found.group(1))
-
-
-def send(one: httpx.Client, event: str, step: int, **fields: Any) -> httpx.Response:
-    return one.post("/event", data={"event": event, "step": step, **fields})
 
 
 def moves(server: Served, annotator: str = "ann") -> list[dict[str, Any]]:
@@ -250,7 +235,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
 ) -> None:
     answer = person.post("/event", data=fields)
     assert answer.status_code == 400
-    (message,) = re.findall(r'<p id="message" role="alert">(.*?)</p>', answer.text, re.S)
+    message = message_of(answer)
     assert says in message
     assert "\n" not in message
     assert moves(server) == []
@@ -299,10 +284,6 @@ def test_a_page_that_fails_is_made_by_the_next_event(
 
 
 def test_cancelling_ends_what_is_measured_but_not_the_way_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dnr_env.agents.human.session import Session
-    from dnr_env.web.desk import CancelledError, Desk
-    from dnr_env.web.gallery import Gallery
-
     desk = Desk(partial(Session.open, tmp_path / "ann.jsonl", NEURONS, seed=3), Gallery())
     desk.apply(0, "keep", {"slot": 2})
     original = Lab._draw
@@ -411,9 +392,6 @@ def test_undoing_an_answer_does_not_make_a_page_blind_again(tmp_path: Path) -> N
 
 
 def test_a_log_begun_in_the_terminal_goes_on_on_the_page(tmp_path: Path) -> None:
-    from dnr_env.agents.human.session import Session
-    from dnr_env.agents.human.terminal import play
-
     lines = iter(["m 2 b", "k 1", "q"])
     play(Session.open(tmp_path / "ann.jsonl", NEURONS, seed=3), lambda prompt: next(lines), lambda text: None)
     with served(tmp_path) as server, client(server) as one:
@@ -424,8 +402,6 @@ def test_a_log_begun_in_the_terminal_goes_on_on_the_page(tmp_path: Path) -> None
 
 
 def test_a_log_that_another_process_writes_to_is_read_again(server: Served, person: httpx.Client) -> None:
-    from dnr_env.agents.human.session import Session
-
     log = server.desks["ann"].session.path
     Session.open(log, NEURONS, seed=3, budget=20, max_steps=6).apply("mutate")
     answer = send(person, "keep", 0, slot=1)
@@ -441,9 +417,6 @@ def test_a_log_that_another_process_writes_to_is_read_again(server: Served, pers
 
 
 def test_terminal_page_and_script_leave_the_same_log(tmp_path: Path) -> None:
-    from dnr_env.agents.human.session import Session
-    from dnr_env.agents.human.terminal import play
-
     moves: list[tuple[str, dict[str, Any], list[str]]] = [
         ("mutate", {"slot": 2, "kind": "broaden"}, ["m 2 b"]),
         ("keep", {"slot": 1}, ["k"]),

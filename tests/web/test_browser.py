@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from importlib.resources import files
@@ -12,24 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import NEURONS, Served, served
+from serving import NEURONS, Served, chromium, served
 
 from dnr_env.evidence.lab import Lab
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="the page is tested in Chromium, which is not installed"),
-]
-playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+    with chromium() as one:
+        yield one
 
 
 @pytest.fixture

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import shutil
 import socket
 import socketserver
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,14 +17,12 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import NEURONS, Served, served
+from serving import NEURONS, Served, chromium, client, full, send, served, started
 
 from dnr_env import DnRError, Rules
 from dnr_env.agents.human.said import promise
 from dnr_env.agents.human.session import Session
 from dnr_env.evidence.lab import Lab
-
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture
@@ -35,23 +31,8 @@ def server(tmp_path: Path) -> Iterator[Served]:
         yield running
 
 
-@contextmanager
-def client(server: Served, annotator: str = "ann") -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.address, headers={"Origin": server.address, "X-Part": "1"}, timeout=60) as one:
-        one.get("/", params={"token": server.tokens[annotator]})
-        yield one
-
-
-def send(one: httpx.Client, event: str, step: int, **fields: Any) -> httpx.Response:
-    return one.post("/event", data={"event": event, "step": step, **fields})
-
-
 def events(path: Path) -> list[str]:
     return [json.loads(line)["event"] for line in path.read_text().splitlines()[1:]]
-
-
-def full(descriptor: int) -> None:
-    raise OSError(28, "No space left on device")
 
 
 def test_a_full_disk_is_said_and_the_event_can_be_sent_again(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,12 +170,9 @@ def test_ten_thousand_neurons_are_one_page(tmp_path: Path) -> None:
 
 def test_a_session_of_a_killed_server_goes_on_in_the_next(tmp_path: Path) -> None:
     out = tmp_path / "people"
-    command = [sys.executable, "-m", "dnr_env.cli.main", "serve", "--neurons", "layer4:3-5", "--out", str(out)]
     step = 0
     for sent in (3, 2):
-        with subprocess.Popen([*command, "--no-browser", "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout
-            link = next(line for line in process.stdout if "token=" in line).split()[1]
+        with started("serve", "--neurons", "layer4:3-5", "--out", str(out)) as (process, link):
             address = link.partition("/?")[0]
             with httpx.Client(headers={"Origin": address}, follow_redirects=True, timeout=60) as one:
                 assert f'data-step="{step}"' in one.get(link).text
@@ -213,13 +191,9 @@ def test_a_session_of_a_killed_server_goes_on_in_the_next(tmp_path: Path) -> Non
 
 
 def test_a_stopped_server_ends_quietly_with_a_page_open(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dnr_env.cli.main", "serve", "--neurons", "layer4:3", "--out", str(tmp_path)]
-    with subprocess.Popen(
-        [*command, "--no-browser", "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
+    command = ["serve", "--neurons", "layer4:3", "--out", str(tmp_path)]
+    with started(*command, stderr=subprocess.PIPE) as (process, link):
         assert process.stderr
-        link = next(line for line in process.stdout if "token=" in line).split()[1]
         with httpx.Client(follow_redirects=True, timeout=60) as one:
             one.get(link)
             with one.stream("GET", f"{link.partition('/?')[0]}/progress") as stream:
@@ -265,11 +239,9 @@ def buffering(upstream: str) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="the page is tested in Chromium, which is not installed")
 def test_a_page_behind_a_proxy_that_buffers_finds_the_end_of_a_measurement(
     server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
     go_on, original = threading.Event(), Lab._draw
 
     def slow(lab: Lab, *arguments: Any) -> Any:
@@ -277,9 +249,8 @@ def test_a_page_behind_a_proxy_that_buffers_finds_the_end_of_a_measurement(
         return original(lab, *arguments)
 
     monkeypatch.setattr(Lab, "_draw", slow)
-    with buffering(server.address) as proxy, playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = chromium.new_page()
+    with buffering(server.address) as proxy, chromium() as browser:
+        page = browser.new_page()
         page.goto(server.link().replace(server.address, proxy))
         page.locator("#concept").fill("tiny cyan spotted cross on water")  # no other test draws it
         page.keyboard.press("Enter")
@@ -290,21 +261,17 @@ def test_a_page_behind_a_proxy_that_buffers_finds_the_end_of_a_measurement(
         page.locator('header[data-step="1"][data-busy="1"]').wait_for()
         go_on.set()
         page.locator('header[data-step="2"]').wait_for()
-        chromium.close()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="the page is tested in Chromium, which is not installed")
 def test_a_full_disk_and_a_failing_generator_are_said_on_the_page(
     server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise RuntimeError("CUDA out of memory")
 
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = chromium.new_page()
+    with chromium() as browser:
+        page = browser.new_page()
         page.goto(server.link())
         message = page.locator("#message")
         for target, broken, says in (
@@ -318,4 +285,3 @@ def test_a_full_disk_and_a_failing_generator_are_said_on_the_page(
             assert page.locator("header").get_attribute("data-step") == "0"
         page.keyboard.press("k")
         page.locator('header[data-step="1"]').wait_for()
-        chromium.close()

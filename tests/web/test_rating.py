@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -15,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import Rated, rating
+from serving import Rated, chromium, full, message_of, rating, started, step_of
 
 from dnr_env import DnRError
 from dnr_env.cli.main import main
@@ -24,7 +21,6 @@ from dnr_env.stack import Stack
 from dnr_env.web.rating_desk import SHOWN
 
 EVIL = "<script>alert(1)</script> \"quoted\" & 'more'"
-CHROMIUM = shutil.which("chromium")
 LABELS = {
     "method_a": {f"layer4:{i}": f"red thing {i}" for i in range(1, 7)},
     "method_b": {**{f"layer4:{i}": f"blue thing {i}" for i in range(1, 6)}, "layer4:6": EVIL},
@@ -52,12 +48,6 @@ def client(server: Rated, annotator: str = "ann", agrees: bool = True) -> Iterat
 def person(server: Rated) -> Iterator[httpx.Client]:
     with client(server) as one:
         yield one
-
-
-def step_of(answer: httpx.Response) -> int:
-    found = re.search(r'data-step="(\d+)"', answer.text)
-    assert found
-    return int(found.group(1))
 
 
 def screen_of(answer: httpx.Response) -> int:
@@ -134,7 +124,7 @@ def test_what_cannot_be_taken_is_said_and_not_written(
 ) -> None:
     answer = rate(person, person.get("/"), **fields)
     assert answer.status_code == 400
-    (message,) = re.findall(r'<p id="message" role="alert">(.*?)</p>', answer.text, re.S)
+    message = message_of(answer)
     assert says in message
     assert len(lines(server)) == 1
     assert rate(person, person.get("/")).status_code == 200
@@ -189,9 +179,6 @@ def test_a_form_of_another_site_or_without_a_token_does_nothing(server: Rated, p
 def test_a_full_disk_is_said_and_loses_nothing(
     server: Rated, person: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
     page = person.get("/")
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
@@ -235,7 +222,7 @@ def test_the_command_refuses_what_cannot_be_rated(tmp_path: Path, capsys: pytest
         (["--consent", str(tmp_path / "none.txt")], "`consent` must be a text file in UTF-8 that can be read"),
         (["--annotator", "../x"], "`annotator` must be letters"),
         (["--items", "3"], "`repeats` must be from 0 to less than `items`"),
-        (["--pairs", "--no-control"], "must be two files at least"),
+        (["--pairs", "--no-control"], "must be at least two files"),
     ):
         with pytest.raises(SystemExit) as end:
             main(["rate", str(path), "--out", str(tmp_path / "out"), "--no-browser", "--port", "0", *options])
@@ -246,11 +233,8 @@ def test_the_command_refuses_what_cannot_be_rated(tmp_path: Path, capsys: pytest
 def test_answers_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("neuron,label\n" + "".join(f"layer4:{i},red {i}\n" for i in range(20)))
-    command = [sys.executable, "-m", "dnr_env.cli.main", "rate", str(path), "--out", str(tmp_path / "out")]
     for given in (1, 2):
-        with subprocess.Popen([*command, "--no-browser", "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout
-            link = next(line for line in process.stdout if "token=" in line).split()[1]
+        with started("rate", str(path), "--out", str(tmp_path / "out")) as (process, link):
             address = link.partition("/?")[0]
             with httpx.Client(headers={"Origin": address}, follow_redirects=True, timeout=60) as one:
                 answer = one.get(link)
@@ -270,13 +254,8 @@ def test_answers_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("the page is tested in Chromium, which is not installed")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+    with chromium() as one:
+        yield one
 
 
 @pytest.fixture
