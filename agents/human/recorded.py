@@ -108,12 +108,14 @@ def recorded(path: Path) -> Iterator[Recorded]:
     playing = make_episodes(1, header["stack"], "all", mutator, users, None, rules)
     own = place_of(standing_moves(log.moves), len(names)).own
     seconds = _seconds(path, log, len(names))
+    before: set[str] = set()
     for number, (name, moves, spent) in enumerate(zip(names, own, seconds, strict=True), 1):
         if moves:
             one = _played(path.stem, header["stack"], name, int(header["seed"]), moves, playing, spent)
             undone = billed.get(number, one.billed) - one.billed
-            price, again = playing.rules.image_cost * undone, name in names[: number - 1]
-            yield one._replace(again=again, billed=one.billed + undone, total=one.total - price)
+            price = playing.rules.image_cost * undone
+            yield one._replace(again=name in before, billed=one.billed + undone, total=one.total - price)
+        before.add(name)
 
 
 def _played(

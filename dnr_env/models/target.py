@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -100,6 +101,7 @@ class NetworkTarget:
         self._batches = FixedBatches("target.batch", batch)
         self._channels = channels
         self._store = store
+        self._running = threading.RLock()  # hooks see every pass of the network, also that of another thread
         if isinstance(network, str):
             _check_named(network, weights)
         if not self.layers or len(set(self.layers)) < len(self.layers):
@@ -244,7 +246,7 @@ class NetworkTarget:
 
     def _forward(self, images: list[ImageArray], names: list[str], use: Use) -> dict[str, torch.Tensor]:
         """Run a forward pass on images, and return what `use` makes of each layer."""
-        with no_grad(self._net), still(self._net):
+        with self._running, no_grad(self._net), still(self._net):
             return self._run(prepare(images, self._net.transform, self._device).to(self._dtype), names, use)
 
     def _run(self, given: torch.Tensor, names: list[str], use: Use) -> dict[str, torch.Tensor]:
@@ -255,7 +257,8 @@ class NetworkTarget:
             # Called immediately, because the next module may change the output in place.
             made[name] = use(name, tensor_of(name, output), (given.shape[2], given.shape[3]))
 
-        with no_grad(self._net), still(self._net), hooks({name: self._found[0][name] for name in names}, see):
+        modules = {name: self._found[0][name] for name in names}
+        with self._running, no_grad(self._net), still(self._net), hooks(modules, see):
             self._net.module(given)
         for name in names:
             if name not in made:

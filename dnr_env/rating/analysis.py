@@ -73,8 +73,6 @@ def tables(plan: Plan, answered: Answered) -> dict[str, FloatArray]:
     shape = len(answered), len(places)
     found = {source: np.full(shape, np.nan) for source in plan.sources[: -1 if plan.pairs else None]}
     for row, answers in enumerate(answered.values()):
-        for neuron, source in plan.ties if answers else ():
-            found[source][row, places[neuron]] = 0.0
         for answer in answers:
             item = plan.items[answer.screen.item]
             if not answer.screen.again:
@@ -100,19 +98,25 @@ def means(plan: Plan, answered: Answered) -> list[Mean]:
 
 
 def differences(plan: Plan, answered: Answered) -> list[Paired]:
-    """The last source minus each other one; of pairs, how far it is preferred. Only neurons with both ratings count."""
+    """The last source minus each other one; of pairs, how far it is preferred. Only neurons with both ratings count.
+
+    The control is no member of the family whose p-values are corrected.
+    """
     found = tables(plan, answered)
-    last, estimates, samples, others = plan.sources[-1], [], [], []
-    for other in plan.sources[:-1]:
-        sides = [found[other]] if plan.pairs else _both(found[last], found[other])
-        if np.isnan(sides[0]).all():
-            continue
-        ours, *theirs = [float(np.nanmean(side)) for side in sides]
-        mine, *less = _samples(sides)
-        estimates.append(ours - sum(theirs))
-        samples.append(mine - less[0] if less else mine)
-        others.append(other)
-    return [Paired(last, other, one) for other, one in zip(others, holm_of(estimates, samples), strict=True)]
+    last, compared = plan.sources[-1], list[Paired]()
+    for family in ([CONTROL], [source for source in plan.sources[:-1] if source != CONTROL]):
+        others, estimates, samples = [], [], []
+        for other in (source for source in family if source in found):
+            sides = [found[other]] if plan.pairs else _both(found[last], found[other])
+            if np.isnan(sides[0]).all():
+                continue
+            ours, *theirs = [float(np.nanmean(side)) for side in sides]
+            mine, *less = _samples(sides)
+            others.append(other)
+            estimates.append(ours - sum(theirs))
+            samples.append(mine - less[0] if less else mine)
+        compared += [Paired(last, *one) for one in zip(others, holm_of(estimates, samples), strict=True)]
+    return compared
 
 
 def _both(ours: FloatArray, theirs: FloatArray) -> list[FloatArray]:

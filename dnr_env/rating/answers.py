@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dnr_env.agents.human.log import ChangedLogError
 from dnr_env.errors import DnRError
 from dnr_env.files import append_lines, make_folder, read_lines
 from dnr_env.rating.plan import Screen
@@ -40,15 +41,24 @@ class Answers:
 
     def __init__(self, path: Path, screens: Sequence[Screen]) -> None:
         self.path, self.screens = path, list(screens)
+        self._read_file()
+
+    def _read_file(self) -> None:
         self.consented = ""
         """When the annotator agreed to take part; "" before."""
         self.step = 0
         """The number of lines."""
         self._given: dict[int, Answer] = {}
         self._last = ""  # the time of the last line
-        for number, line in enumerate(read_lines(path, ("time",)), 1):
+        for number, line in enumerate(read_lines(self.path, ("time",)), 1):
             if not self._read(line):
-                raise DnRError(f"{path}: line {number} is not an answer to a screen of {path.stem}; remove the file")
+                raise DnRError(
+                    f"{self.path}: line {number} is not an answer to a screen of {self.path.stem}; remove the file"
+                )
+        self._size = self._size_now()
+
+    def _size_now(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
 
     def __getitem__(self, number: int) -> int | None:
         """The rating of a screen, by its number from 0; None without an answer."""
@@ -69,9 +79,19 @@ class Answers:
         self._append({**self.screens[number]._asdict(), "rating": rating})
 
     def _append(self, line: dict[str, Any]) -> None:
+        """Write a line.
+
+        Raises:
+            ChangedLogError: another process has written to the file, which was read again.
+            DnRError: the file cannot be written. It stays as it was.
+        """
+        if self._size_now() != self._size:
+            self._read_file()
+            raise ChangedLogError(f"{self.path} was changed by another process")
         line["time"] = datetime.now(timezone.utc).isoformat()
         make_folder(self.path.parent)
         append_lines(self.path, [line])
+        self._size = self._size_now()
         self._read(line)
 
     def _read(self, line: dict[str, Any]) -> bool:
@@ -80,8 +100,8 @@ class Answers:
             passed = _seconds(self._last, line["time"])
         except (TypeError, ValueError):
             return False
-        if line.get("consent") is True and not self.consented:
-            self.consented = line["time"]
+        if line.get("consent") is True:
+            self.consented = self.consented or line["time"]
         else:
             screen = Screen(*(line.get(name) for name in Screen._fields))  # type: ignore[arg-type]
             rating = line.get("rating")

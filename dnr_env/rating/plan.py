@@ -36,15 +36,16 @@ class Plan(NamedTuple):
     """The last is compared with each of the others."""
     pairs: bool
     items: tuple[Item, ...]
-    ties: tuple[tuple[str, str], ...]
-    """Of pairs: each neuron, and the other source, whose label equals that of the last. They are not shown."""
+    equal: tuple[tuple[str, float], ...]
+    """Of pairs: each other source, and the share of all neurons to choose from whose two labels are equal. These are
+    not shown."""
     repeats: int
     """The items that each annotator rates twice."""
 
     @property
     def neurons(self) -> list[str]:
         """The neurons, without repetition."""
-        return list(dict.fromkeys([*(item.neuron for item in self.items), *(neuron for neuron, _ in self.ties)]))
+        return list(dict.fromkeys(item.neuron for item in self.items))
 
 
 class Screen(NamedTuple):
@@ -85,10 +86,14 @@ def make_plan(
         raise DnRError(f"`items` must be at least 1 (got {items})")
     if not 0 <= repeats < items:
         raise DnRError(f"`repeats` must be from 0 to less than `items`, {items} (got {repeats})")
+    last = list(given)[-1]
+    others = [name for name in given if name != last]
+    equal = {name: float(np.mean([given[name][n] == given[last][n] for n in neurons])) for name in others}
+    if pairs and not control and all(share == 1 for share in equal.values()):
+        raise DnRError("`labels` must differ for at least one neuron to be compared (got equal ones)")
     rng = np.random.default_rng(seed)
     names = tuple(given) if not control else (CONTROL, *given)
     chosen: list[Item] = []
-    ties: list[tuple[str, str]] = []
     for neuron in rng.permutation(np.array(neurons, object)).tolist():
         labels = {source: given[source][neuron] for source in given}
         if control:
@@ -97,16 +102,13 @@ def make_plan(
         if len(chosen) + len(fresh) > items - repeats:
             break
         chosen += fresh
-        ties += [(neuron, other) for other in names[:-1] if pairs and labels[other] == labels[names[-1]]]
-    if ties and not chosen:
-        raise DnRError("`labels` must differ for at least one neuron to be compared (got equal ones)")
     if not chosen:
         raise DnRError(f"`items` must leave room for the labels of one neuron beside {repeats} repeats (got {items})")
     if control and not any(CONTROL in sources for item in chosen for sources in item.sources):
         raise DnRError(
             "`labels` must have a label of another neuron for a control, or `control` must be off (got none)"
         )
-    return Plan(names, pairs, tuple(chosen), tuple(ties), min(repeats, len(chosen)))
+    return Plan(names, pairs, tuple(chosen), tuple(equal.items()) if pairs else (), min(repeats, len(chosen)))
 
 
 def _singles(neuron: str, labels: Mapping[str, str], names: Sequence[str]) -> list[Item]:

@@ -39,11 +39,12 @@ def write_results(folder: Path) -> str:
     plan = study.plan
     answered = {name: study.answers(folder, name).given for name in annotators}
     write_atomically(folder / "ratings.csv", csv_table(RATINGS, _rows(plan, answered)))
-    mean, paired, people = means(plan, answered), differences(plan, answered), reliability(plan, answered)
+    some = {name: answers for name, answers in answered.items() if answers}
+    mean, paired, people = means(plan, some), differences(plan, some), reliability(plan, answered)
     _write(folder / "means.csv", MEANS, [(*m[:3], m.interval.estimate, m.interval.low, m.interval.high) for m in mean])
     _write(folder / "differences.csv", DIFFERENCES, [(one.source, one.other, *_numbers(one)) for one in paired])
     _write(folder / "annotators.csv", Reliability._fields, people)
-    return _shown(plan, mean, paired, people, alpha(plan, answered))
+    return _shown(plan, mean, paired, people, alpha(plan, some))
 
 
 def _numbers(one: Paired) -> tuple[float, ...]:
@@ -89,27 +90,33 @@ def _shown(
     last = plan.sources[-1]
     parts = []
     if plan.pairs:
+        equal = {CONTROL: 0.0, **dict(plan.equal)}
         rows = [
-            [f"{last} to {m.source}", str(m.neurons), str(m.ratings), shown_interval(p.difference), _p(p)]
+            [f"{last} to {m.source}", f"{equal[m.source]:.0%}", str(m.neurons), str(m.ratings), _interval(p), _p(p)]
             for m, p in zip(mean, paired, strict=True)
         ]
-        parts.append(markdown(("preference, -2 to 2", "neurons", "ratings", "mean [interval]", "p (Holm)"), rows))
+        heads = ("preferred, -2 to 2", "equal labels", "neurons rated", "ratings", "mean [interval]", "p (Holm)")
+        parts.append(markdown(heads, rows))
     else:
         rows = [[m.source, str(m.neurons), str(m.ratings), shown_interval(m.interval)] for m in mean]
         parts.append(markdown(("labels", "neurons", "ratings", "mean, 1 to 5 [95% interval]"), rows))
-        rows = [[f"{last} minus {one.other}", shown_interval(one.difference), _p(one)] for one in paired]
+        rows = [[f"{last} minus {one.other}", _interval(one), _p(one)] for one in paired]
         if rows:
             parts.append(markdown(("paired", "difference [interval]", "p (Holm)"), rows))
-    heads = ("annotator", "ratings", "seconds", "control", "other labels", "repeated", "equal", "apart")
-    parts.append(markdown(heads, [_cells(one) for one in people]))
+    about = ("annotator", "ratings", "seconds", "control", "other labels", "repeated", "equal", "apart")
+    parts.append(markdown(about, [_cells(one) for one in people]))
     if agreed is not None:
         without = ", without the control" if CONTROL in plan.sources else ""
         parts.append(f"agreement between annotators{without}: Krippendorff's alpha {agreed:.2f} (ordinal)")
-    if len(people) < 2:
+    if sum(one.ratings > 0 for one in people) < 2:
         parts.append("One annotator: the intervals say nothing about other people.")
     if min(m.neurons for m in mean) < FEWEST:
         parts.append(f"Intervals from fewer than {FEWEST} neurons understate the variation between neurons.")
     return "\n\n".join(parts)
+
+
+def _interval(one: Paired) -> str:
+    return shown_interval(one.difference)
 
 
 def _p(one: Paired) -> str:

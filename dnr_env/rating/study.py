@@ -103,8 +103,8 @@ def make_study(
         DnRError: a file or a number cannot be used, or no neuron is left.
     """
     labels = read_labels(paths, stack.neurons, layer)
-    alive = stack.probes.held_out.alive
-    there = [name for name in next(iter(labels.values())) if name in neurons and alive[stack.neurons.index(name)]]
+    alive, wanted = stack.probes.held_out.alive, set(neurons)
+    there = [name for name in next(iter(labels.values())) if name in wanted and alive[stack.neurons.index(name)]]
     if not there:
         raise DnRError("`neurons` must name a neuron that varies and that all files label (got none)")
     plan = make_plan(labels, there, items=items, repeats=repeats, pairs=pairs, control=control, seed=seed)
@@ -146,7 +146,7 @@ def read(folder: Path) -> tuple[Study, list[str]]:
         made["items"] = tuple(
             Item(one["neuron"], tuple(one["labels"]), tuple(map(tuple, one["sources"]))) for one in made["items"]
         )
-        made["ties"] = tuple(map(tuple, made["ties"]))
+        made["equal"] = tuple(map(tuple, made["equal"]))
         made["sources"] = tuple(made["sources"])
         study = Study(found["stack"], found["fingerprint"], found["consent"], Plan(**made))
     except (OSError, KeyError, TypeError):

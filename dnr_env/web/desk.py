@@ -24,7 +24,7 @@ class CancelledError(DnRError):
 
 
 class UnseenError(DnRError):
-    """An event that was taken, but whose page cannot be shown."""
+    """The page cannot be shown."""
 
 
 class Work(NamedTuple):
@@ -69,16 +69,16 @@ class Desk:
             self.work = Work(busy=True)
             with self._reading, watched(self._watch):
                 if self.page.step != self.session.step:
-                    self._look()
+                    self._look("nothing was done")
                 if self.page.hidden and event in CHOOSING:
                     raise NotPossibleError("add a concept of your own first: the candidates are hidden until then")
                 try:
                     self.session.apply(event, step=step, **chosen)
                 except ChangedLogError:
                     self.session = self._open()
-                    self._look()
+                    self._look("nothing was done")
                     raise
-                self._look()
+                self._look("the event was taken")
         finally:
             self.work = Work(busy=False)
             self._acting.release()
@@ -96,12 +96,11 @@ class Desk:
         finally:
             self._reading.release()
 
-    def _look(self) -> None:
+    def _look(self, done: str) -> None:
         try:
             self.page = page(self.session, self.gallery)
         except Exception as error:
-            why = f"{type(error).__name__}: {error}"
-            raise UnseenError(f"the event was taken, but its page cannot be shown ({why})") from error
+            raise UnseenError(f"{done}, and the page cannot be shown ({type(error).__name__}: {error})") from error
 
     def _watch(self, done: int, total: int) -> None:
         self.work = Work(busy=True, done=done, total=total)

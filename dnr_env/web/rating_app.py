@@ -50,7 +50,7 @@ def make_rating_app(desks: Mapping[str, RatingDesk], port: int, tokens: Mapping[
         asked = request.query_params.get("screen")
         if asked is None:
             return await run_in_threadpool(seen, request, desk.following(0))
-        if not asked.isdecimal() or not 1 <= int(asked[:9]) <= desk.count:
+        if not (asked.isdecimal() and len(asked) < 10 and 1 <= int(asked) <= desk.count):
             message = f"`screen` must be from 1 to {desk.count} (got {asked[:20]!r})"
             return await run_in_threadpool(seen, request, desk.following(0), message, 404)
         return await run_in_threadpool(seen, request, int(asked))

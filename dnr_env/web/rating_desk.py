@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from dnr_env.agents.human.log import NotPossibleError, StaleStepError
-from dnr_env.evaluation.exemplars import overlays_of
+from dnr_env.agents.human.log import ChangedLogError, NotPossibleError, StaleStepError
+from dnr_env.evaluation.exemplars import overlays_of, real_activations
 from dnr_env.rating.answers import STEPS, Answers
 from dnr_env.rating.plan import Plan, rng_of
 from dnr_env.stack import Stack
@@ -16,6 +19,7 @@ from dnr_env.web.gallery import Gallery, Picture
 
 SHOWN = 8
 """Exemplars on a screen, and as many other images."""
+_KEPT = 8  # screens whose images are known
 FITS = ("not at all", "poorly", "partly", "well", "exactly")
 FITS_BETTER = ("left much better", "left better", "no difference", "right better", "right much better")
 
@@ -68,6 +72,8 @@ class RatingDesk:
         self.answers, self.consent, self.gallery = answers, consent, gallery
         self._plan, self._stack = plan, stack
         self._lock = threading.Lock()
+        self._ahead = ThreadPoolExecutor(1)
+        self._made: OrderedDict[str, Future[list[Shown]]] = OrderedDict()  # by neuron
 
     @property
     def pairs(self) -> bool:
@@ -88,7 +94,8 @@ class RatingDesk:
         """Note that the annotator agrees to take part, unless it is noted already."""
         with self._lock:
             if not self.answers.consented:
-                self.answers.consent()
+                with contextlib.suppress(ChangedLogError):  # another server's page has it
+                    self.answers.consent()
 
     def rate(self, step: int, number: int, rating: int) -> None:
         """Take one rating of a screen, by its number from 1.
@@ -114,10 +121,12 @@ class RatingDesk:
         screen = self.answers.screens[number - 1]
         item = self._plan.items[screen.item]
         try:
-            images, message = self._images(item.neuron), ""
+            images, message = self._start(item.neuron).result(), ""
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             images, message = [], f"the images cannot be shown, so go on with the next screen ({why})"
+        if number < self.count:
+            self._start(self._plan.items[self.answers.screens[number].item].neuron)
         return RatingPage(
             step=self.answers.step,
             number=number,
@@ -130,6 +139,17 @@ class RatingDesk:
             message=message,
         )
 
+    def _start(self, neuron: str) -> Future[list[Shown]]:
+        """Make the images of a neuron, or begin to, so that an answer need not wait for those of the next screen."""
+        with self._lock:
+            made = self._made.get(neuron)
+            if made is None or (made.done() and made.exception()):  # what has failed is tried again
+                made = self._made[neuron] = self._ahead.submit(self._images, neuron)
+            self._made.move_to_end(neuron)
+            while len(self._made) > _KEPT:
+                self._made.popitem(last=False)
+        return made
+
     def _images(self, neuron: str) -> list[Shown]:
         """Exemplars and other images in an order that depends on the neuron alone."""
         probe, index, rng = self._stack.probes.held_out, self._stack.neurons.index(neuron), rng_of(neuron)
@@ -138,7 +158,7 @@ class RatingDesk:
         which = rng.permutation(np.concatenate([top, rng.choice(rest, min(SHOWN, len(rest)), replace=False)]))
         images = list(probe.images(which))
         overs = overlays_of(self._stack, neuron, images)
-        raw = probe.raw(which, np.array([index]))[:, 0].astype(float)
+        raw = real_activations(self._stack, probe, neuron)[which]
         low = min(0.0, float(raw.min()))
         span = max(float(raw.max()) - low, 1e-9)
         return [

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -760,3 +761,30 @@ def test_crops_cut_out_what_excites(tmp_path: Path) -> None:
     (box,) = located(heat, (300, 500))
     np.testing.assert_allclose(box, [180, 120, 240, 190], atol=25)
     assert target.heat([image], "1:0") is not None
+
+
+def test_threads_do_not_see_the_passes_of_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(
+        "import time, torch\n"
+        "class Slow(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        time.sleep(0.002 * torch.rand(()).item())\n"
+        "        return x\n"
+        "def make():\n"
+        "    torch.manual_seed(0)\n"
+        "    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), Slow()), lambda x: x.float() / 255\n"
+    )
+    target = NetworkTarget(f"python:{path}:make", ["0"])
+    given = [np.random.default_rng(i).integers(0, 256, (2, 12, 12, 3)).astype(np.uint8) for i in range(4)]
+    alone = [(target.read(images), target.maps(list(images), "0:1")) for images in given]
+
+    def again(number: int) -> bool:
+        read, maps = alone[number % 4]
+        images = given[number % 4]
+        if number % 2:
+            return bool(np.array_equal(target.read(images), read))
+        return all(map(np.array_equal, target.maps(list(images), "0:1"), maps))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(again, range(80)))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dnr_env import DnRError
+from dnr_env.agents.human.log import ChangedLogError
 from dnr_env.rating.answers import Answers
 from dnr_env.rating.plan import Plan, Screen, make_plan
 from dnr_env.rating.study import Study, read, read_labels, settle
@@ -35,6 +36,19 @@ def test_answers_resume_and_the_last_one_counts(path: Path) -> None:
         assert [(a.screen, a.rating) for a in answers.given] == [(SCREENS[0], 5), (SCREENS[2], 1)]
 
 
+def test_two_processes_see_the_answers_of_each_other(path: Path) -> None:
+    one, other = Answers(path, SCREENS), Answers(path, SCREENS)
+    one.consent()
+    with pytest.raises(ChangedLogError):
+        other.consent()
+    assert other.consented == one.consented
+    other.rate(0, 2)
+    with pytest.raises(ChangedLogError):
+        one.rate(0, 5)
+    one.rate(1, 4)
+    assert [Answers(path, SCREENS)[i] for i in range(3)] == [2, 4, None]
+
+
 def test_half_a_line_is_removed_and_the_rest_kept(path: Path) -> None:
     answers = Answers(path, SCREENS)
     answers.consent()
@@ -52,7 +66,7 @@ def test_half_a_line_is_removed_and_the_rest_kept(path: Path) -> None:
     "line",
     [
         {"rating": 3}, {"item": 0, "again": False, "flipped": False, "rating": 6}, {"consent": True, "time": "noon"},
-        {"item": 0, "again": False, "flipped": False, "rating": 3.0}, {"consent": True},
+        {"item": 0, "again": False, "flipped": False, "rating": 3.0}, {"consent": 1},
         {"item": 7, "again": False, "flipped": False, "rating": 3}, {"item": 0, "again": False, "rating": 3},
         {"item": 0, "again": False, "flipped": False, "rating": True}, {"consent": True, "time": 3},
     ],

@@ -63,9 +63,11 @@ def test_pairs_compare_the_last_source_with_each_other_one(
     for item in plan.items:
         assert item.labels[0] != item.labels[1] == files[last][item.neuron]
         assert item.sources[1] == (last,)
-    compared = {(item.neuron, source) for item in plan.items for source in item.sources[0]} | set(plan.ties)
-    wanted = {(neuron, source) for neuron in plan.neurons for source in list(files)[:-1]}
-    assert {pair for pair in compared if pair[1] != CONTROL} == wanted
+    others = list(files)[:-1]
+    same = {source: {n for n in NEURONS if files[source][n] == files[last][n]} for source in others}
+    assert dict(plan.equal) == pytest.approx({source: len(neurons) / 12 for source, neurons in same.items()})
+    compared = {(item.neuron, source) for item in plan.items for source in item.sources[0] if source != CONTROL}
+    assert compared == {(n, source) for n in plan.neurons for source in others if n not in same[source]}
 
 
 @settings(max_examples=60)

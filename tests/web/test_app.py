@@ -275,7 +275,7 @@ def test_a_page_that_fails_is_made_by_the_next_event(
     with monkeypatch.context() as patch:
         patch.setattr("dnr_env.web.page.histogram", fail)
         answer = send(person, "go 2", 0)
-    assert "the event was taken, but its page cannot be shown (DnRError: dog.png cannot be read)" in answer.text
+    assert "the event was taken, and the page cannot be shown (DnRError: dog.png cannot be read)" in answer.text
     assert len(moves(server)) == 1
     stale = send(person, "go 3", 0)
     assert (stale.status_code, step_of(stale)) == (409, 1)
