@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dnr_env.errors import DnRError
 
@@ -55,18 +55,43 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
         raise cannot_write(path, error) from None
 
 
-def append_whole(path: Path, data: bytes) -> None:
-    """Append to a file, and flush it to the disk. After any error the file is as it was."""
-    size = path.stat().st_size if path.exists() else 0
-    try:
-        with path.open("ab") as file:
+class ChangedFileError(DnRError):
+    """A file that another process has written to."""
+
+
+def append_whole(path: Path, data: bytes, expected: int | None = None) -> None:
+    """Append to a file, and flush it to the disk. After any error the file is as it was.
+
+    Args:
+        path: the file.
+        data: what is appended.
+        expected: the size that the file should have, in bytes; None for any.
+
+    Raises:
+        ChangedFileError: it has another size. Where the system has locks, no other process can write in between.
+        OSError: the file cannot be written.
+    """
+    with path.open("ab") as file:
+        _lock(file)
+        size = os.fstat(file.fileno()).st_size
+        if expected not in (None, size):
+            raise ChangedFileError(f"{path} was changed by another process")
+        try:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
-        with contextlib.suppress(OSError):  # half a line would merge with the next one
-            os.truncate(path, size)
-        raise
+        except BaseException:
+            with contextlib.suppress(OSError):  # half a line would merge with the next one
+                os.truncate(path, size)
+            raise
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Wait for other processes to close the file, where the system can."""
+    with contextlib.suppress(ImportError):  # as on Windows
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def read_lines(path: Path, keys: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -131,7 +156,7 @@ def read_text(path: Path, option: str) -> str:
         DnRError: the file cannot be read, or is not in UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise DnRError(f"`{option}` must be a text file in UTF-8 that can be read (got {path}: {why})") from None

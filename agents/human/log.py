@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dnr_env.errors import DnRError
-from dnr_env.files import append_whole
+from dnr_env.files import ChangedFileError, append_whole
 from dnr_env.interfaces import Kind
 
 EVENTS = ("keep", "mutate", "add", "stop", "go", "reopen", "undo")
@@ -93,15 +93,15 @@ class Log:
         """
         record = {"step": len(self.moves), **move._asdict(), "time": datetime.now(timezone.utc).isoformat()}
         try:
-            if self.path.stat().st_size != self._size:
-                raise ChangedLogError(f"{self.path} was changed by another process; open the session again")
             self._write(_line(record))
+        except ChangedFileError as error:
+            raise ChangedLogError(f"{error}; open the session again") from None
         except OSError as error:
             raise self._unusable(error) from None
         self.moves.append(move)
 
     def _write(self, line: bytes) -> None:
-        append_whole(self.path, line)
+        append_whole(self.path, line, self._size)
         self._size += len(line)
 
     def _unusable(self, error: OSError) -> DnRError:

@@ -37,6 +37,7 @@ class Paired(NamedTuple):
 
     source: str
     other: str
+    neurons: int
     difference: Difference
 
 
@@ -105,7 +106,7 @@ def differences(plan: Plan, answered: Answered) -> list[Paired]:
     found = tables(plan, answered)
     last, compared = plan.sources[-1], list[Paired]()
     for family in ([CONTROL], [source for source in plan.sources[:-1] if source != CONTROL]):
-        others, estimates, samples = [], [], []
+        others, counts, estimates, samples = [], [], [], []
         for other in (source for source in family if source in found):
             sides = [found[other]] if plan.pairs else _both(found[last], found[other])
             if np.isnan(sides[0]).all():
@@ -113,9 +114,10 @@ def differences(plan: Plan, answered: Answered) -> list[Paired]:
             ours, *theirs = [float(np.nanmean(side)) for side in sides]
             mine, *less = _samples(sides)
             others.append(other)
+            counts.append(int((~np.isnan(sides[0])).any(axis=0).sum()))
             estimates.append(ours - sum(theirs))
             samples.append(mine - less[0] if less else mine)
-        compared += [Paired(last, *one) for one in zip(others, holm_of(estimates, samples), strict=True)]
+        compared += [Paired(last, *one) for one in zip(others, counts, holm_of(estimates, samples), strict=True)]
     return compared
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from dnr_env.agents.human.log import ChangedLogError
 from dnr_env.errors import DnRError
-from dnr_env.files import append_lines, make_folder, read_lines
+from dnr_env.files import ChangedFileError, append_whole, cannot_write, make_folder, read_lines
 from dnr_env.rating.plan import Screen
 
 STEPS = 5
@@ -53,12 +54,9 @@ class Answers:
         for number, line in enumerate(read_lines(self.path, ("time",)), 1):
             if not self._read(line):
                 raise DnRError(
-                    f"{self.path}: line {number} is not an answer to a screen of {self.path.stem}; remove the file"
+                    f"{self.path}: line {number} is not an answer to a screen of {self.path.stem}; set the file aside"
                 )
-        self._size = self._size_now()
-
-    def _size_now(self) -> int:
-        return self.path.stat().st_size if self.path.exists() else 0
+        self._size = self.path.stat().st_size if self.path.exists() else 0
 
     def __getitem__(self, number: int) -> int | None:
         """The rating of a screen, by its number from 0; None without an answer."""
@@ -85,13 +83,17 @@ class Answers:
             ChangedLogError: another process has written to the file, which was read again.
             DnRError: the file cannot be written. It stays as it was.
         """
-        if self._size_now() != self._size:
-            self._read_file()
-            raise ChangedLogError(f"{self.path} was changed by another process")
         line["time"] = datetime.now(timezone.utc).isoformat()
         make_folder(self.path.parent)
-        append_lines(self.path, [line])
-        self._size = self._size_now()
+        data = json.dumps(line, sort_keys=True).encode() + b"\n"
+        try:
+            append_whole(self.path, data, self._size)
+        except ChangedFileError as error:
+            self._read_file()
+            raise ChangedLogError(str(error)) from None
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
+        self._size += len(data)
         self._read(line)
 
     def _read(self, line: dict[str, Any]) -> bool:

@@ -70,8 +70,7 @@ def make_plan(
         items: the most screens of an annotator, with the repeated ones. A neuron has all of its labels shown or none.
         repeats: how many of these show an item again.
         pairs: compare the last source with each of the others, instead of rating each label alone.
-        control: add a source with labels of other neurons. They are those of the last source, and differ from all
-            labels of the neuron.
+        control: add a source with the last source's labels of other chosen neurons.
         seed: the seed of the choices.
 
     Raises:
@@ -82,6 +81,8 @@ def make_plan(
         raise DnRError(f"`labels` must not have a file called {CONTROL} unless `control` is off (got one)")
     if pairs and len(given) + control < 2:
         raise DnRError("`labels` must be at least two files to compare pairs without a control (got 1)")
+    if seed < 0:
+        raise DnRError(f"`seed` must be a whole number of at least 0 (got {seed})")
     if items < 1:
         raise DnRError(f"`items` must be at least 1 (got {items})")
     if not 0 <= repeats < items:
@@ -91,36 +92,39 @@ def make_plan(
     equal = {name: float(np.mean([given[name][n] == given[last][n] for n in neurons])) for name in others}
     if pairs and not control and all(share == 1 for share in equal.values()):
         raise DnRError("`labels` must differ for at least one neuron to be compared (got equal ones)")
-    rng = np.random.default_rng(seed)
-    names = tuple(given) if not control else (CONTROL, *given)
-    chosen: list[Item] = []
-    for neuron in rng.permutation(np.array(neurons, object)).tolist():
-        labels = {source: given[source][neuron] for source in given}
-        if control:
-            labels = {CONTROL: _foreign(given, neuron, rng), **labels}
-        fresh = _pairs(neuron, labels, names) if pairs else _singles(neuron, labels, names)
-        if len(chosen) + len(fresh) > items - repeats:
+    chosen, count = list[str](), 0
+    for neuron in np.random.default_rng(seed).permutation(np.array(neurons, object)).tolist():
+        size = len(_items(given, neuron, pairs)) + control
+        if count + size > items - repeats:
             break
-        chosen += fresh
+        count += size
+        chosen += [neuron] if size else []
     if not chosen:
         raise DnRError(f"`items` must leave room for the labels of one neuron beside {repeats} repeats (got {items})")
-    if control and not any(CONTROL in sources for item in chosen for sources in item.sources):
-        raise DnRError(
-            "`labels` must have a label of another neuron for a control, or `control` must be off (got none)"
-        )
-    return Plan(names, pairs, tuple(chosen), tuple(equal.items()) if pairs else (), min(repeats, len(chosen)))
+    found: Given = given
+    if control:
+        found = {CONTROL: _controls(given, chosen), **given}
+        if not any(found[CONTROL].values()):
+            raise DnRError("`control` must be off where no other chosen neuron has a label of its own (got on)")
+    made = [item for neuron in chosen for item in _items(found, neuron, pairs)]
+    return Plan(tuple(found), pairs, tuple(made), tuple(equal.items()) if pairs else (), min(repeats, len(made)))
 
 
-def _singles(neuron: str, labels: Mapping[str, str], names: Sequence[str]) -> list[Item]:
+def _items(given: Given, neuron: str, pairs: bool) -> list[Item]:
+    labels = {source: given[source][neuron] for source in given}
+    return _pairs(neuron, labels) if pairs else _singles(neuron, labels)
+
+
+def _singles(neuron: str, labels: Mapping[str, str]) -> list[Item]:
     by_label: dict[str, list[str]] = {}
-    for source in names:
-        if labels[source]:
-            by_label.setdefault(labels[source], []).append(source)
+    for source, label in labels.items():
+        if label:
+            by_label.setdefault(label, []).append(source)
     return [Item(neuron, (label,), (tuple(sources),)) for label, sources in by_label.items()]
 
 
-def _pairs(neuron: str, labels: Mapping[str, str], names: Sequence[str]) -> list[Item]:
-    *others, last = names
+def _pairs(neuron: str, labels: Mapping[str, str]) -> list[Item]:
+    *others, last = labels
     by_label: dict[str, list[str]] = {}
     for other in others:
         if labels[other] not in ("", labels[last]):
@@ -128,12 +132,25 @@ def _pairs(neuron: str, labels: Mapping[str, str], names: Sequence[str]) -> list
     return [Item(neuron, (label, labels[last]), (tuple(sources), (last,))) for label, sources in by_label.items()]
 
 
-def _foreign(given: Given, neuron: str, rng: np.random.Generator) -> str:
-    """A label of another neuron that differs from all labels of this one; "" if there is none."""
-    own = {labels[neuron] for labels in given.values()}
-    last = given[list(given)[-1]]
-    others = sorted({label for label in last.values() if label not in own})
-    return str(rng.choice(np.array(others, object))) if others else ""
+def _controls(given: Given, neurons: Sequence[str]) -> dict[str, str]:
+    """For each neuron the last source's label of another one, each used once; "" where that is one of its own labels.
+
+    Of all rotations of the neurons it is the one whose labels share the fewest words with the neurons' own.
+    """
+    own = [{labels[neuron] for labels in given.values()} for neuron in neurons]
+    words = [{word for label in labels for word in label.lower().split()} for labels in own]
+    labels = [given[list(given)[-1]][neuron] for neuron in neurons]
+
+    def shared(turn: int) -> int:
+        turned = labels[turn:] + labels[:turn]
+        return sum(
+            1000 * (label in mine) + len(known.intersection(label.lower().split()))
+            for label, mine, known in zip(turned, own, words, strict=True)
+        )
+
+    turn = min(range(1, len(neurons)), key=shared, default=0)
+    turned = labels[turn:] + labels[:turn]
+    return {n: "" if label in mine else label for n, label, mine in zip(neurons, turned, own, strict=True)}
 
 
 def rng_of(name: str) -> np.random.Generator:
@@ -161,7 +178,10 @@ def screens(plan: Plan, annotator: str) -> list[Screen]:
 
 
 def with_repeats(order: Sequence[Thing], repeats: int, rng: np.random.Generator) -> list[tuple[Thing, bool]]:
-    """Mix the first things of an order once more, at random, into its last ones; each with whether it comes again."""
-    start = max(repeats, len(order) - 2 * repeats)
-    tail = [(thing, False) for thing in order[start:]] + [(thing, True) for thing in order[:repeats]]
-    return [*((thing, False) for thing in order[:start]), *(tail[i] for i in rng.permutation(len(tail)).tolist())]
+    """Mix the first things of an order once more, in turn, into its last ones; each with whether it comes again."""
+    start = max(repeats, len(order) - 2 * repeats, min(3, len(order)))  # the least distance between the two
+    size = len(order) - start + repeats
+    places = set(rng.choice(size, repeats, replace=False).tolist())
+    rest, again = iter(order[start:]), iter(order[:repeats])
+    mixed = [(next(again), True) if place in places else (next(rest), False) for place in range(size)]
+    return [*((thing, False) for thing in order[:start]), *mixed]

@@ -26,7 +26,7 @@ from dnr_env.rating.study import read
 
 RATINGS = ("annotator", "item", "neuron", "source", "label", "other", "other_label", "rating", "again", "seconds")
 MEANS = ("source", "neurons", "ratings", "mean", "low", "high")
-DIFFERENCES = ("source", "other", "difference", "low", "high", "p", "adjusted")
+DIFFERENCES = ("source", "other", "neurons", "difference", "low", "high", "p", "adjusted")
 
 
 def write_results(folder: Path) -> str:
@@ -42,14 +42,14 @@ def write_results(folder: Path) -> str:
     some = {name: answers for name, answers in answered.items() if answers}
     mean, paired, people = means(plan, some), differences(plan, some), reliability(plan, answered)
     _write(folder / "means.csv", MEANS, [(*m[:3], m.interval.estimate, m.interval.low, m.interval.high) for m in mean])
-    _write(folder / "differences.csv", DIFFERENCES, [(one.source, one.other, *_numbers(one)) for one in paired])
+    _write(folder / "differences.csv", DIFFERENCES, [(*one[:3], *_numbers(one)) for one in paired])
     _write(folder / "annotators.csv", Reliability._fields, people)
     return _shown(plan, mean, paired, people, alpha(plan, some))
 
 
-def _numbers(one: Paired) -> tuple[float, ...]:
+def _numbers(one: Paired) -> tuple[float | None, ...]:
     d = one.difference
-    return d.estimate, d.low, d.high, d.p, d.adjusted
+    return d.estimate, d.low, d.high, *((d.p, d.adjusted) if one.neurons >= FEWEST else (None, None))
 
 
 def _write(path: Path, columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
@@ -100,9 +100,9 @@ def _shown(
     else:
         rows = [[m.source, str(m.neurons), str(m.ratings), shown_interval(m.interval)] for m in mean]
         parts.append(markdown(("labels", "neurons", "ratings", "mean, 1 to 5 [95% interval]"), rows))
-        rows = [[f"{last} minus {one.other}", _interval(one), _p(one)] for one in paired]
+        rows = [[f"{last} minus {one.other}", str(one.neurons), _interval(one), _p(one)] for one in paired]
         if rows:
-            parts.append(markdown(("paired", "difference [interval]", "p (Holm)"), rows))
+            parts.append(markdown(("paired", "neurons", "difference [interval]", "p (Holm)"), rows))
     about = ("annotator", "ratings", "seconds", "control", "other labels", "repeated", "equal", "apart")
     parts.append(markdown(about, [_cells(one) for one in people]))
     if agreed is not None:
@@ -120,7 +120,8 @@ def _interval(one: Paired) -> str:
 
 
 def _p(one: Paired) -> str:
-    return f"{one.difference.adjusted:.2g}"
+    """The p-value; none from so few neurons that a bootstrap makes it small whenever all differences have one sign."""
+    return f"{one.difference.adjusted:.2g}" if one.neurons >= FEWEST else "–"
 
 
 def _cells(one: Reliability) -> list[str]:

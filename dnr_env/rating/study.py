@@ -56,14 +56,17 @@ def read_labels(paths: Sequence[Path], neurons: Neurons, layer: str | None) -> d
             files share no neuron.
     """
     files = [path.expanduser() for path in paths]
-    if not files or len(set(files)) < len(files):
+    if not files or len({file.resolve() for file in files}) < len(files):
         raise DnRError(
             f"`labels` must name at least one file, and each once (got {', '.join(map(str, files)) or 'none'})"
         )
     sources = []
     for name, file in zip(short_names(files), files, strict=True):
         pairs = [(neuron, " ".join(label.split())) for neuron, label in read_file(file, neurons, layer)]
-        neurons.indices(neuron for neuron, _ in pairs)  # says which are near
+        try:
+            neurons.indices(neuron for neuron, _ in pairs)
+        except DnRError as error:
+            raise DnRError(f"`labels` of {file}: {error}") from None
         sources.append(Source(name, [(neuron, label) for neuron, label in pairs if label]))
         if not sources[-1].labels:
             raise DnRError(f"`labels` must hold at least one label in each file (got none in {file})")
@@ -102,6 +105,8 @@ def make_study(
     Raises:
         DnRError: a file or a number cannot be used, or no neuron is left.
     """
+    if not consent.strip():
+        raise DnRError("`consent` must be a text that annotators can agree to (got an empty one)")
     labels = read_labels(paths, stack.neurons, layer)
     alive, wanted = stack.probes.held_out.alive, set(neurons)
     there = [name for name in next(iter(labels.values())) if name in wanted and alive[stack.neurons.index(name)]]
@@ -121,14 +126,14 @@ def settle(folder: Path, study: Study) -> None:
     make_folder(folder)
     path, wanted = folder / FILE, json.loads(json.dumps({"format": FORMAT, **_plain(study)}))
     if not path.exists():
-        if any(folder.glob("*.jsonl")):
+        if any(folder.iterdir()):
             raise DnRError(f"`out` must be an empty folder, or one with a {FILE} (got {folder}, which has none)")
         write_atomically(path, (json.dumps(wanted, indent=1) + "\n").encode())
     found = read_settings(path)
     if found != wanted:
         other = [key for key in wanted if found.get(key) != wanted[key]]
         raise DnRError(
-            f"`out` must be an empty folder, or one of the same rating (got {folder}, which has another "
+            f"`out` must be an empty folder, or one of the same rating (got {folder}, which differs in "
             f"{', '.join(other[:4])})"
         )
 
@@ -142,6 +147,8 @@ def read(folder: Path) -> tuple[Study, list[str]]:
     path = folder / FILE
     try:
         found = read_settings(path)
+        if found["format"] != FORMAT:
+            raise DnRError(f"`folder` must hold a rating of the format {FORMAT} (got {found['format']!r} in {path})")
         made = {name: found[name] for name in Plan._fields}
         made["items"] = tuple(
             Item(one["neuron"], tuple(one["labels"]), tuple(map(tuple, one["sources"]))) for one in made["items"]
@@ -149,7 +156,8 @@ def read(folder: Path) -> tuple[Study, list[str]]:
         made["equal"] = tuple(map(tuple, made["equal"]))
         made["sources"] = tuple(made["sources"])
         study = Study(found["stack"], found["fingerprint"], found["consent"], Plan(**made))
-    except (OSError, KeyError, TypeError):
+        screens(study.plan, "")
+    except (OSError, KeyError, TypeError, ValueError):
         raise DnRError(f"`folder` must be a folder that `dnr rate` wrote (got {folder})") from None
     return study, sorted(path.stem for path in folder.glob("*.jsonl"))
 

@@ -19,6 +19,8 @@ from dnr_env.web.gallery import Gallery, Picture
 
 SHOWN = 8
 """Exemplars on a screen, and as many other images."""
+ORDINARY = 0.9
+"""The other images are from below this quantile of the neuron's activations."""
 _KEPT = 8  # screens whose images are known
 FITS = ("not at all", "poorly", "partly", "well", "exactly")
 FITS_BETTER = ("left much better", "left better", "no difference", "right better", "right much better")
@@ -57,8 +59,8 @@ class RatingPage:
 class RatingDesk:
     """The screens of one annotator, and the answers, one at a time.
 
-    The images are of the half of the real images that no search has seen: the neuron's strongest ones and random other
-    ones, mixed.
+    The images are of the half of the real images that no search has seen: those that excite the neuron most, and random
+    ones of the weaker nine tenths, mixed.
 
     Args:
         answers: the annotator's answers, which nothing else writes.
@@ -153,12 +155,15 @@ class RatingDesk:
     def _images(self, neuron: str) -> list[Shown]:
         """Exemplars and other images in an order that depends on the neuron alone."""
         probe, index, rng = self._stack.probes.held_out, self._stack.neurons.index(neuron), rng_of(neuron)
+        activations = real_activations(self._stack, probe, neuron)
         top = probe.exemplars[index][:SHOWN]
-        rest = np.setdiff1d(np.arange(len(probe)), probe.exemplars[index])
-        which = rng.permutation(np.concatenate([top, rng.choice(rest, min(SHOWN, len(rest)), replace=False)]))
+        ordinary = np.setdiff1d(
+            np.flatnonzero(activations <= np.quantile(activations, ORDINARY)), probe.exemplars[index]
+        )
+        which = rng.permutation(np.concatenate([top, rng.choice(ordinary, min(SHOWN, len(ordinary)), replace=False)]))
         images = list(probe.images(which))
         overs = overlays_of(self._stack, neuron, images)
-        raw = real_activations(self._stack, probe, neuron)[which]
+        raw = activations[which]
         low = min(0.0, float(raw.min()))
         span = max(float(raw.max()) - low, 1e-9)
         return [

@@ -75,7 +75,7 @@ def test_a_line_that_is_no_answer_is_named(path: Path, line: dict[str, Any]) -> 
     Answers(path, SCREENS).consent()
     with path.open("a") as file:
         file.write(json.dumps({"time": "2026-01-01T00:00:00+00:00", **line}) + "\n")
-    with pytest.raises(DnRError, match=r"ann\.jsonl: line 2 is not an answer to a screen of ann"):
+    with pytest.raises(DnRError, match=r"ann\.jsonl: line 2 is not an answer to a screen of ann; set the file aside"):
         Answers(path, SCREENS)
 
 
@@ -105,9 +105,9 @@ def test_a_study_is_read_as_it_was_written(tmp_path: Path, pairs: bool) -> None:
     study.answers(tmp_path, "bob").consent()
     study.answers(tmp_path, "ann").consent()
     assert read(tmp_path) == (study, ["ann", "bob"])
-    with pytest.raises(DnRError, match=r"which has another consent\)"):
+    with pytest.raises(DnRError, match=r"which differs in consent\)"):
         settle(tmp_path, study._replace(consent="other"))
-    with pytest.raises(DnRError, match=r"which has another pairs, items"):
+    with pytest.raises(DnRError, match=r"which differs in pairs, items"):
         settle(tmp_path, study._replace(plan=plan_of(not pairs)))
     (tmp_path / "rating.json").unlink()
     with pytest.raises(DnRError, match=r"one with a rating\.json"):

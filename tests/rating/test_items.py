@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnr_env import DnRError
-from dnr_env.rating.plan import CONTROL, Plan, make_plan, screens
+from dnr_env.rating.plan import CONTROL, Plan, make_plan, screens, with_repeats
 
 LABELS = st.sampled_from(["red", "blue", "ring", "a disc on water"])
 NEURONS = [f"layer1:{i}" for i in range(12)]
@@ -17,10 +18,10 @@ NEURONS = [f"layer1:{i}" for i in range(12)]
 
 @st.composite
 def labels(draw: st.DrawFn) -> dict[str, dict[str, str]]:
-    files = draw(st.integers(1, 3))
-    found = {f"file{i}": {neuron: draw(LABELS) for neuron in NEURONS} for i in range(files)}
-    found[f"file{files - 1}"][NEURONS[0]] = "a label that only the first neuron has"  # a control for all others
-    return found
+    last = {neuron: f"{draw(LABELS)} {neuron}" for neuron in NEURONS}  # so that each is a control for any other
+    others = draw(st.integers(0, 2))
+    found = {f"file{i}": {n: draw(st.one_of(LABELS, st.just(last[n]))) for n in NEURONS} for i in range(others)}
+    return {**found, "last": last}
 
 
 def plan_of(
@@ -30,7 +31,7 @@ def plan_of(
 
 
 @settings(max_examples=60)
-@given(labels(), st.booleans(), st.integers(8, 60), st.integers(0, 3))
+@given(labels(), st.booleans(), st.integers(11, 60), st.integers(0, 3))
 def test_a_chosen_neuron_has_the_labels_of_all_sources_each_once(
     files: dict[str, dict[str, str]], control: bool, items: int, repeats: int
 ) -> None:
@@ -104,6 +105,27 @@ def test_the_labels_of_a_neuron_do_not_follow_each_other_within_a_round() -> Non
         assert len({plan_of(files).items[s.item].neuron for s in shown[start : start + 12]}) == 12
 
 
+def test_controls_are_labels_of_chosen_neurons_each_used_once_that_share_few_words() -> None:
+    files = {"a": {n: ("red " if i % 2 else "blue ") + f"thing{i}" for i, n in enumerate(NEURONS)}}
+    plan = plan_of(files, control=True)
+    control = {item.neuron: item.labels[0] for item in plan.items if item.sources == ((CONTROL,),)}
+    assert sorted(control.values()) == sorted(files["a"].values())
+    shared = sum(len(set(label.split()) & set(files["a"][neuron].split())) for neuron, label in control.items())
+    chance = 12 * 5 / 11  # of the eleven others, five share the colour
+    assert shared < chance
+
+
+@pytest.mark.parametrize("count", range(2, 12))
+@pytest.mark.parametrize("repeats", range(5))
+def test_what_comes_again_does_not_follow_at_once(count: int, repeats: int) -> None:
+    repeats = min(repeats, count)
+    for seed in range(20):
+        order = [thing for thing, _ in with_repeats(range(count), repeats, np.random.default_rng(seed))]
+        assert sorted(order) == sorted([*range(count), *range(repeats)])
+        twice = [[place for place, thing in enumerate(order) if thing == again] for again in range(repeats)]
+        assert all(second - first >= min(3, count) for first, second in twice)
+
+
 def test_annotators_have_orders_and_sides_of_their_own() -> None:
     files = {name: {neuron: f"{name} of {neuron}" for neuron in NEURONS} for name in ("a", "b")}
     plan = plan_of(files, pairs=True)
@@ -120,7 +142,7 @@ def test_numbers_that_leave_nothing_are_refused() -> None:
         plan_of(files, 4, 3)
     with pytest.raises(DnRError, match=r"`items` must be at least 1 \(got -3\)"):
         plan_of(files, -3)
-    with pytest.raises(DnRError, match="`labels` must have a label of another neuron for a control"):
+    with pytest.raises(DnRError, match="`control` must be off where no other chosen neuron has a label of its own"):
         plan_of({"a": dict.fromkeys(NEURONS, "red")}, control=True)
     with pytest.raises(DnRError, match="`labels` must differ for at least one neuron to be compared"):
         plan_of({"a": files["a"], "b": files["a"]}, pairs=True)
