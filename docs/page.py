@@ -83,7 +83,7 @@ with tempfile.TemporaryDirectory() as folder:
     plan = make_plan(labels, names, items=20, repeats=0, pairs=True, control=False, seed=0)
     study = Study(stack.name, "", CONSENT, plan)
     desk = RatingDesk(study.answers(Path(folder), "bob"), plan, stack, study.consent, Gallery())
-    with served(make_rating_app, {"ann": desk}, 1180, 480) as page:
+    with served(make_rating_app, {"ann": desk}, 1180, 500) as page:
         page.locator("text=I agree").click()
         page.keyboard.press("ArrowRight")
         page.locator("h1", has_text="of").wait_for()

@@ -7,6 +7,8 @@ import errno
 import os
 import re
 import stat
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -273,3 +275,29 @@ def test_reports_show_every_text_as_text(tmp_path: Path, template: str, values: 
     assert len(policies) == 1
     assert "default-src 'none'" in str(policies[0])
     assert "script-src" not in str(policies[0])
+
+
+def test_processes_that_append_at_once_leave_whole_lines_and_no_stale_one(tmp_path: Path) -> None:
+    """Each of two processes appends only where the file is as it has last seen it."""
+    path = tmp_path / "log"
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from dnr_env.files import ChangedFileError, append_whole\n"
+        "path, size, done = Path(sys.argv[1]), 0, 0\n"
+        "while done < 100:\n"
+        "    line = f'{sys.argv[2]} {done} {size}\\n'.encode()\n"
+        "    try:\n"
+        "        append_whole(path, line, size)\n"
+        "        size, done = size + len(line), done + 1\n"
+        "    except ChangedFileError:\n"
+        "        size = path.stat().st_size\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(path), name]) for name in ("a", "b")]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    lines = path.read_text().splitlines(keepends=True)
+    assert len(lines) == 200
+    size = 0
+    for line in lines:
+        assert int(line.split()[2]) == size
+        size += len(line)

@@ -25,7 +25,10 @@ LABELS = ("annotator", "neuron", "again", "seed", "label", "images", "steps", "r
 
 
 def tables(episodes: Sequence[Recorded], folder: Path, parquet: bool = False) -> list[Path]:
-    """Write decisions.csv, a row for each step, and labels.csv, a row for each neuron with a label.
+    """Write decisions.csv, a row for each step; labels.csv, a row for each neuron with a label; and labels-NAME.csv.
+
+    The last are the labels of one annotator each, without those of repeated neurons, as `dnr judge` and `dnr rate`
+    compare them.
 
     Args:
         episodes: of the sessions.
@@ -75,6 +78,11 @@ def tables(episodes: Sequence[Recorded], folder: Path, parquet: bool = False) ->
         for file, data in files.items():
             write_atomically(folder / file, data)
             written.append(folder / file)
+    for name in dict.fromkeys(one.annotator for one in episodes if one.label):
+        path = folder / f"labels-{name.replace('/', '-')}.csv"
+        mine = [row for row in labels if row["annotator"] == name and not row["again"]]
+        write_atomically(path, csv_table(LABELS, mine))
+        written.append(path)
     return written
 
 

@@ -20,6 +20,7 @@ from dnr_env.env.refine_env import make_episodes
 from dnr_env.env.rules import Action
 from dnr_env.env.spaces import Choices
 from dnr_env.errors import DnRError
+from dnr_env.evaluation.verdicts import short_names
 from dnr_env.interfaces import Kind
 from dnr_env.seeds import block_of
 from dnr_env.types import BoolArray, FloatArray, IntArray
@@ -116,6 +117,18 @@ def recorded(path: Path) -> Iterator[Recorded]:
             price = playing.rules.image_cost * undone
             yield one._replace(again=name in before, billed=one.billed + undone, total=one.total - price)
         before.add(name)
+
+
+def recorded_in(folders: Sequence[str | Path]) -> list[Recorded]:
+    """The episodes of all logs of some folders. Annotators whose logs have the same name are told apart by the folder.
+
+    Raises:
+        DnRError: see `logs_in` and `recorded`.
+    """
+    logs = list(dict.fromkeys(log for folder in folders for log in logs_in(folder)))
+    return [
+        one._replace(annotator=name) for name, log in zip(short_names(logs), logs, strict=True) for one in recorded(log)
+    ]
 
 
 def _played(

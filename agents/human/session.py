@@ -276,7 +276,7 @@ class Session:
             self._inform()
         (new, parts), how = listed_since(self._episodes, listed), f"{move.event} {move.kind or ''}".rstrip()
         self._parents.update({new: (how, about), **dict.fromkeys(parts, ("part", new))})
-        return f"{how} {' → '.join(filter(None, (about, new)))}".rstrip()
+        return f"{how} {' → '.join(filter(None, (about, new or move.text)))}".rstrip()
 
     def _play(self, moves: list[Move], told: list[str]) -> None:
         """Go to the state after the given moves, whose labels are known."""

@@ -156,9 +156,9 @@ def export_sessions(options: given.ExportSessions) -> None:
     """Replay the sessions, and write their tables and data set."""
     from dnr_env.agents.human.agreement import agreement, shown_agreement
     from dnr_env.agents.human.export import minari_dataset, tables
-    from dnr_env.agents.human.recorded import logs_in, recorded
+    from dnr_env.agents.human.recorded import recorded_in
 
-    episodes = [one for path in options.sessions for log in logs_in(path) for one in recorded(log)]
+    episodes = recorded_in(options.sessions)
     if not episodes:
         raise DnRError("`sessions` must hold at least one event (got none)")
     for path in tables(episodes, options.out.expanduser(), options.parquet):

@@ -80,6 +80,9 @@ def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) ->
             )
         return seen(request) if "x-part" in request.headers else RedirectResponse("/", 303)
 
+    async def back(request: Request) -> Response:
+        return RedirectResponse("/", 303)  # as a reload of the page after a form's error asks for it
+
     async def cancel(request: Request) -> Response:
         desk_of(request).cancel()
         return Response(status_code=204)
@@ -109,6 +112,7 @@ def make_app(desks: Mapping[str, Desk], port: int, tokens: Mapping[str, str]) ->
     routes = [
         Route("/", show),
         Route("/event", act, methods=["POST"]),
+        Route("/event", back),
         Route("/cancel", cancel, methods=["POST"]),
         Route("/promise", promise),
         Route("/words", words),

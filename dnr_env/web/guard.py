@@ -15,6 +15,9 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'"
 )
 """Nothing from elsewhere, no script or style in a page, no frame around it."""
+_NO_TOKEN = (
+    "Open your link, which holds your token. A server that was restarted has new links; what it had taken is saved."
+)
 _HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -74,7 +77,7 @@ class Guard:
         asked = request.query_params.get("token")
         annotator = self._annotator(asked or request.cookies.get(self.cookie, ""))
         if annotator is None:
-            return PlainTextResponse("Open the link that was printed for you: it holds your token.", 403)
+            return PlainTextResponse(_NO_TOKEN, 403)
         scope["annotator"] = annotator
         if asked is None:
             return None

@@ -175,12 +175,11 @@ def _without_card(session: Session) -> str:
 
 def _tree(session: Session) -> list[Branch]:
     """The listed concepts in the order in which they were listed."""
-    made: dict[str, Branch] = {}
+    made = {text: Branch(text, session.origin(text)[0], []) for text in session.info["master"] if text}
     roots: list[Branch] = []
-    for text in filter(None, session.info["master"]):
-        how, parent = session.origin(text)
-        made[text] = Branch(text, how, [])
-        (made[parent].branches if parent in made else roots).append(made[text])
+    for text, branch in made.items():
+        parent = session.origin(text)[1]
+        (made[parent].branches if parent in made else roots).append(branch)
     return roots if any(branch.how for branch in made.values()) else []
 
 

@@ -55,6 +55,9 @@ def make_rating_app(desks: Mapping[str, RatingDesk], port: int, tokens: Mapping[
             return await run_in_threadpool(seen, request, desk.following(0), message, 404)
         return await run_in_threadpool(seen, request, int(asked))
 
+    async def back(request: Request) -> Response:
+        return RedirectResponse("/", 303)  # as a reload of the page after a form's error asks for it
+
     async def agree(request: Request) -> Response:
         try:
             fields_of(await body_of(request), request.scope["annotator"])
@@ -75,7 +78,7 @@ def make_rating_app(desks: Mapping[str, RatingDesk], port: int, tokens: Mapping[
             await run_in_threadpool(desk.rate, step, number, rating)
         except DnRError as error:
             stale = isinstance(error, StaleStepError)
-            message = OUT_OF_DATE if stale else str(error)
+            message = OUT_OF_DATE if stale else f"your answer was not saved: {error}"
             status = 409 if stale or isinstance(error, OthersPageError) else 400
             there = number if number is not None and 1 <= number <= desk.count and not stale else desk.following(0)
             return await run_in_threadpool(seen, request, there, message, status)
@@ -86,6 +89,7 @@ def make_rating_app(desks: Mapping[str, RatingDesk], port: int, tokens: Mapping[
         Route("/", show),
         Route("/agree", agree, methods=["POST"]),
         Route("/rate", rate, methods=["POST"]),
+        *(Route(path, back) for path in ("/agree", "/rate")),
         *shared_routes(lambda request: desk_of(request).gallery),
     ]
     return Guard(Starlette(routes=routes), port, tokens)

@@ -299,3 +299,17 @@ def test_people_stand_beside_agents_in_a_comparison(
         with pytest.raises(SystemExit) as ended:
             main([*command[:-2], *change, "--out", str(tmp_path / change[1])])
         assert message in str(ended.value)
+
+
+def test_annotators_of_two_folders_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        session = Session.open(tmp_path / folder / "me.jsonl", ["layer4:3", "layer4:5", "layer4:3"])
+        while not session.finished:
+            session.apply("stop")
+    out = tmp_path / "tables"
+    main(["export-sessions", str(tmp_path / "one"), str(tmp_path / "two"), str(tmp_path / "one"), "--out", str(out)])
+    rows = list(csv.DictReader((out / "labels.csv").read_text().splitlines()))
+    assert [row["annotator"] for row in rows] == ["one/me"] * 3 + ["two/me"] * 3
+    assert sorted(path.name for path in out.glob("labels-*")) == ["labels-one-me.csv", "labels-two-me.csv"]
+    own = list(csv.DictReader((out / "labels-one-me.csv").read_text().splitlines()))
+    assert [(row["neuron"], row["again"]) for row in own] == [("layer4:3", "False"), ("layer4:5", "False")]

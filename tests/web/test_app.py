@@ -70,7 +70,7 @@ def test_nothing_is_answered_without_a_token(server: Served, path: str) -> None:
         with httpx.Client(base_url=server.address, cookies={f"dnr-{httpx.URL(server.address).port}": token}) as one:
             answer = one.get(path)
             assert answer.status_code == 403
-            assert "Open the link" in answer.text
+            assert "Open your link, which holds your token" in answer.text
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "evil.example:80"])

@@ -82,7 +82,8 @@ document.addEventListener("click", (event) => {
   if (picture && !event.ctrlKey && !event.metaKey) {
     event.preventDefault();
     const whole = document.getElementById("whole");
-    whole.src = picture.href;
+    const maps = document.getElementById("maps");
+    whole.src = (maps && maps.checked && picture.dataset.over) || picture.href;
     whole.alt = picture.querySelector("img").alt;
     large.showModal();
     return;
@@ -98,8 +99,9 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") document.activeElement.blur();
     return;
   }
-  if (/^[1-9]$/.test(event.key)) {
-    const card = cards()[Number(event.key) - 1];
+  const digit = event.code.match(/^(?:Digit|Numpad)([1-9])$/); // whose key has another letter on some keyboards
+  if (digit && !event.shiftKey) {
+    const card = cards()[Number(digit[1]) - 1];
     choose(card);
     if (card) card.focus();
     return;

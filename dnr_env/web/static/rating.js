@@ -18,7 +18,7 @@ document.addEventListener("click", (event) => {
   if (!picture || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
   const whole = document.getElementById("whole");
-  whole.src = picture.href;
+  whole.src = (maps && maps.checked && picture.dataset.over) || picture.href;
   whole.alt = picture.querySelector("img").alt;
   large.showModal();
 });
@@ -26,7 +26,8 @@ document.addEventListener("click", (event) => {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || large.open || event.repeat) return;
   if (performance.now() < 250) return; // a second press was for the screen before
-  const found = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+  const digit = event.code.match(/^(?:Digit|Numpad)(\d)$/); // whose key has another letter on some keyboards
+  const found = document.querySelector(`[data-key="${CSS.escape(digit ? digit[1] : event.key)}"]`);
   if (!found || found.disabled) return;
   event.preventDefault();
   found.click();
