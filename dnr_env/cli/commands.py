@@ -9,6 +9,7 @@ from operator import itemgetter
 import numpy as np
 
 from dnr_env import api
+from dnr_env.agents.human.recorded import header_of
 from dnr_env.agents.human.session import Session
 from dnr_env.agents.human.terminal import play as play_in_terminal
 from dnr_env.agents.registry import check_agents, make_agent
@@ -130,9 +131,13 @@ def compare(options: given.Compare) -> None:
 
 def play(options: given.Play) -> None:
     """Open or resume a session in the terminal."""
-    neurons = load(options.stack).neurons.named(options.neurons)
+    log = options.out.expanduser()
+    if options.neurons is None and log.is_file():
+        neurons = header_of(log)["neurons"]  # whose order may be the annotator's own
+    else:
+        neurons = load(options.stack).neurons.named(options.neurons or "layer4:test")
     rules = {"score": options.score, "budget": options.budget, "image_cost": options.image_cost}
-    play_in_terminal(Session.open(options.out, neurons=neurons, stack=options.stack, seed=options.seed, **rules))
+    play_in_terminal(Session.open(log, neurons=neurons, stack=options.stack, seed=options.seed, **rules))
 
 
 def site(options: given.Site) -> None:

@@ -165,8 +165,8 @@ class Play(Scored):
 
     out: Path
     """The file of the session."""
-    neurons: str = "layer4:test"
-    """The neurons to label, one after the other."""
+    neurons: str | None = None
+    """The neurons to label, one after the other; if not given, those of the file, or layer4:test for a new one."""
     seed: int = 0
     """The seed of the episodes."""
 

@@ -14,9 +14,10 @@ import httpx
 import pytest
 from serving import NEURONS, Served, client, message_of, send, served, step_of
 
-from dnr_env import DnRError
+from dnr_env import DnRError, Rules
 from dnr_env.agents.human.session import Session
 from dnr_env.agents.human.terminal import play
+from dnr_env.cli.main import main
 from dnr_env.evidence.lab import Lab
 from dnr_env.web.answering import MOST_BYTES
 from dnr_env.web.app import read_event
@@ -399,6 +400,21 @@ def test_a_log_begun_in_the_terminal_goes_on_on_the_page(tmp_path: Path) -> None
         send(one, "stop", 2, slot=1)
     again = Session.open(tmp_path / "ann.jsonl", NEURONS, seed=3)
     assert (again.step, len(again.labels())) == (3, 1)
+
+
+def test_a_log_with_an_order_of_its_own_goes_on_in_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules, lines = Rules(), iter(["s", "q"])
+    same: dict[str, Any] = {"score": rules.score, "budget": rules.budget, "image_cost": rules.image_cost}
+    order = order_of("ann", NEURONS, shuffle=True, repeats=1)
+    with served(tmp_path, order, **same) as server, client(server) as one:
+        send(one, "stop", 0, slot=1)
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    main(["play", "--out", str(tmp_path / "ann.jsonl"), "--seed", "3"])
+    assert "2 of 6 neurons labelled" in capsys.readouterr().out
+    labels = Session.open(tmp_path / "ann.jsonl", order, seed=3, **same).labels()
+    assert [label["neuron"] for label in labels] == order[:2]
 
 
 def test_a_log_that_another_process_writes_to_is_read_again(server: Served, person: httpx.Client) -> None:
