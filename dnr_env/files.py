@@ -71,9 +71,9 @@ def append_whole(path: Path, data: bytes, expected: int | None = None) -> None:
         ChangedFileError: it has another size. Where the system has locks, no other process can write in between.
         OSError: the file cannot be written.
     """
-    with path.open("ab") as file:
+    with path.open("r+b" if expected else "ab") as file:  # one that was removed does not begin anew
         _lock(file)
-        size = os.fstat(file.fileno()).st_size
+        size = file.seek(0, os.SEEK_END)
         if expected not in (None, size):
             raise ChangedFileError(f"{path} was changed by another process")
         try:

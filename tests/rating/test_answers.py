@@ -49,6 +49,15 @@ def test_two_processes_see_the_answers_of_each_other(path: Path) -> None:
     assert [Answers(path, SCREENS)[i] for i in range(3)] == [2, 4, None]
 
 
+def test_a_file_that_was_removed_does_not_begin_anew(path: Path) -> None:
+    answers = Answers(path, SCREENS)
+    answers.consent()
+    path.unlink()
+    with pytest.raises(DnRError, match=r"ann\.jsonl cannot be written \(No such file or directory\)"):
+        answers.rate(0, 3)
+    assert not path.exists()
+
+
 def test_half_a_line_is_removed_and_the_rest_kept(path: Path) -> None:
     answers = Answers(path, SCREENS)
     answers.consent()
