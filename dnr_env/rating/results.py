@@ -25,7 +25,7 @@ from dnr_env.rating.plan import CONTROL, Plan
 from dnr_env.rating.study import read
 
 RATINGS = ("annotator", "item", "neuron", "source", "label", "other", "other_label", "rating", "again", "seconds")
-MEANS = ("source", "neurons", "ratings", "mean", "low", "high")
+MEANS = ("source", "neurons", "ratings", "mean", "low", "high", "equal")
 DIFFERENCES = ("source", "other", "neurons", "difference", "low", "high", "p", "adjusted")
 
 
@@ -41,7 +41,9 @@ def write_results(folder: Path) -> str:
     write_atomically(folder / "ratings.csv", csv_table(RATINGS, _rows(plan, answered)))
     some = {name: answers for name, answers in answered.items() if answers}
     mean, paired, people = means(plan, some), differences(plan, some), reliability(plan, answered)
-    _write(folder / "means.csv", MEANS, [(*m[:3], m.interval.estimate, m.interval.low, m.interval.high) for m in mean])
+    equal = dict(plan.equal)  # of pairs, the share of neurons whose two labels are
+    ends = [(m.interval.estimate, m.interval.low, m.interval.high, equal.get(m.source)) for m in mean]
+    _write(folder / "means.csv", MEANS, [(*m[:3], *end) for m, end in zip(mean, ends, strict=True)])
     _write(folder / "differences.csv", DIFFERENCES, [(*one[:3], *_numbers(one)) for one in paired])
     _write(folder / "annotators.csv", Reliability._fields, people)
     return _shown(plan, mean, paired, people, alpha(plan, some))

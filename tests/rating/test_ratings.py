@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,26 @@ def test_the_results_are_written_and_say_what_limits_them(tmp_path: Path) -> Non
     assert all(row["label"] for row in rows)
     assert len(mean) == 3
     assert [row["other"] for row in paired] == [CONTROL, "good"]
+
+
+def test_pairs_are_written_with_their_share_of_equal_labels(tmp_path: Path) -> None:
+    files = {"good": FILES["good"], "bad": {**FILES["bad"], **{n: FILES["good"][n] for n in NEURONS[:7]}}}
+    plan = plan_of(True, files=files)
+    study = Study("shapes", "print", "consent", plan)
+    settle(tmp_path, study)
+    for name, given_ in rated(plan, TASTE).items():
+        answers = study.answers(tmp_path, name)
+        answers.consent()
+        for number, answer in enumerate(given_):
+            answers.rate(number, answer.rating)
+    assert re.search(r"\| bad to good +\| 50% +\| 7 +\| 21 ", write_results(tmp_path))
+    assert [(row["source"], row["equal"]) for row in rows_of(tmp_path / "means.csv")] == [
+        (CONTROL, ""),
+        ("good", "0.5"),
+    ]
+    rows = rows_of(tmp_path / "ratings.csv")
+    assert {row["source"] for row in rows} == {"bad"}
+    assert {row["other"] for row in rows} == {"good", CONTROL}
 
 
 def test_a_folder_without_a_rating_is_said(tmp_path: Path) -> None:
