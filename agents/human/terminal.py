@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from dnr_env.agents.human.log import CHOOSING, KINDS
+from dnr_env.agents.human.log import CHOOSING, KINDS, ChangedLogError
 from dnr_env.agents.human.said import SessionLabel
 from dnr_env.agents.human.session import Session
 from dnr_env.env import viewer
@@ -69,13 +69,19 @@ def write_line(text: str) -> None:
     print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
 
-def play(session: Session, read: Callable[[str], str] = read_line, write: Callable[[str], None] = write_line) -> bool:
+def play(
+    session: Session,
+    read: Callable[[str], str] = read_line,
+    write: Callable[[str], None] = write_line,
+    reopen: Callable[[], Session] | None = None,
+) -> bool:
     """Let a person go on with a session until they leave with q, the end of the input, or Ctrl-C.
 
     Args:
         session: the session, whose log holds every event at any moment.
         read: shows a prompt and returns the line that the person types.
         write: shows lines.
+        reopen: opens the session again, as it is after another process has written to its log; None cannot.
 
     Returns:
         Whether every neuron has its label.
@@ -83,7 +89,15 @@ def play(session: Session, read: Callable[[str], str] = read_line, write: Callab
     try:
         _show(session, write, begins=True)
         while (typed := _read(read(_prompt(session)))) != _Typed("q"):
-            _obey(typed, session, read, write)
+            try:
+                _obey(typed, session, read, write)
+            except ChangedLogError as error:
+                if reopen:
+                    session = reopen()
+                    write("  ! another process has written to the log; this is where it is now")
+                    _show(session, write, begins=True)
+                else:
+                    write(f"  ! {plain(str(error))}")
     except (EOFError, KeyboardInterrupt):
         write("")
     state = "Finished" if session.finished else "Paused"
@@ -126,6 +140,8 @@ def _obey(typed: _Typed, session: Session, read: Callable[[str], str], write: Ca
             chosen = {"neuron": following if typed.slot is None else typed.slot}
         try:
             session.apply(_EVENTS[key], text, **chosen)
+        except ChangedLogError:
+            raise
         except DnRError as error:
             write(f"  ! {plain(str(error))}")
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 
@@ -137,7 +138,8 @@ def play(options: given.Play) -> None:
     else:
         neurons = load(options.stack).neurons.named(options.neurons or "layer4:test")
     rules = {"score": options.score, "budget": options.budget, "image_cost": options.image_cost}
-    play_in_terminal(Session.open(log, neurons=neurons, stack=options.stack, seed=options.seed, **rules))
+    reopen = partial(Session.open, log, neurons=neurons, stack=options.stack, seed=options.seed, **rules)
+    play_in_terminal(reopen(), reopen=reopen)
 
 
 def site(options: given.Site) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -427,6 +428,18 @@ def test_of_two_processes_on_one_log_the_second_is_refused(session: Session, pat
         other.apply("mutate")
     assert seen(other) == before
     assert seen(begin(path)) == seen(session)
+
+
+def test_the_terminal_goes_on_from_a_log_that_another_process_wrote_to(session: Session, path: Path) -> None:
+    begin(path).apply("keep")
+    for reopen, says in (
+        (None, "was changed by another process; open the session again"),
+        (partial(begin, path), "another process has written to the log; this is where it is now"),
+    ):
+        lines, shown = iter(["m", "m", "q"]), list[str]()
+        play(session, lambda prompt, lines=lines: next(lines), shown.append, reopen=reopen)  # type: ignore[misc]
+        assert sum(says in line for line in shown) == (2 if reopen is None else 1)
+    assert begin(path).step == 2
 
 
 # --- failures in the middle ------------------------------------------------------------------------------------------
