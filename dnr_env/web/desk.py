@@ -60,7 +60,8 @@ class Desk:
             CancelledError: `cancel` was called.
             ChangedLogError: another process has written to the log. The session is now that of the log.
             DnRError: see `Session.apply`.
-            UnseenError: the event was taken, but a picture or caption of the page failed. The next event tries again.
+            UnseenError: a picture or caption of the page failed. The message says whether the event was taken, and the
+                next one tries again.
         """
         if not self._acting.acquire(blocking=False):
             raise BusyError("the last event is still being measured; wait for it or cancel it")
