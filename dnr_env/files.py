@@ -50,7 +50,10 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Append records to a file as JSON lines, and flush them to the disk."""
     data = "".join(json.dumps(record, sort_keys=True) + "\n" for record in records).encode()
     try:
-        append_whole(path, data)
+        with path.open("ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise cannot_write(path, error) from None
 
@@ -59,13 +62,13 @@ class ChangedFileError(DnRError):
     """A file that another process has written to."""
 
 
-def append_whole(path: Path, data: bytes, expected: int | None = None) -> None:
-    """Append to a file, and flush it to the disk. After any error the file is as it was.
+def append_whole(path: Path, data: bytes, expected: int) -> None:
+    """Append to a file, and flush it to the disk. After any error, also Ctrl-C, the file is as it was.
 
     Args:
         path: the file.
         data: what is appended.
-        expected: the size that the file should have, in bytes; None for any.
+        expected: the size that the file should have, in bytes; 0 also for one that does not exist.
 
     Raises:
         ChangedFileError: it has another size. Where the system has locks, no other process can write in between.
@@ -74,7 +77,7 @@ def append_whole(path: Path, data: bytes, expected: int | None = None) -> None:
     with path.open("r+b" if expected else "ab") as file:  # one that was removed does not begin anew
         _lock(file)
         size = file.seek(0, os.SEEK_END)
-        if expected not in (None, size):
+        if size != expected:
             raise ChangedFileError(f"{path} was changed by another process")
         try:
             file.write(data)
