@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dnr_env.agents.human.log import ChangedLogError
+from dnr_env.agents.human.recorded import MOST_SECONDS
 from dnr_env.errors import DnRError
-from dnr_env.files import ChangedFileError, append_whole, cannot_write, make_folder, read_lines
+from dnr_env.files import ChangedFileError, append_whole, cannot_write, read_lines
 from dnr_env.rating.plan import Screen
 
 STEPS = 5
 """Ratings are from 1 to this."""
-MOST_SECONDS = 300.0
-"""A longer time between two answers counts as this."""
 
 
 class Answer(NamedTuple):
@@ -26,7 +25,7 @@ class Answer(NamedTuple):
     rating: int
     """As it was given: 1 of a pair is in favour of the label on the left."""
     seconds: float
-    """Since the answer before it, or the consent."""
+    """Since the answer before it, or the consent; `MOST_SECONDS` at most."""
 
 
 class Answers:
@@ -84,7 +83,6 @@ class Answers:
             DnRError: the file cannot be written. It stays as it was.
         """
         line["time"] = datetime.now(timezone.utc).isoformat()
-        make_folder(self.path.parent)
         data = json.dumps(line, sort_keys=True).encode() + b"\n"
         try:
             append_whole(self.path, data, self._size)

@@ -63,7 +63,7 @@ class RatingDesk:
     ones of the weaker nine tenths, mixed.
 
     Args:
-        answers: the annotator's answers, which nothing else writes.
+        answers: the annotator's answers.
         plan: what is rated.
         stack: whose neurons they are.
         consent: the text that the annotator is to agree to.

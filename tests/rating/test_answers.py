@@ -20,7 +20,7 @@ SCREENS = [Screen(0, False, False), Screen(1, False, True), Screen(0, True, True
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "folder" / "ann.jsonl"
+    return tmp_path / "ann.jsonl"
 
 
 def test_answers_resume_and_the_last_one_counts(path: Path) -> None:
@@ -89,7 +89,6 @@ def test_a_line_that_is_no_answer_is_named(path: Path, line: dict[str, Any]) -> 
 
 
 def test_a_pause_counts_as_five_minutes_at_most(path: Path) -> None:
-    path.parent.mkdir()
     times = ["10:00:00", "10:00:07", "12:00:00"]
     lines: list[dict[str, Any]] = [{"consent": True}, *({**s._asdict(), "rating": 3} for s in SCREENS[:2])]
     path.write_text(

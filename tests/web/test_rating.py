@@ -305,6 +305,24 @@ def test_a_second_press_does_not_rate_what_nobody_has_seen(tab: Any, server: Rat
 
 
 @pytest.mark.slow
+def test_keys_of_other_keyboards_answer_and_those_of_a_number_pad_go_where_they_say(tab: Any, server: Rated) -> None:
+    def press(key: str, code: str) -> None:
+        tab.wait_for_timeout(300)
+        tab.evaluate(
+            "([key, code]) => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, code, bubbles: true}))",
+            [key, code],
+        )
+
+    press("'", "Digit4")  # as a French keyboard does without Shift
+    tab.locator("h1", has_text="2 of 14").wait_for()
+    press("ArrowLeft", "Numpad4")
+    tab.locator("h1", has_text="1 of 14").wait_for()
+    press("2", "Numpad2")
+    tab.locator("h1", has_text="2 of 14").wait_for()
+    assert [line.get("rating") for line in lines(server)] == [None, 4, 2]
+
+
+@pytest.mark.slow
 def test_pictures_grow_and_heat_maps_stay_on(tab: Any) -> None:
     tab.locator("a.picture").first.click()
     tab.locator("dialog#large").wait_for()

@@ -99,9 +99,9 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") document.activeElement.blur();
     return;
   }
-  const digit = event.code.match(/^(?:Digit|Numpad)([1-9])$/); // whose key has another letter on some keyboards
-  if (digit && !event.shiftKey) {
-    const card = cards()[Number(digit[1]) - 1];
+  const digit = event.code.match(/^Digit([1-9])$/); // whose key has another letter on some keyboards
+  if (digit || /^[1-9]$/.test(event.key)) {
+    const card = cards()[Number(digit ? digit[1] : event.key) - 1];
     choose(card);
     if (card) card.focus();
     return;

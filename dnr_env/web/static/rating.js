@@ -26,7 +26,7 @@ document.addEventListener("click", (event) => {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || large.open || event.repeat) return;
   if (performance.now() < 250) return; // a second press was for the screen before
-  const digit = event.code.match(/^(?:Digit|Numpad)(\d)$/); // whose key has another letter on some keyboards
+  const digit = event.code.match(/^Digit(\d)$/); // whose key has another letter on some keyboards
   const found = document.querySelector(`[data-key="${CSS.escape(digit ? digit[1] : event.key)}"]`);
   if (!found || found.disabled) return;
   event.preventDefault();
